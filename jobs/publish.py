@@ -1,0 +1,9 @@
+"""spark-submit entry of the publish stage."""
+
+import sys
+
+from recsys_spark.publish import stage
+from recsys_spark.job import main
+
+if __name__ == "__main__":
+    sys.exit(main([stage]))

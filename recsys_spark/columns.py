@@ -1,0 +1,56 @@
+"""The vocabulary: every column name and shared constant of the tables, spelled once.
+
+External ids (`user_id`, `item_id`) are strings as they came. Dense ids (`user_idx` int64, `item_idx` int32) are
+given by the clean stage and never change afterwards. They meet only in the tables `users`, `items` and `top_n`.
+"""
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+USER_IDX = "user_idx"
+ITEM_IDX = "item_idx"
+
+EVENT_TS = "event_ts"
+EVENT_TYPE = "event_type"
+WEIGHT = "weight"
+RATING = "rating"
+QUANTITY = "quantity"
+PRICE = "price"
+
+TITLE = "title"
+CATEGORIES = "categories"
+TEXT = "text"
+WITHDRAWN = "withdrawn"
+SEGMENT = "segment"
+ATTRIBUTES = "attributes"
+
+SOURCE_FILE = "source_file"
+REASON = "reason"
+DETAIL = "detail"
+ROW = "row"
+
+FOLD = "fold"
+TRAIN = "train"
+VALID = "valid"
+TEST = "test"
+
+AS_OF = "as_of"
+RELEASE = "release"
+BACKTEST = "backtest"
+
+MODEL = "model"
+SCORE = "score"
+RANK = "rank"
+SOURCE = "source"
+RUN_DATE = "run_date"
+RUN_ID = "run_id"
+MODEL_VERSION = "model_version"
+K = "k"
+
+POPULARITY = "popularity"
+ALS = "als"
+ITEM_COSINE = "item_cosine"
+NETWORK = "network"
+FUSED = "fused"
+
+PADDING_ITEM = 0
+"""The item index that means "no item": real items start at 1, and every item array has a row 0 that is never scored."""

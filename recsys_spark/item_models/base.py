@@ -1,0 +1,87 @@
+"""The face that every item model shows, and its form on disk.
+
+A model holds item-side state only. A user is scored from their history: `encode` turns a batch of histories into whatever the model
+needs of a user, `score_tile` and `score_items` turn that into scores. Nothing about a user is stored.
+
+On disk an item model is a folder: `header.json` (kind, number of items, parameters, checksums) and one `.npy` file an array, opened
+memory-mapped, so that all Python workers of a machine share one copy. No pickles.
+
+Shapes:  B users of a batch · I items counting the padding item 0 · C candidates a user
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from recsys_spark.errors import InputUnreadable
+from recsys_spark.item_models.histories import Histories
+
+HEADER = "header.json"
+
+
+class ItemModel(ABC):
+    """A recommender that needs a user's history and nothing else."""
+
+    kind: ClassVar[str]
+    needs_history: ClassVar[bool] = True
+    """False for a model that can serve a user without history."""
+
+    def __init__(self, n_items: int, parameters: dict[str, Any], arrays: dict[str, np.ndarray]):
+        self.n_items = n_items
+        self.parameters = parameters
+        self.arrays = arrays
+
+    @abstractmethod
+    def encode(self, histories: Histories) -> Any:
+        """The model's view of B users; passed back to `score_tile` and `score_items` as it is."""
+
+    @abstractmethod
+    def score_tile(self, encoded: Any, start: int, stop: int) -> np.ndarray:
+        """float32 [B, stop - start]: scores of items start:stop for every user. Column of item 0 is meaningless."""
+
+    @abstractmethod
+    def score_items(self, encoded: Any, items: np.ndarray) -> np.ndarray:
+        """float32 [B, C]: scores of the items int32 [B, C] of each user; equal to what `score_tile` gives them."""
+
+
+def save(folder: Path, model: ItemModel) -> None:
+    """Write `model` to `folder`, all of it or nothing (a folder that exists is replaced)."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    sums = {}
+    for name, array in sorted(model.arrays.items()):
+        np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        sums[name] = hashlib.sha256((temporary / f"{name}.npy").read_bytes()).hexdigest()
+    header = {"kind": model.kind, "n_items": model.n_items, "parameters": model.parameters, "arrays": sums}
+    (temporary / HEADER).write_text(json.dumps(header, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """The header of the item model in `folder`; its bytes are the model's version."""
+    try:
+        return dict(json.loads((folder / HEADER).read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputUnreadable(f"{folder} is not an item model: {error}; run the stage that makes it again with --force") from error
+
+
+def load(folder: Path, kinds: dict[str, type[ItemModel]]) -> ItemModel:
+    """The item model in `folder`, its arrays memory-mapped; `kinds` maps the header's kind to its class."""
+    header = read_header(folder)
+    if header["kind"] not in kinds:
+        raise InputUnreadable(f"{folder}/{HEADER}: kind {header['kind']!r} is not one of {', '.join(sorted(kinds))}")
+    try:
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in header["arrays"]}
+    except (OSError, ValueError) as error:
+        raise InputUnreadable(f"{folder}: {error}; run the stage that makes it again with --force") from error
+    return kinds[header["kind"]](header["n_items"], header["parameters"], arrays)

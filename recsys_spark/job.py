@@ -1,0 +1,164 @@
+"""From a command line to a finished stage: arguments → config → session → stages → exit code. Every file of `jobs/` calls `main`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from recsys_spark.columns import BACKTEST, RELEASE
+from recsys_spark.config.load import load
+from recsys_spark.config.sections import Config
+from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable
+from recsys_spark.tables.layout import Layout
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger("recsys_spark")
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass
+class Context:
+    """What a stage works in. `cutoff` is midnight UTC of the run date: events at or after it belong to a later night."""
+
+    config: Config
+    layout: Layout
+    run_date: date
+    force: bool = False
+    _session: list[SparkSession] = field(default_factory=list)
+
+    @property
+    def cutoff(self) -> datetime:
+        return datetime(self.run_date.year, self.run_date.month, self.run_date.day, tzinfo=timezone.utc)
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The session, started by the first stage that has something to do."""
+        from recsys_spark.tables.session import make_session
+
+        s = self.config.session
+        clock = time.monotonic()
+        session = make_session(app_name=s.app_name, master=s.master, shuffle_partitions=s.shuffle_partitions, options=s.options)
+        log.info("spark: %s, started in %.1f s", session.sparkContext.master, time.monotonic() - clock)
+        self._session.append(session)
+        return session
+
+    def stop(self) -> None:
+        for session in self._session:
+            session.stop()
+
+
+class Stage(Protocol):
+    """What a `stage.py` offers: its word, the passes it takes part in, and `run`."""
+
+    NAME: str
+    PASSES: tuple[str, ...]
+
+    def run(self, context: Context, pass_name: str) -> None: ...
+
+
+def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
+    """Run `stages` in each pass, backtest first; returns the exit code and never raises for a known error."""
+    arguments = _parse([stage.NAME for stage in stages], argv)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    log.setLevel(logging.DEBUG if arguments.debug else logging.INFO)
+    context = None
+    try:
+        context = make_context(arguments)
+        with _exclusive(context.layout):
+            _run(stages, arguments.passes, context)
+        return 0
+    except RecsysError as error:
+        lines = error.faults if isinstance(error, ConfigError) else [" ".join(str(error).split())]
+        for line in lines:
+            print(f"error: {line}", file=sys.stderr)
+        if arguments.debug:
+            traceback.print_exc()
+        return error.exit_code
+    except Exception as error:  # the job's last line of defence: one line for the operator, the trace on request
+        print(f"error: {type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}", file=sys.stderr)
+        if arguments.debug:
+            traceback.print_exc()
+        else:
+            print("error: this is a fault of the program; run again with --debug for the stack trace", file=sys.stderr)
+        return 1
+    finally:
+        if context:
+            context.stop()
+
+
+def make_context(arguments: argparse.Namespace) -> Context:
+    """Check everything that can be checked before Spark starts."""
+    config = load(Path(arguments.config), arguments.set)
+    run_date = arguments.run_date or datetime.now(timezone.utc).date()
+    root = Path(config.paths.root).resolve()
+    try:
+        (root / "runs").mkdir(parents=True, exist_ok=True)
+        probe = root / "runs" / ".probe"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise RootUnwritable(f"paths.root {root} cannot be written: {error.strerror or error}; choose another or mend its rights") from error
+    return Context(config, Layout(root, arguments.run_id or run_date.isoformat()), run_date, arguments.force)
+
+
+def _run(stages: Sequence[Stage], passes: Sequence[str], context: Context) -> None:
+    clock = time.monotonic()
+    for pass_name in passes:
+        for stage in stages:
+            if pass_name in stage.PASSES:
+                stage.run(context, pass_name)
+    log.info("run %s: done in %.1f s", context.layout.run_id, time.monotonic() - clock)
+
+
+@contextmanager
+def _exclusive(layout: Layout) -> Iterator[None]:
+    """One job at a time in a run. The lock goes with the process, so a killed job leaves none behind."""
+    with open(layout.lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Busy(f"another job works on run {layout.run_id!r} ({layout.lock}); wait for it or give another --run-id") from None
+        yield
+
+
+def _parse(names: Sequence[str], argv: Sequence[str] | None) -> argparse.Namespace:
+    what = names[0] if len(names) == 1 else "all"
+    parser = argparse.ArgumentParser(description=f"Run {what} stage{'s' if what == 'all' else ''} of the nightly job.")
+    parser.add_argument("--config", required=True, help="overlay file, like conf/demo.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting (repeatable)")
+    parser.add_argument("--run-date", type=_date, help="the night, YYYY-MM-DD; events from its midnight UTC on are left out (default: today)")
+    parser.add_argument("--run-id", type=_run_id, help="name of the run (default: the run date)")
+    parser.add_argument("--pass", dest="passes", action="append", choices=[BACKTEST, RELEASE], help="only this pass (default: both)")
+    parser.add_argument("--force", action="store_true", help="run again what is done already")
+    parser.add_argument("--debug", action="store_true", help="stack traces and debug messages")
+    arguments = parser.parse_args(argv)
+    arguments.passes = arguments.passes or [BACKTEST, RELEASE]
+    return arguments
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write YYYY-MM-DD") from None
+
+
+def _run_id(text: str) -> str:
+    if not _RUN_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, '.', '_' and '-' only, at most 64, and not '.' first")
+    return text

@@ -1,0 +1,133 @@
+"""Contracts of the tables: one JSON file each in `schemas/`, rendered to Spark, Arrow and numpy types from here alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+import recsys_spark
+from recsys_spark.errors import LawBroken
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructType
+
+_PACKAGE = Path(recsys_spark.__file__).parent
+# the wheel carries the contracts inside the package, a checkout has them beside it
+_FOLDERS = (_PACKAGE / "schemas", _PACKAGE.parent / "schemas")
+
+_ARROW: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "list<string>": pa.list_(pa.string()),
+    "list<int32>": pa.list_(pa.int32()),
+    "list<int64>": pa.list_(pa.int64()),
+    "list<float32>": pa.list_(pa.float32()),
+    "map<string,string>": pa.map_(pa.string(), pa.string()),
+}
+_SPARK: dict[str, str] = {
+    "int32": "int",
+    "int64": "bigint",
+    "float32": "float",
+    "float64": "double",
+    "bool": "boolean",
+    "list<string>": "array<string>",
+    "list<int32>": "array<int>",
+    "list<int64>": "array<bigint>",
+    "list<float32>": "array<float>",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: `type` is a key of the table above, `unit` is None for what has none."""
+
+    name: str
+    type: str
+    nullable: bool
+    unit: str | None
+    meaning: str
+
+    @property
+    def spark_type(self) -> str:
+        """The type in Spark's DDL."""
+        return _SPARK.get(self.type, self.type)
+
+    @property
+    def numpy_type(self) -> np.dtype[Any]:
+        """The element type of the column (of its lists, for a list column) as a tensor sees it."""
+        return np.dtype(self.type.removeprefix("list<").removesuffix(">"))
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A table's columns in order, its key (the grain: no two rows share it) and its partition columns."""
+
+    table: str
+    description: str
+    key: tuple[str, ...]
+    partition_by: tuple[str, ...]
+    fields: tuple[Field, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        return [field.name for field in self.fields]
+
+    def field(self, name: str) -> Field:
+        return next(field for field in self.fields if field.name == name)
+
+    def arrow_schema(self, *columns: str) -> pa.Schema:
+        """Arrow schema of `columns`, or of all."""
+        wanted = [self.field(name) for name in columns] or self.fields
+        return pa.schema([pa.field(f.name, _ARROW[f.type], f.nullable) for f in wanted])
+
+    def spark_ddl(self, *columns: str) -> str:
+        """Spark DDL of `columns`, or of all; what `mapInArrow` takes as its schema."""
+        wanted = [self.field(name) for name in columns] or self.fields
+        return ", ".join(f"`{f.name}` {f.spark_type}" for f in wanted)
+
+    def spark_schema(self) -> StructType:
+        from pyspark.sql.types import StructType
+
+        return StructType.fromDDL(self.spark_ddl())
+
+
+def names() -> list[str]:
+    """Every table that has a contract."""
+    return sorted(path.stem for path in _folder().glob("*.json"))
+
+
+@cache
+def load(table: str) -> Contract:
+    """The contract of `table`; `LawBroken` when the file is missing or names a type that is not known."""
+    path = _folder() / f"{table}.json"
+    if not path.is_file():
+        raise LawBroken(f"table {table!r} has no contract at {path}; known tables: {', '.join(names())}")
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    fields = tuple(Field(**field) for field in raw["fields"])
+    unknown = [f"{field.name}: {field.type}" for field in fields if field.type not in _ARROW]
+    if unknown:
+        raise LawBroken(f"{path}: unknown types ({', '.join(unknown)}); known: {', '.join(_ARROW)}")
+    contract = Contract(raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields)
+    strangers = [c for c in (*contract.key, *contract.partition_by) if c not in contract.columns]
+    if strangers:
+        raise LawBroken(f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}")
+    return contract
+
+
+def _folder() -> Path:
+    for folder in _FOLDERS:
+        if any(folder.glob("*.json")):
+            return folder
+    raise LawBroken(f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete")

@@ -1,0 +1,59 @@
+"""Every path under `paths.root`, built in one place. No other module joins path names of the house.
+
+    runs/<run_id>/clean/…                         the clean stage serves both passes
+    runs/<run_id>/<backtest|release>/<stage>/…    one folder a stage: tables, item models, manifest.json
+    runs/<run_id>/report.html
+    index/users · index/items                     dense ids, carried from night to night
+    top_n/                                        the published Delta table
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+SHARED_STAGES = frozenset({"clean"})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one run. `root` must be visible under the same name from the driver, the executors and the trainers."""
+
+    root: Path
+    run_id: str
+
+    @property
+    def run(self) -> Path:
+        return self.root / "runs" / self.run_id
+
+    @property
+    def report(self) -> Path:
+        return self.run / "report.html"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "runs" / f".{self.run_id}.lock"
+
+    @property
+    def user_index(self) -> Path:
+        return self.root / "index" / "users"
+
+    @property
+    def item_index(self) -> Path:
+        return self.root / "index" / "items"
+
+    @property
+    def top_n(self) -> Path:
+        return self.root / "top_n"
+
+    def stage(self, stage: str, pass_name: str) -> Path:
+        """Folder of a stage in a pass; the clean stage has one for both."""
+        return self.run / stage if stage in SHARED_STAGES else self.run / pass_name / stage
+
+    def table(self, stage: str, pass_name: str, table: str) -> Path:
+        """Folder of a table or an item model that `stage` writes."""
+        return self.stage(stage, pass_name) / table
+
+    def manifest(self, stage: str, pass_name: str) -> Path:
+        return self.stage(stage, pass_name) / MANIFEST

@@ -1,0 +1,76 @@
+"""Small worlds that tests are built from: contexts, tables by contract, and logs with a known answer."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_spark.config.sections import Config
+from recsys_spark.job import Context
+from recsys_spark.tables import contract as contracts
+from recsys_spark.tables.layout import Layout
+from recsys_spark.tables.manifest import run_stage
+
+RUN_DATE = date(2026, 3, 1)
+
+
+def make_context(root: Path, spark=None, *, run_date: date = RUN_DATE, force: bool = False, **sections: dict[str, Any]) -> Context:
+    """A context over `root` whose config is the defaults, small, with `sections` on top (`score={"top_n": 5}`)."""
+    tree: dict[str, Any] = {
+        "paths": {"root": str(root), "events": str(root / "events.csv")},
+        "baselines": {"tasks": 2},
+        "features": {"row_groups": 2},
+    }
+    for name, values in sections.items():
+        tree[name] = {**tree.get(name, {}), **values}
+    context = Context(Config.model_validate(tree), Layout(root, run_date.isoformat()), run_date, force)
+    if spark is not None:
+        context.__dict__["spark"] = spark
+    return context
+
+
+def put_table(folder: Path, table: str, rows: list[dict[str, Any]] | pd.DataFrame) -> None:
+    """Write `rows` as `table` by its contract, without Spark; columns that may be null may be left out."""
+    contract = contracts.load(table)
+    records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+    full = [{name: row.get(name) for name in contract.columns} for row in records]
+    data = pa.Table.from_pylist(full, schema=contract.arrow_schema())
+    if contract.partition_by:
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_to_dataset(data, folder, partition_cols=list(contract.partition_by))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(data, folder / "part-0.parquet")
+
+
+def finish_stage(context: Context, stage: str, pass_name: str, tables: dict[str, tuple[str, list[dict[str, Any]]]], **counts: Any) -> None:
+    """Put a finished stage on disk: `tables` maps a folder's name to (contract, rows)."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        for name, (table, rows) in tables.items():
+            put_table(folder / name, table, rows)
+        return counts
+
+    run_stage(context.layout, stage, pass_name, inputs={}, settings={}, work=work, force=True)
+
+
+def moment(day: int, second: int = 0) -> datetime:
+    """UTC time `day` days after 2026-01-01."""
+    return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(days=day, seconds=second)
+
+
+def checkerboard(n_users: int, n_items: int) -> list[tuple[int, int]]:
+    """(user_idx, item_idx) pairs: users like items of their own parity, item_idx from 1; each user misses one such item,
+    `missing_item(user, n_items)`, which every sound collaborative model must rank first."""
+    return [(u, i) for u in range(n_users) for i in range(1, n_items + 1) if i % 2 == u % 2 and i != missing_item(u, n_items)]
+
+
+def missing_item(user: int, n_items: int) -> int:
+    """The item that the checkerboard leaves out for `user`."""
+    own = [i for i in range(1, n_items + 1) if i % 2 == user % 2]
+    return own[(user // 2) % len(own)]
