@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-import recsys_spark
 from recsys_spark.errors import LawBroken
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from pyspark.sql.types import StructType
 
-_PACKAGE = Path(recsys_spark.__file__).parent
+_PACKAGE = files("recsys_spark")
 # the wheel carries the contracts inside the package, a checkout has them beside it
-_FOLDERS = (_PACKAGE / "schemas", _PACKAGE.parent / "schemas")
+_FOLDERS: tuple[Traversable, ...] = (_PACKAGE / "schemas", _PACKAGE / ".." / "schemas")
 
 _ARROW: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -98,6 +99,7 @@ class Contract:
         return ", ".join(f"`{f.name}` {f.spark_type}" for f in wanted)
 
     def spark_schema(self) -> StructType:
+        """Spark schema of all columns; needs a running session, which parses the DDL."""
         from pyspark.sql.types import StructType
 
         return StructType.fromDDL(self.spark_ddl())
@@ -105,7 +107,7 @@ class Contract:
 
 def names() -> list[str]:
     """Every table that has a contract."""
-    return sorted(path.stem for path in _folder().glob("*.json"))
+    return sorted(_names(_folder()))
 
 
 @cache
@@ -126,8 +128,12 @@ def load(table: str) -> Contract:
     return contract
 
 
-def _folder() -> Path:
+def _names(folder: Traversable) -> list[str]:
+    return [file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")] if folder.is_dir() else []
+
+
+def _folder() -> Traversable:
     for folder in _FOLDERS:
-        if any(folder.glob("*.json")):
+        if _names(folder):
             return folder
     raise LawBroken(f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete")
