@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import logging
+import os
 import re
 import sys
 import time
@@ -21,6 +22,7 @@ from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.config.load import load
 from recsys_spark.config.sections import Config
 from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable
+from recsys_spark.lifeline import end_with_parent
 from recsys_spark.tables.layout import Layout
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
     arguments = _parse([stage.NAME for stage in stages], argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     log.setLevel(logging.DEBUG if arguments.debug else logging.INFO)
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit's JVM is the parent and half of the driver
+        end_with_parent()
     context = None
     try:
         context = make_context(arguments)

@@ -1,0 +1,103 @@
+"""kill -9 of the driver in any stage, and of a training rank: the next run finishes, and its table is that of an undisturbed night."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from night import assert_same_table, command, environment, published, run
+from worlds import write_log, write_overlay
+
+STAGES = [
+    "clean", "backtest split", "backtest baselines", "backtest features", "backtest train", "backtest score", "backtest evaluate",
+    "release train", "release score", "release publish",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    data = write_log(folder / "data")
+    result = run("nightly", write_overlay(folder / "night.yaml", root=folder / "root", data=data))
+    assert result.returncode == 0, result.stdout
+    return data, published(folder / "root")
+
+
+def kill_when(process, pattern, victim):
+    """Read the log until `pattern` shows, then kill -9 what `victim` picks; returns the log so far."""
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if re.search(pattern, line):
+            victim()
+            break
+    else:
+        raise AssertionError(f"{pattern!r} never came:\n{''.join(seen)}")
+    seen += process.stdout.readlines()
+    return "".join(seen)
+
+
+def start(overlay, *arguments):
+    return subprocess.Popen(
+        command("nightly", overlay, *arguments), env=environment(), cwd=overlay.parent, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def processes(pattern):
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout.split()
+    return [int(pid) for pid in found if int(pid) != os.getpid()]
+
+
+def wait_until_gone(pattern, seconds=30):
+    for _ in range(seconds * 5):
+        if not processes(pattern):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"still alive: {[(p, open(f'/proc/{p}/cmdline').read()) for p in processes(pattern)]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_kill_of_the_driver_in_a_stage(undisturbed, tmp_path, stage):
+    data, expected = undisturbed
+    overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
+    process = start(overlay)
+    # the process that spark-submit started is the driver's JVM: nothing of the job may outlive it
+    kill_when(process, f"{stage}: started", lambda: (time.sleep(0.3), os.kill(process.pid, signal.SIGKILL)))
+    process.wait(30)
+    wait_until_gone(str(tmp_path))
+    again = run("nightly", overlay)
+    assert again.returncode == 0, again.stdout
+    if stage != "clean":
+        assert "clean: done before, skipped" in again.stdout
+    assert_same_table(expected.drop(columns="run_id"), published(tmp_path / "root"))
+
+
+def test_kill_of_a_training_rank(undisturbed, tmp_path):
+    data, expected = undisturbed
+    overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
+    process = start(overlay, "--set", "train.epochs=3")
+
+    def kill_a_rank():
+        ranks = [p for p in processes(f"recsys_spark.train.workers.*{tmp_path}") if is_rank(p)]
+        assert len(ranks) == 2
+        os.kill(ranks[0], signal.SIGKILL)
+
+    log = kill_when(process, r"epoch 1\b", kill_a_rank)
+    assert process.wait(60) == 11, log
+    assert "error: " in log.splitlines()[-1]
+    wait_until_gone(str(tmp_path))
+    assert not (tmp_path / "root" / "top_n").exists()
+    again = run("nightly", overlay)
+    assert again.returncode == 0, again.stdout
+    assert_same_table(expected, published(tmp_path / "root"))
+
+
+def is_rank(pid):
+    try:
+        return b"HOROVOD_RANK=" in open(f"/proc/{pid}/environ", "rb").read()
+    except OSError:
+        return False

@@ -1,0 +1,65 @@
+"""Run jobs as an operator does: spark-submit in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyspark
+
+REPO = Path(__file__).parents[1]
+SPARK_HOME = Path(pyspark.__file__).parent
+RUN_DATE = "2026-02-01"
+
+
+def command(job: str, overlay: Path, *arguments: str, submit: tuple[str, ...] = ("--master", "local[2]")) -> list[str]:
+    """The command line of a job of this checkout."""
+    config = ["--config", str(overlay), "--run-date", RUN_DATE]
+    return [str(SPARK_HOME / "bin" / "spark-submit"), *submit, str(REPO / "jobs" / f"{job}.py"), *config, *arguments]
+
+
+def environment(python: str = sys.executable, **more: str) -> dict[str, str]:
+    """What a job needs in its environment; one thread of arithmetic each, for two cores."""
+    base = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_", "PYTHON"))}
+    return {
+        **base,
+        "PYSPARK_PYTHON": python,
+        "PYSPARK_DRIVER_PYTHON": python,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+def run(job: str, overlay: Path, *arguments: str, timeout: int = 300, **options) -> subprocess.CompletedProcess:
+    """Run a job to its end; stdout and stderr are text, together in `.stdout`."""
+    env = options.pop("env", None) or environment()
+    return subprocess.run(
+        command(job, overlay, *arguments, **options),
+        env=env, cwd=overlay.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def published(root: Path):
+    """The published table as a pandas frame in (user_id, rank) order, read as a consumer without Spark reads it."""
+    from deltalake import DeltaTable
+
+    table = DeltaTable(str(root / "top_n")).to_pandas()
+    return table.sort_values(["run_date", "user_id", "rank"], ignore_index=True)
+
+
+def assert_same_table(one, other, rtol: float = 1e-3) -> None:
+    """Equal tables: the same users, ranks and sources; the same items, but for ties and near-ties within `rtol`."""
+    import numpy as np
+
+    assert len(one) == len(other) > 0
+    assert (one[["user_id", "rank"]].values == other[["user_id", "rank"]].values).all()
+    np.testing.assert_allclose(one["score"], other["score"], rtol=rtol, atol=rtol)
+    for (user, rank), a, b, score in zip(one[["user_id", "rank"]].values, one["item_id"], other["item_id"], one["score"]):
+        if a != b:
+            scores = one.loc[one["user_id"] == user, "score"]
+            twins = np.isclose(scores, score, rtol=rtol, atol=rtol).sum()
+            last = rank == one.loc[one["user_id"] == user, "rank"].max()
+            assert twins > 1 or last, f"user {user} rank {rank}: {a} here, {b} there, and no tie"
