@@ -54,7 +54,9 @@ class Context:
 
         s = self.config.session
         clock = time.monotonic()
-        session = make_session(app_name=s.app_name, master=s.master, shuffle_partitions=s.shuffle_partitions, options=s.options)
+        session = make_session(
+            app_name=s.app_name, master=s.master, shuffle_partitions=s.shuffle_partitions, options=s.options
+        )
         log.info("spark: %s, started in %.1f s", session.sparkContext.master, time.monotonic() - clock)
         self._session.append(session)
         return session
@@ -76,7 +78,12 @@ class Stage(Protocol):
 def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
     """Run `stages` in each pass, backtest first; returns the exit code and never raises for a known error."""
     arguments = _parse([stage.NAME for stage in stages], argv)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
     log.setLevel(logging.DEBUG if arguments.debug else logging.INFO)
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit's JVM is the parent and half of the driver
         end_with_parent()
@@ -93,12 +100,20 @@ def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             traceback.print_exc()
         return error.exit_code
-    except Exception as error:  # the job's last line of defence: one line for the operator, the trace on request
-        print(f"error: {type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}", file=sys.stderr)
+    except (
+        Exception
+    ) as error:  # the job's last line of defence: one line for the operator, the trace on request
+        print(
+            f"error: {type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}",
+            file=sys.stderr,
+        )
         if arguments.debug:
             traceback.print_exc()
         else:
-            print("error: this is a fault of the program; run again with --debug for the stack trace", file=sys.stderr)
+            print(
+                "error: this is a fault of the program; run again with --debug for the stack trace",
+                file=sys.stderr,
+            )
         return 1
     finally:
         if context:
@@ -116,7 +131,9 @@ def make_context(arguments: argparse.Namespace) -> Context:
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise RootUnwritable(f"paths.root {root} cannot be written: {error.strerror or error}; choose another or mend its rights") from error
+        raise RootUnwritable(
+            f"paths.root {root} cannot be written: {error.strerror or error}; choose another or mend its rights"
+        ) from error
     return Context(config, Layout(root, arguments.run_id or run_date.isoformat()), run_date, arguments.force)
 
 
@@ -136,18 +153,38 @@ def _exclusive(layout: Layout) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Busy(f"another job works on run {layout.run_id!r} ({layout.lock}); wait for it or give another --run-id") from None
+            raise Busy(
+                f"another job works on run {layout.run_id!r} ({layout.lock}); wait for it or give another --run-id"
+            ) from None
         yield
 
 
 def _parse(names: Sequence[str], argv: Sequence[str] | None) -> argparse.Namespace:
     what = names[0] if len(names) == 1 else "all"
-    parser = argparse.ArgumentParser(description=f"Run {what} stage{'s' if what == 'all' else ''} of the nightly job.")
+    parser = argparse.ArgumentParser(
+        description=f"Run {what} stage{'s' if what == 'all' else ''} of the nightly job."
+    )
     parser.add_argument("--config", required=True, help="overlay file, like conf/demo.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting (repeatable)")
-    parser.add_argument("--run-date", type=_date, help="the night, YYYY-MM-DD; events from its midnight UTC on are left out (default: today)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one setting (repeatable)",
+    )
+    parser.add_argument(
+        "--run-date",
+        type=_date,
+        help="the night, YYYY-MM-DD; events from its midnight UTC on are left out (default: today)",
+    )
     parser.add_argument("--run-id", type=_run_id, help="name of the run (default: the run date)")
-    parser.add_argument("--pass", dest="passes", action="append", choices=[BACKTEST, RELEASE], help="only this pass (default: both)")
+    parser.add_argument(
+        "--pass",
+        dest="passes",
+        action="append",
+        choices=[BACKTEST, RELEASE],
+        help="only this pass (default: both)",
+    )
     parser.add_argument("--force", action="store_true", help="run again what is done already")
     parser.add_argument("--debug", action="store_true", help="stack traces and debug messages")
     arguments = parser.parse_args(argv)
@@ -164,5 +201,7 @@ def _date(text: str) -> date:
 
 def _run_id(text: str) -> str:
     if not _RUN_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, '.', '_' and '-' only, at most 64, and not '.' first")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: letters, digits, '.', '_' and '-' only, at most 64, and not '.' first"
+        )
     return text

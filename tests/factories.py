@@ -19,7 +19,9 @@ from recsys_spark.tables.manifest import run_stage
 RUN_DATE = date(2026, 3, 1)
 
 
-def make_context(root: Path, spark=None, *, run_date: date = RUN_DATE, force: bool = False, **sections: dict[str, Any]) -> Context:
+def make_context(
+    root: Path, spark=None, *, run_date: date = RUN_DATE, force: bool = False, **sections: dict[str, Any]
+) -> Context:
     """A context over `root` whose config is the defaults, small, with `sections` on top (`score={"top_n": 5}`)."""
     tree: dict[str, Any] = {
         "paths": {"root": str(root), "events": str(root / "events.csv")},
@@ -48,7 +50,13 @@ def put_table(folder: Path, table: str, rows: list[dict[str, Any]] | pd.DataFram
         pq.write_table(data, folder / "part-0.parquet")
 
 
-def finish_stage(context: Context, stage: str, pass_name: str, tables: dict[str, tuple[str, list[dict[str, Any]]]], **counts: Any) -> None:
+def finish_stage(
+    context: Context,
+    stage: str,
+    pass_name: str,
+    tables: dict[str, tuple[str, list[dict[str, Any]]]],
+    **counts: Any,
+) -> None:
     """Put a finished stage on disk: `tables` maps a folder's name to (contract, rows)."""
 
     def work(folder: Path) -> dict[str, Any]:
@@ -67,7 +75,12 @@ def moment(day: int, second: int = 0) -> datetime:
 def checkerboard(n_users: int, n_items: int) -> list[tuple[int, int]]:
     """(user_idx, item_idx) pairs: users like items of their own parity, item_idx from 1; each user misses one such item,
     `missing_item(user, n_items)`, which every sound collaborative model must rank first."""
-    return [(u, i) for u in range(n_users) for i in range(1, n_items + 1) if i % 2 == u % 2 and i != missing_item(u, n_items)]
+    return [
+        (u, i)
+        for u in range(n_users)
+        for i in range(1, n_items + 1)
+        if i % 2 == u % 2 and i != missing_item(u, n_items)
+    ]
 
 
 def missing_item(user: int, n_items: int) -> int:

@@ -14,10 +14,18 @@ SPARK_HOME = Path(pyspark.__file__).parent
 RUN_DATE = "2026-02-01"
 
 
-def command(job: str, overlay: Path, *arguments: str, submit: tuple[str, ...] = ("--master", "local[2]")) -> list[str]:
+def command(
+    job: str, overlay: Path, *arguments: str, submit: tuple[str, ...] = ("--master", "local[2]")
+) -> list[str]:
     """The command line of a job of this checkout."""
     config = ["--config", str(overlay), "--run-date", RUN_DATE]
-    return [str(SPARK_HOME / "bin" / "spark-submit"), *submit, str(REPO / "jobs" / f"{job}.py"), *config, *arguments]
+    return [
+        str(SPARK_HOME / "bin" / "spark-submit"),
+        *submit,
+        str(REPO / "jobs" / f"{job}.py"),
+        *config,
+        *arguments,
+    ]
 
 
 def environment(python: str = sys.executable, **more: str) -> dict[str, str]:
@@ -33,7 +41,9 @@ def environment(python: str = sys.executable, **more: str) -> dict[str, str]:
     }
 
 
-def run(job: str, overlay: Path, *arguments: str, timeout: int = 300, **options) -> subprocess.CompletedProcess:
+def run(
+    job: str, overlay: Path, *arguments: str, timeout: int = 300, **options
+) -> subprocess.CompletedProcess:
     """Run a job to its end; stdout and stderr are text, together in `.stdout`."""
     env = options.pop("env", None) or environment()
     return subprocess.run(
@@ -57,7 +67,9 @@ def assert_same_table(one, other, rtol: float = 1e-3) -> None:
     assert len(one) == len(other) > 0
     assert (one[["user_id", "rank"]].values == other[["user_id", "rank"]].values).all()
     np.testing.assert_allclose(one["score"], other["score"], rtol=rtol, atol=rtol)
-    for (user, rank), a, b, score in zip(one[["user_id", "rank"]].values, one["item_id"], other["item_id"], one["score"]):
+    for (user, rank), a, b, score in zip(
+        one[["user_id", "rank"]].values, one["item_id"], other["item_id"], one["score"]
+    ):
         if a != b:
             scores = one.loc[one["user_id"] == user, "score"]
             twins = np.isclose(scores, score, rtol=rtol, atol=rtol).sum()

@@ -21,15 +21,27 @@ def write_log(folder: Path, *, n_users: int = 90, n_items: int = 45, events: int
         liked = [*rng.choice(own, events - events // 5, False), *rng.choice(other, events // 5, False)]
         for day, item in enumerate(rng.permutation(liked)):
             rows.append((f"u{user}", f"i{item}", "view", f"2026-01-{1 + day:02d}T{user % 24:02d}:00:00Z"))
-    bad = [("", "i1", "view", rows[0][3]), ("u1", "i1", "wink", rows[0][3]), ("u1", "i1", "view", "soon"), rows[0]]
+    bad = [
+        ("", "i1", "view", rows[0][3]),
+        ("u1", "i1", "wink", rows[0][3]),
+        ("u1", "i1", "view", "soon"),
+        rows[0],
+    ]
     _write(folder / "events.csv", ["user_id", "item_id", "event_type", "timestamp"], [*rows, *bad])
     _write(
         folder / "items.csv",
         ["item_id", "title", "category"],
         [(f"i{i}", f"Item {i}", f"taste {i % TASTES}") for i in range(n_items)],
     )
-    _write(folder / "users.csv", ["user_id", "club"], [(f"u{u}", f"club {u % 2}") for u in range(n_users + 2)])
+    _write(
+        folder / "users.csv", ["user_id", "club"], [(f"u{u}", f"club {u % 2}") for u in range(n_users + 2)]
+    )
     return folder
+
+
+def _write(path: Path, header: list[str], rows: list[tuple]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 OVERLAY = """\

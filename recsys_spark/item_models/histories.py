@@ -35,13 +35,26 @@ class Histories:
         return len(self.indptr) - 1
 
     @classmethod
-    def of(cls, lists: list[list[int]], times: list[list[int]] | None = None, weights: list[list[float]] | None = None) -> Histories:
+    def of(
+        cls,
+        lists: list[list[int]],
+        times: list[list[int]] | None = None,
+        weights: list[list[float]] | None = None,
+    ) -> Histories:
         """From Python lists, for tests and small uses."""
         indptr = np.concatenate([[0], np.cumsum([len(items) for items in lists])]).astype(np.int64)
         total = int(indptr[-1])
         flat = np.fromiter((i for row in lists for i in row), np.int32, total)
-        seconds = np.fromiter((t for row in times for t in row), np.int64, total) if times else np.zeros(total, np.int64)
-        ones = np.fromiter((w for row in weights for w in row), np.float32, total) if weights else np.ones(total, np.float32)
+        seconds = (
+            np.fromiter((t for row in times for t in row), np.int64, total)
+            if times
+            else np.zeros(total, np.int64)
+        )
+        ones = (
+            np.fromiter((w for row in weights for w in row), np.float32, total)
+            if weights
+            else np.ones(total, np.float32)
+        )
         return cls(indptr, flat, seconds, ones, [None] * len(lists))
 
     @classmethod
@@ -49,11 +62,15 @@ class Histories:
         """From an Arrow record batch (or a table of one chunk) of the `histories` table."""
         names = batch.schema.names
         columns = {name: batch.column(names.index(name)) for name in (ITEM_IDX, EVENT_TS, WEIGHT, SEGMENT)}
-        columns = {name: c.combine_chunks() if hasattr(c, "combine_chunks") else c for name, c in columns.items()}
+        columns = {
+            name: c.combine_chunks() if hasattr(c, "combine_chunks") else c for name, c in columns.items()
+        }
         offsets = np.asarray(columns[ITEM_IDX].offsets, dtype=np.int64)
         # flatten() drops what lies before a sliced array's first offset, so the offsets start at 0 as well
         flat = {name: np.asarray(columns[name].flatten()) for name in (ITEM_IDX, EVENT_TS, WEIGHT)}
-        return cls(offsets - offsets[0], flat[ITEM_IDX], flat[EVENT_TS], flat[WEIGHT], columns[SEGMENT].to_pylist())
+        return cls(
+            offsets - offsets[0], flat[ITEM_IDX], flat[EVENT_TS], flat[WEIGHT], columns[SEGMENT].to_pylist()
+        )
 
     def lengths(self) -> np.ndarray:
         """int64 [B]: history entries of each user."""
@@ -64,7 +81,11 @@ class Histories:
         stop = min(stop, len(self))
         lo, hi = int(self.indptr[start]), int(self.indptr[stop])
         return Histories(
-            self.indptr[start : stop + 1] - lo, self.items[lo:hi], self.times[lo:hi], self.weights[lo:hi], self.segments[start:stop]
+            self.indptr[start : stop + 1] - lo,
+            self.items[lo:hi],
+            self.times[lo:hi],
+            self.weights[lo:hi],
+            self.segments[start:stop],
         )
 
     def take(self, rows: np.ndarray) -> Histories:
@@ -72,7 +93,9 @@ class Histories:
         lengths = self.lengths()[rows]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         at = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-        return Histories(indptr, self.items[at], self.times[at], self.weights[at], [self.segments[r] for r in rows])
+        return Histories(
+            indptr, self.items[at], self.times[at], self.weights[at], [self.segments[r] for r in rows]
+        )
 
     def batches(self, size: int) -> Iterator[Histories]:
         """Consecutive batches of at most `size` users."""

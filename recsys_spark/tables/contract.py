@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -102,7 +102,7 @@ class Contract:
         """Spark schema of all columns; needs a running session, which parses the DDL."""
         from pyspark.sql.types import StructType
 
-        return StructType.fromDDL(self.spark_ddl())
+        return cast(StructType, StructType.fromDDL(self.spark_ddl()))
 
 
 def names() -> list[str]:
@@ -121,19 +121,29 @@ def load(table: str) -> Contract:
     unknown = [f"{field.name}: {field.type}" for field in fields if field.type not in _ARROW]
     if unknown:
         raise LawBroken(f"{path}: unknown types ({', '.join(unknown)}); known: {', '.join(_ARROW)}")
-    contract = Contract(raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields)
+    contract = Contract(
+        raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields
+    )
     strangers = [c for c in (*contract.key, *contract.partition_by) if c not in contract.columns]
     if strangers:
-        raise LawBroken(f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}")
+        raise LawBroken(
+            f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}"
+        )
     return contract
 
 
 def _names(folder: Traversable) -> list[str]:
-    return [file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")] if folder.is_dir() else []
+    return (
+        [file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")]
+        if folder.is_dir()
+        else []
+    )
 
 
 def _folder() -> Traversable:
     for folder in _FOLDERS:
         if _names(folder):
             return folder
-    raise LawBroken(f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete")
+    raise LawBroken(
+        f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete"
+    )

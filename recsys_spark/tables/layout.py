@@ -1,10 +1,10 @@
 """Every path under `paths.root`, built in one place. No other module joins path names of the house.
 
-    runs/<run_id>/clean/…                         the clean stage serves both passes
-    runs/<run_id>/<backtest|release>/<stage>/…    one folder a stage: tables, item models, manifest.json
-    runs/<run_id>/report.html
-    index/users · index/items                     dense ids, carried from night to night
-    top_n/                                        the published Delta table
+runs/<run_id>/clean/…                         the clean stage serves both passes
+runs/<run_id>/<backtest|release>/<stage>/…    one folder a stage: tables, item models, manifest.json
+runs/<run_id>/report.html
+index/users · index/items                     dense ids, carried from night to night
+top_n/                                        the published Delta table
 """
 
 from __future__ import annotations

@@ -86,7 +86,15 @@ def run_stage(
     """
     folder = layout.stage(stage, pass_name)
     settings = json.loads(_redact(json.dumps(settings, sort_keys=True, default=str)))
-    fingerprint = digest({"stage": stage, "pass": pass_name, "inputs": dict(inputs), "settings": settings, "program": _versions()["recsys_spark"]})
+    fingerprint = digest(
+        {
+            "stage": stage,
+            "pass": pass_name,
+            "inputs": dict(inputs),
+            "settings": settings,
+            "program": _versions()["recsys_spark"],
+        }
+    )
     done = read(folder)
     label = stage if pass_name == stage or folder.parent == layout.run else f"{pass_name} {stage}"
     if done and done.fingerprint == fingerprint and not force:
@@ -141,7 +149,9 @@ def files_id(paths: Iterable[Path]) -> str:
 
 def _empty(folder: Path, keep: Iterable[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a kill half-way leaves no stage that looks done
+    (folder / MANIFEST).unlink(
+        missing_ok=True
+    )  # first, so that a kill half-way leaves no stage that looks done
     kept = set(keep)
     for entry in folder.iterdir():
         if entry.name in kept:

@@ -19,7 +19,9 @@ REQUIRED = {
 }
 
 
-def make_session(*, app_name: str, master: str | None, shuffle_partitions: int | None, options: dict[str, str]) -> SparkSession:
+def make_session(
+    *, app_name: str, master: str | None, shuffle_partitions: int | None, options: dict[str, str]
+) -> SparkSession:
     """The session of this process. What spark-submit set (master, memory) is kept; `REQUIRED` is always applied."""
     # executors of local mode run the driver's interpreter, not whatever python3 is first on the path
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -31,7 +31,9 @@ def write(df: DataFrame, folder: Path, table: str, *, max_rows_per_file: int = 0
     contract = contracts.load(table)
     _check_columns(df, contract)
     seen = Observation(f"{table} rows")
-    ready = df.select(*[_guarded(field, table) for field in contract.fields]).observe(seen, F.count(F.lit(1)).alias("rows"))
+    ready = df.select(*[_guarded(field, table) for field in contract.fields]).observe(
+        seen, F.count(F.lit(1)).alias("rows")
+    )
     writer = ready.write.mode("append")
     if contract.partition_by:
         writer = writer.partitionBy(*contract.partition_by)
@@ -47,12 +49,16 @@ def read(spark: SparkSession, folder: Path, table: str) -> DataFrame:
     return spark.read.schema(contracts.load(table).spark_schema()).parquet(str(folder))
 
 
-def read_arrow(folder: Path, table: str, columns: list[str] | None = None, filter: ds.Expression | None = None) -> pa.Table:
+def read_arrow(
+    folder: Path, table: str, columns: list[str] | None = None, filter: ds.Expression | None = None
+) -> pa.Table:
     """The table, or some of its columns and rows, in memory on this machine. Row order is that of the files' names."""
     _check_folder(folder, table)
     contract = contracts.load(table)
     wanted = columns or contract.columns
-    dataset = ds.dataset(folder, schema=contract.arrow_schema(), format="parquet", partitioning=partitioning(contract))
+    dataset = ds.dataset(
+        folder, schema=contract.arrow_schema(), format="parquet", partitioning=partitioning(contract)
+    )
     return dataset.to_table(columns=wanted, filter=filter)
 
 
@@ -70,7 +76,9 @@ def _guarded(field: contracts.Field, table: str):  # type: ignore[no-untyped-def
     column = F.col(field.name)
     if field.nullable:
         return column
-    complaint = F.raise_error(F.lit(f"table {table}: column {field.name} is null, which its contract forbids"))
+    complaint = F.raise_error(
+        F.lit(f"table {table}: column {field.name} is null, which its contract forbids")
+    )
     return F.when(column.isNull(), complaint.cast(field.spark_type)).otherwise(column).alias(field.name)
 
 
@@ -88,4 +96,6 @@ def _check_columns(df: DataFrame, contract: contracts.Contract) -> None:
 
 def _check_folder(folder: Path, table: str) -> None:
     if not folder.is_dir():
-        raise StageMissing(f"table {table} is not at {folder}; run the stage that writes it (jobs/nightly.py runs them all)")
+        raise StageMissing(
+            f"table {table} is not at {folder}; run the stage that writes it (jobs/nightly.py runs them all)"
+        )

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from night import REPO, SPARK_HOME, assert_same_table, environment, published, run
 from worlds import write_log, write_overlay
 
@@ -34,14 +35,30 @@ def free_ports(n):
 def packaged(tmp_path_factory):
     """The interpreter of an environment that holds the built wheel; what the wheel depends on is borrowed from this one."""
     folder = tmp_path_factory.mktemp("packaged")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPO)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+        str(REPO),
+    ]
     subprocess.run(build, check=True)
     venv.create(folder / "env", with_pip=False, symlinks=True)
     site = next((folder / "env" / "lib").glob("python*")) / "site-packages"
     zipfile.ZipFile(next(folder.glob("*.whl"))).extractall(site)
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     python = folder / "env" / "bin" / "python"
-    where = subprocess.run([python, "-c", "import recsys_spark; print(recsys_spark.__file__)"], cwd=folder, capture_output=True, text=True)
+    where = subprocess.run(
+        [python, "-c", "import recsys_spark; print(recsys_spark.__file__)"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     assert Path(where.stdout.strip()).is_relative_to(site), where
     return str(python)
 
@@ -57,13 +74,31 @@ def master(tmp_path_factory, packaged):
     address = ["--host", "127.0.0.1", "--webui-port"]
 
     def start(name, *arguments):
-        log = open(folder / f"{name}.log", "w")
-        return subprocess.Popen([deploy[0], f"{deploy[1]}.{arguments[0]}", *arguments[1:]], env=env, cwd=folder, stdout=log, stderr=log)
+        log = open(folder / f"{name}.log", "w")  # noqa: SIM115, the process writes it to its end
+        return subprocess.Popen(
+            [deploy[0], f"{deploy[1]}.{arguments[0]}", *arguments[1:]],
+            env=env,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
 
     processes = [start("master", "master.Master", "--port", str(port), *address, str(page))]
     try:
         for i, worker_page in enumerate(pages):
-            processes.append(start(f"worker{i}", "worker.Worker", "--cores", "1", "--memory", "2g", *address, str(worker_page), url))
+            processes.append(
+                start(
+                    f"worker{i}",
+                    "worker.Worker",
+                    "--cores",
+                    "1",
+                    "--memory",
+                    "2g",
+                    *address,
+                    str(worker_page),
+                    url,
+                )
+            )
         wait_for_workers(f"http://127.0.0.1:{page}/json/", folder)
         yield url
     finally:
@@ -92,11 +127,22 @@ def test_the_cluster_publishes_what_local_mode_publishes(tmp_path, packaged, mas
 
     local = run("nightly", here)
     assert local.returncode == 0, local.stdout
-    submit = ("--master", master, "--executor-memory", "1g", "--conf", "spark.executor.cores=1", "--conf", "spark.cores.max=2")
+    submit = (
+        "--master",
+        master,
+        "--executor-memory",
+        "1g",
+        "--conf",
+        "spark.executor.cores=1",
+        "--conf",
+        "spark.cores.max=2",
+    )
     cluster = run("nightly", there, "--set", "train.launcher=spark", submit=submit, env=environment(packaged))
     assert cluster.returncode == 0, cluster.stdout
 
     assert f"spark: {master}" in cluster.stdout
-    training = json.loads((tmp_path / "cluster" / "runs" / "2026-02-01" / "backtest" / "train" / "training.json").read_text())
+    training = json.loads(
+        (tmp_path / "cluster" / "runs" / "2026-02-01" / "backtest" / "train" / "training.json").read_text()
+    )
     assert training["workers"] == 2
     assert_same_table(published(tmp_path / "local"), published(tmp_path / "cluster"))

@@ -5,8 +5,10 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+
 from night import assert_same_table, command, environment, published, run
 from worlds import write_log, write_overlay
 
@@ -47,7 +49,9 @@ def start(overlay, *arguments):
 
 
 def processes(pattern):
-    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout.split()
+    found = subprocess.run(
+        ["pgrep", "-f", pattern], capture_output=True, text=True, check=False
+    ).stdout.split()
     return [int(pid) for pid in found if int(pid) != os.getpid()]
 
 
@@ -56,7 +60,9 @@ def wait_until_gone(pattern, seconds=30):
         if not processes(pattern):
             return
         time.sleep(0.2)
-    raise AssertionError(f"still alive: {[(p, open(f'/proc/{p}/cmdline').read()) for p in processes(pattern)]}")
+    raise AssertionError(
+        f"still alive: {[Path(f'/proc/{p}/cmdline').read_text() for p in processes(pattern)]}"
+    )
 
 
 @pytest.mark.slow

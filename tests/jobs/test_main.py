@@ -33,14 +33,23 @@ def config(tmp_path):
 
 def run(config, *arguments, error=None):
     ran = []
-    stages = [FakeStage("clean", ("backtest",), ran), FakeStage("split", ("backtest", "release"), ran, error), FakeStage("publish", ("release",), ran)]
+    stages = [
+        FakeStage("clean", ("backtest",), ran),
+        FakeStage("split", ("backtest", "release"), ran, error),
+        FakeStage("publish", ("release",), ran),
+    ]
     return job.main(stages, ["--config", config, "--run-date", "2026-03-01", *arguments]), ran
 
 
 def test_backtest_then_release_in_order(config):
     code, ran = run(config)
     assert code == 0
-    assert [r[:2] for r in ran] == [("clean", "backtest"), ("split", "backtest"), ("split", "release"), ("publish", "release")]
+    assert [r[:2] for r in ran] == [
+        ("clean", "backtest"),
+        ("split", "backtest"),
+        ("split", "release"),
+        ("publish", "release"),
+    ]
     assert {r[2] for r in ran} == {"2026-03-01"}
 
 
@@ -49,7 +58,9 @@ def test_one_pass_run_id_and_force(config):
     assert ran == [("split", "release", "again", True), ("publish", "release", "again", True)]
 
 
-@pytest.mark.parametrize("error", [EmptyLog("paths.events log.csv:\n no rows"), GateFailed("ndcg 0.01 below 0.02")])
+@pytest.mark.parametrize(
+    "error", [EmptyLog("paths.events log.csv:\n no rows"), GateFailed("ndcg 0.01 below 0.02")]
+)
 def test_a_known_error_is_one_line_and_its_own_exit_code(config, capsys, error):
     code, ran = run(config, error=error)
     assert code == type(error).exit_code and ran[-1][0] == "split"
@@ -100,7 +111,9 @@ def test_two_jobs_on_one_run(config, tmp_path, capsys):
     assert "another job works on run '2026-03-01'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("bad", [["--run-date", "yesterday"], ["--run-id", "../x"], ["--run-id", ".x"], ["--pass", "nightly"]])
+@pytest.mark.parametrize(
+    "bad", [["--run-date", "yesterday"], ["--run-id", "../x"], ["--run-id", ".x"], ["--pass", "nightly"]]
+)
 def test_bad_arguments_exit_2(config, bad, capsys):
     with pytest.raises(SystemExit) as caught:
         run(config, *bad)

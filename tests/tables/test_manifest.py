@@ -24,7 +24,9 @@ def run(layout, settings=None, inputs=None, **options):
         (folder / "data").write_text("x")
         return {"rows": 3}
 
-    manifest = run_stage(layout, "split", "backtest", inputs=inputs or {}, settings=settings or {}, work=work, **options)
+    manifest = run_stage(
+        layout, "split", "backtest", inputs=inputs or {}, settings=settings or {}, work=work, **options
+    )
     return manifest, len(calls)
 
 
@@ -64,7 +66,10 @@ def test_a_forced_stage_that_dies_does_not_look_done(layout):
 
     with pytest.raises(KeyboardInterrupt):
         run_stage(layout, "split", "backtest", inputs={}, settings={}, work=dies, force=True)
-    with pytest.raises(StageMissing, match=r"run 'night' has no finished split stage .*; run jobs/split\.py with the same --run-id first"):
+    with pytest.raises(
+        StageMissing,
+        match=r"run 'night' has no finished split stage .*; run jobs/split\.py with the same --run-id first",
+    ):
         require(layout, "split", "backtest")
 
 

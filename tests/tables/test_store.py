@@ -2,8 +2,8 @@
 
 import pyarrow.parquet as pq
 import pytest
-from factories import moment, put_table
 
+from factories import moment, put_table
 from recsys_spark.errors import LawBroken, StageMissing
 from recsys_spark.tables import contract as contracts
 from recsys_spark.tables import store
@@ -19,7 +19,9 @@ ROWS = [
 def folder(spark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "folds"
     columns = contracts.load("folds").columns
-    df = spark.createDataFrame([[row[c] for c in columns] for row in ROWS], contracts.load("folds").spark_schema())
+    df = spark.createDataFrame(
+        [[row[c] for c in columns] for row in ROWS], contracts.load("folds").spark_schema()
+    )
     assert store.write(df.select(*reversed(columns)), folder, "folds") == len(ROWS)
     return folder
 
@@ -33,7 +35,14 @@ def test_spark_writes_what_arrow_reads(folder):
 
 
 def test_spark_reads_what_it_wrote(spark, folder):
-    back = by_key([row.asDict() for row in store.read(spark, folder, "folds").select("user_idx", "item_idx", "weight", "fold").collect()])
+    back = by_key(
+        [
+            row.asDict()
+            for row in store.read(spark, folder, "folds")
+            .select("user_idx", "item_idx", "weight", "fold")
+            .collect()
+        ]
+    )
     assert back == [{k: row[k] for k in ("user_idx", "item_idx", "weight", "fold")} for row in ROWS]
 
 
@@ -53,11 +62,16 @@ def test_wrong_and_missing_columns_are_all_named(spark, tmp_path):
     df = spark.sql("select 1L as user_idx, 1L as item_idx, 'train' as fold, 1f as weight")
     with pytest.raises(LawBroken) as caught:
         store.write(df, tmp_path / "folds", "folds")
-    assert str(caught.value) == "table folds breaks schemas/folds.json: column item_idx is bigint, not int; column event_ts is missing"
+    assert (
+        str(caught.value)
+        == "table folds breaks schemas/folds.json: column item_idx is bigint, not int; column event_ts is missing"
+    )
 
 
 def test_null_where_the_contract_forbids_it_fails_the_job(spark, tmp_path):
-    df = spark.sql("select 1L as user_idx, cast(null as int) as item_idx, current_timestamp() as event_ts, 1f as weight, 'train' as fold")
+    df = spark.sql(
+        "select 1L as user_idx, cast(null as int) as item_idx, current_timestamp() as event_ts, 1f as weight, 'train' as fold"
+    )
     with pytest.raises(Exception, match="table folds: column item_idx is null, which its contract forbids"):
         store.write(df, tmp_path / "folds", "folds")
 
