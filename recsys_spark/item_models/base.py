@@ -70,8 +70,12 @@ def save(folder: Path, model: ItemModel) -> None:
 def read_header(folder: Path) -> dict[str, Any]:
     """The header of the item model in `folder`; its bytes are the model's version."""
     try:
-        return dict(json.loads((folder / HEADER).read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
+        header = dict(json.loads((folder / HEADER).read_text(encoding="utf-8")))
+        missing = {"kind", "n_items", "parameters", "arrays"} - header.keys()
+        if missing:
+            raise ValueError(f"{HEADER} lacks {', '.join(sorted(missing))}")
+        return header
+    except (OSError, ValueError, TypeError) as error:
         raise InputUnreadable(
             f"{folder} is not an item model: {error}; run the stage that makes it again with --force"
         ) from error
@@ -89,6 +93,6 @@ def load(folder: Path, kinds: dict[str, type[ItemModel]]) -> ItemModel:
             name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in header["arrays"]
         }
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:  # EOFError: an empty file
         raise InputUnreadable(f"{folder}: {error}; run the stage that makes it again with --force") from error
     return kinds[header["kind"]](header["n_items"], header["parameters"], arrays)

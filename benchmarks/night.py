@@ -1,0 +1,110 @@
+"""Wall time of each stage of a whole night, and the peak memory of all its processes together.
+
+    python benchmarks/night.py conf/demo.yaml [--out build/bench/night-demo.json] [spark-submit options …]
+
+Runs jobs/nightly.py under a root of its own (build/bench/night/<conf>), which is emptied first, so nothing is skipped. Memory is the sum of the
+proportional set sizes (PSS: shared pages count once) of the job's process tree, looked at every half second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def tree(pid: int) -> list[int]:
+    """`pid` and all its descendants."""
+    found, at = [pid], 0
+    while at < len(found):
+        for path in Path(f"/proc/{found[at]}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in path.read_text().split()]
+            except OSError:
+                continue
+        at += 1
+    return found
+
+
+def pss_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+class Memory(threading.Thread):
+    """The highest sum of proportional set sizes seen."""
+
+    def __init__(self, pid: int):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.over = pid, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.5):
+            self.peak = max(self.peak, sum(map(pss_bytes, tree(self.pid))))
+
+
+def stages(run: Path) -> list[dict]:
+    """Every manifest of a run, in the order in which the stages finished."""
+    found = [(path, json.loads(path.read_text())) for path in run.rglob("manifest.json")]
+    found.sort(key=lambda entry: entry[1]["finished_at"])
+    return [
+        {
+            "stage": m["stage"],
+            "pass": "both" if m["stage"] == "clean" else m["pass_name"],
+            "seconds": m["seconds"],
+        }
+        for _, m in found
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments, submit = parser.parse_known_args()
+    name = arguments.config.stem
+    out = arguments.out or REPO / "build" / "bench" / f"night-{name}.json"
+    root = REPO / "build" / "bench" / "night" / name
+    shutil.rmtree(root, ignore_errors=True)
+    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    command = [
+        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]", "--driver-memory", "2g", *submit,
+        str(REPO / "jobs" / "nightly.py"), "--config", str(arguments.config), "--set", f"paths.root={root}", "--run-id", "bench",
+    ]  # fmt: skip
+    clock = time.monotonic()
+    process = subprocess.Popen(command, env=env, cwd=REPO)
+    memory = Memory(process.pid)
+    memory.start()
+    code = process.wait()
+    wall = time.monotonic() - clock
+    memory.over.set()
+    memory.join()
+    if code:
+        return code
+    result = {
+        "config": name,
+        "wall_seconds": round(wall, 1),
+        "peak_pss_bytes": memory.peak,
+        "stages": stages(root / "runs" / "bench"),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    for entry in result["stages"]:
+        print(f"{entry['pass']:9} {entry['stage']:10} {entry['seconds']:7.1f} s")
+    print(f"{'whole night':20} {wall:7.1f} s, peak memory {memory.peak / 2**30:.2f} GiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

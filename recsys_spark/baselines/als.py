@@ -1,0 +1,108 @@
+"""Implicit ALS over Spark: each half-step is one small job whose tasks solve a block each (item_models/dense.py has the arithmetic).
+
+Tasks read the pairs and the other side's vectors memory-mapped and write their own vectors to a file. Through the driver go the blocks'
+Gram matrices and losses only, so its memory does not depend on the number of users.
+
+Shapes:  I items counting the padding item 0 · F factors · n blocks
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pyspark import SparkContext
+
+from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, Shards, save_array
+from recsys_spark.item_models.dense import FactorModel, Objective, gram_of, solve_rows
+
+log = logging.getLogger(__name__)
+
+
+class HalfStep(NamedTuple):
+    """What a block (or, summed, a side) says of its solution: the Gram matrix float64 [F, F] of the new vectors, their rows' part of
+    the objective, and of that their own ridge terms."""
+
+    gram: np.ndarray
+    loss: float
+    ridge: float
+
+
+def fit(
+    spark: SparkContext,
+    pairs: Pairs,
+    folder: Path,
+    *,
+    factors: int,
+    iterations: int,
+    seed: int,
+    objective: Objective,
+) -> tuple[FactorModel, list[float]]:
+    """The model, and the objective after each iteration. `folder` takes the vectors while the fit runs.
+
+    Starts from normal item vectors of deviation 0.1 / sqrt(factors), as iALS does, and ends with the items, so that fold-in meets
+    the very vectors that the last half-step of the users would.
+    """
+    items = (
+        np.random.default_rng(seed)
+        .normal(0, 0.1 / np.sqrt(factors), (pairs.rows[ITEMS], factors))
+        .astype(np.float32)
+    )
+    items[pairs.item_degrees() == 0] = 0
+    folder.mkdir(parents=True)
+    for block in range(pairs.blocks):
+        save_array(_path(folder, ITEMS, block), items[block :: pairs.blocks])
+    gram, objectives = gram_of(items), []
+    half_step = partial(_half_step, spark, pairs, folder, objective)
+    for iteration in range(1, iterations + 1):
+        clock = time.monotonic()
+        users = half_step(USERS, ITEMS, gram)
+        gram, loss, _ = half_step(ITEMS, USERS, users.gram)
+        objectives.append(loss + users.ridge)
+        log.info(
+            "als: iteration %d of %d, objective %.6g, %.1f s",
+            iteration,
+            iterations,
+            objectives[-1],
+            time.monotonic() - clock,
+        )
+    for block in range(pairs.blocks):
+        items[block :: pairs.blocks] = np.load(_path(folder, ITEMS, block))
+    parameters = {**vars(objective), "fitted_items": pairs.active[ITEMS]}
+    return FactorModel(len(items), parameters, {"items": items, "gram": gram.astype(np.float32)}), objectives
+
+
+def _half_step(
+    spark: SparkContext,
+    pairs: Pairs,
+    folder: Path,
+    objective: Objective,
+    side: str,
+    other: str,
+    gram: np.ndarray,
+) -> HalfStep:
+    """Solve every row of `side`, given the vectors of `other` and their Gram matrix."""
+    solve = partial(solve_block, pairs, folder, objective, side, other, gram)
+    done = spark.parallelize(range(pairs.blocks), pairs.blocks).map(solve).collect()
+    return HalfStep(*(sum(part) for part in zip(*done)))
+
+
+def solve_block(
+    pairs: Pairs, folder: Path, objective: Objective, side: str, other: str, gram: np.ndarray, block: int
+) -> HalfStep:
+    """One task: the vectors of one block, from files to a file."""
+    csr = pairs.block(side, block)
+    others = Shards([_path(folder, other, b) for b in range(pairs.blocks)])
+    n_others = pairs.active[other]
+    vectors, losses = solve_rows(csr.indptr, csr.indices, csr.weights, others, gram, n_others, objective)
+    save_array(_path(folder, side, block), vectors)
+    ridge = objective.ridge(np.diff(csr.indptr), n_others) @ np.square(vectors, dtype=np.float64).sum(axis=1)
+    return HalfStep(gram_of(vectors), float(losses.sum()), float(ridge))
+
+
+def _path(folder: Path, side: str, block: int) -> Path:
+    return folder / f"{side}-{block}.npy"

@@ -1,0 +1,131 @@
+"""The baselines stage: item models that need no network, fitted on the train fold of the pass."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyspark import SparkContext
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_spark.baselines import als, item_cosine, popularity
+from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, write_pairs
+from recsys_spark.columns import ALS, BACKTEST, FOLD, ITEM_COSINE, POPULARITY, RELEASE, TRAIN
+from recsys_spark.config.sections import Baselines
+from recsys_spark.item_models import base
+from recsys_spark.item_models.dense import Objective
+from recsys_spark.job import Context
+from recsys_spark.tables import manifest, store
+
+log = logging.getLogger(__name__)
+
+NAME = "baselines"
+PASSES = (BACKTEST, RELEASE)
+_SCRATCH = ".scratch"
+
+
+def run(context: Context, pass_name: str) -> None:
+    """Write the item models of `baselines.models` for `pass_name`, unless they are there."""
+    clean = manifest.require(context.layout, "clean", pass_name)
+    split = manifest.require(context.layout, "split", pass_name)
+    segmented = bool(context.config.clean.segment_by)
+
+    def work(folder: Path) -> dict[str, Any]:
+        folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
+        users = (
+            store.read(context.spark, context.layout.table("clean", pass_name, "users"), "users")
+            if segmented
+            else None
+        )
+        sizes = {"n_users": clean.counts["n_users"], "n_items": clean.counts["n_items"]}
+        return fit_all(
+            folds.where(F.col(FOLD) == TRAIN), users, folder, section=context.config.baselines, **sizes
+        )
+
+    manifest.run_stage(
+        context.layout,
+        NAME,
+        pass_name,
+        inputs={"clean": clean.output_id, "split": split.output_id},
+        settings={**context.config.baselines.model_dump(mode="json"), "segmented": segmented},
+        work=work,
+        force=context.force,
+    )
+
+
+def fit_all(
+    train: DataFrame, users: DataFrame | None, folder: Path, *, section: Baselines, n_users: int, n_items: int
+) -> dict[str, Any]:
+    """Fit and save each model of `section`; returns the manifest's counts."""
+    counts: dict[str, Any] = {"seconds": {}}
+    with _timed(counts, POPULARITY):
+        model = popularity.fit(
+            train, users, n_items=n_items, half_life_days=section.popularity.half_life_days
+        )
+        base.save(folder / POPULARITY, model)
+        counts["segments"] = len(model.parameters["segments"])
+    if set(section.models) == {POPULARITY}:
+        return counts
+    with _scratch(folder) as scratch:
+        with _timed(counts, "blocks"):
+            pairs = write_pairs(
+                train, scratch / "pairs", blocks=section.tasks, n_users=n_users, n_items=n_items
+            )
+        counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
+        if ALS in section.models:
+            with _timed(counts, ALS):
+                counts["als_objective"] = _fit_als(
+                    train.sparkSession.sparkContext, pairs, scratch, folder, section
+                )
+        if ITEM_COSINE in section.models:
+            with _timed(counts, ITEM_COSINE):
+                counts["neighbours"] = _fit_item_cosine(
+                    train.sparkSession.sparkContext, pairs, scratch, folder, section
+                )
+    return counts
+
+
+def _fit_als(
+    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines
+) -> list[float]:
+    s = section.als
+    objective = Objective(s.confidence, s.unobserved_weight, s.regularization, s.regularization_exponent)
+    sizes = {"factors": s.factors, "iterations": s.iterations, "seed": s.seed}
+    model, objectives = als.fit(spark, pairs, scratch / ALS, objective=objective, **sizes)
+    base.save(folder / ALS, model)
+    return objectives
+
+
+def _fit_item_cosine(
+    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines
+) -> int:
+    options = section.item_cosine.model_dump()
+    neighbours = options.pop("neighbours")
+    similarity = item_cosine.Similarity(**options)
+    model = item_cosine.fit(spark, pairs, scratch / ITEM_COSINE, neighbours=neighbours, similarity=similarity)
+    base.save(folder / ITEM_COSINE, model)
+    return len(model.arrays["neighbours"])
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for the blocks, beside the models: the one place that every node is known to see."""
+    scratch = folder / _SCRATCH
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _timed(counts: dict[str, Any], name: str) -> Iterator[None]:
+    clock = time.monotonic()
+    yield
+    counts["seconds"][name] = round(time.monotonic() - clock, 1)
+    log.info("baselines: %s done in %.1f s", name, counts["seconds"][name])

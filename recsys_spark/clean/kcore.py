@@ -1,0 +1,40 @@
+"""The k-core: the largest set of users and items in which every user has enough of the items and every item enough of the users.
+
+Seidman (1983), Network structure and minimum degree, Social Networks 5(3); here on a bipartite graph with one threshold a side. Taking away the
+poor of one side can make others poor, so the sides take turns until a side has none left. The result does not depend on the order.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import reduce
+from itertools import cycle
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_spark.columns import ITEM_IDX, USER_IDX
+
+log = logging.getLogger(__name__)
+
+
+def outside_core(pairs: DataFrame, *, users: int, items: int) -> dict[str, DataFrame | None]:
+    """What is not in the core: under USER_IDX the users with fewer than `users` items left, under ITEM_IDX the items with fewer than `items` users.
+
+    `pairs`: distinct (user_idx, item_idx). None for a side of which all are in the core. A pair is in the core when both its ends are.
+    Runs two or three small jobs a turn; the lineage is cut at each turn.
+    """
+    least = {ITEM_IDX: items, USER_IDX: users}
+    gone: dict[str, list[DataFrame]] = {ITEM_IDX: [], USER_IDX: []}
+    left = pairs.localCheckpoint()
+    for turn, side in enumerate(cycle(least)):
+        poor = left.groupBy(side).agg(F.count(F.lit(1)).alias("n")).where(F.col("n") < least[side]).select(side).localCheckpoint()
+        n_poor = poor.count()
+        # the other side was made sound in the turn before and has lost nothing since
+        if n_poor == 0 and turn > 0:
+            break
+        if n_poor:
+            log.info("clean: k-core turn %d takes away %s of %s", turn + 1, f"{n_poor:,}", "items" if side == ITEM_IDX else "users")
+            gone[side].append(poor)
+            left = left.join(poor, side, "left_anti").localCheckpoint(eager=False)
+    return {side: reduce(DataFrame.unionAll, frames) if frames else None for side, frames in gone.items()}

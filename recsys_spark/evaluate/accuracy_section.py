@@ -1,0 +1,141 @@
+"""The report's section on the models side by side: plots, tables and the comparisons in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys_spark.columns import FUSED
+from recsys_spark.evaluate import plots, wording
+from recsys_spark.evaluate.blocks import Block, Bullets, Figure, Note, Table, Text
+from recsys_spark.evaluate.run_facts import RunFacts
+
+SHOWN = tuple(wording.METRICS)
+_TWO_DIGITS = "{:.2f}".format
+_BEYOND_FORMS = {"coverage": "{:.1%}".format, "average_popularity": "{:,.0f}".format}
+
+
+def accuracy(facts: RunFacts) -> list[Block]:
+    found = facts.metrics
+    if not found.get("users"):
+        return [Note("No user has held-out items in this run, so nothing could be measured.")]
+    k, users = found["gate_k"], found["users"]
+    text = f"Each model gave {users:,} users a list, and the items hidden from it were looked for among the first {k}. "
+    text += f"Intervals hold {found['bootstrap']['confidence']:.0%} of {found['bootstrap']['samples']:,} resamples of the users."
+    blocks: list[Block] = [
+        Text(text),
+        Bullets(_comparisons(found)),
+        _intervals(found),
+        _coverage(found),
+        _at(found, k),
+        _cutoffs(found),
+    ]
+    return [*blocks, _concentration(found), _beyond(found), *_groups(found)]
+
+
+def _comparisons(found: dict[str, Any]) -> list[str]:
+    samples, k = found["bootstrap"]["samples"], str(found["gate_k"])
+    first = sorted(found["differences"], key=lambda entry: entry["model"] != FUSED)
+    bases = [found["accuracy"][entry["against"]][k]["ndcg"]["mean"] for entry in first]
+    return [wording.difference(e, _role(found, e), samples, base) for e, base in zip(first, bases)]
+
+
+def _role(found: dict[str, Any], entry: dict[str, Any]) -> str:
+    """What the other model of a comparison is."""
+    baseline, single = (entry["against"] == found[key] for key in ("best_baseline", "best_single"))
+    if entry["model"] != FUSED or not single:
+        return "the best baseline"
+    return "the best single model, a baseline" if baseline else "the best single model"
+
+
+def _intervals(found: dict[str, Any]) -> Figure:
+    k, models = found["gate_k"], found["models"]
+    spans = [_span(found["accuracy"][m][str(k)]["ndcg"]) for m in models]
+    svg = plots.intervals(_names(models), spans, [plots.colour(m) for m in models], f"NDCG@{k}")
+    how = "Further right is better. The line is the interval: where two lines do not overlap, the difference is hardly chance."
+    return Figure(f"Accuracy: NDCG@{k}", svg, how)
+
+
+def _coverage(found: dict[str, Any]) -> Figure:
+    models, k = found["models"], found["gate_k"]
+    values = [found["beyond_accuracy"][m]["coverage"] or 0.0 for m in models]
+    svg = plots.bars(_names(models), values, [f"{v:.1%}" for v in values], [plots.colour(m) for m in models])
+    how = f"Share of all items that at least one list of {k} shows; a short bar means that everybody sees the same few."
+    return Figure("Coverage of the catalogue", svg, how)
+
+
+def _concentration(found: dict[str, Any]) -> Figure:
+    curves = {key: found["concentration"][key] for key in ("log", *found["models"])}
+    names = {"log": "what users chose", **{m: wording.model(m) for m in found["models"]}}
+    how = "How much goes to the most popular items. A curve above the dashed one shows them more often than users choose them."
+    return Figure("Popularity: log against lists", plots.concentration(curves, names), how)
+
+
+def _at(found: dict[str, Any], k: int) -> Table:
+    models = found["models"]
+    means = [_means(found, model, k) for model in models]
+    spans = [_span(found["accuracy"][model][str(k)]["ndcg"]) for model in models]
+    intervals = [f"{wording.metric(low)}–{wording.metric(high)}" for _, low, high in spans]
+    cells = [[wording.metric(value) for value in row] for row in means]
+    rows = [(wording.model(m), row[0], span, *row[1:]) for m, row, span in zip(models, cells, intervals)]
+    # the interval stands behind the first metric, so the others move by one
+    columns = [1, *range(3, len(SHOWN) + 2)]
+    best = frozenset(
+        (max(range(len(means)), key=lambda r: means[r][i]), column) for i, column in enumerate(columns)
+    )
+    hints = {column: wording.METRICS[name][1] for column, name in zip(columns, SHOWN)}
+    names = [wording.METRICS[name][0] for name in SHOWN]
+    head = ("model", names[0], "interval", *names[1:])
+    numeric = frozenset(range(1, len(head)))
+    return Table(f"All metrics at {k}", head, rows, numeric, best, hints, marks=plots.marks(models))
+
+
+def _cutoffs(found: dict[str, Any]) -> Table:
+    pairs = [(k, model) for k in found["cutoffs"] for model in found["models"]]
+    rows = [(str(k), wording.model(m), *map(wording.metric, _means(found, m, k))) for k, m in pairs]
+    head = ("k", "model", *(wording.METRICS[name][0] for name in SHOWN))
+    hints = {column: wording.METRICS[name][1] for column, name in enumerate(SHOWN, start=2)}
+    numeric, marks = frozenset({0, *range(2, len(head))}), plots.marks([model for _, model in pairs])
+    title = "Every metric at every cutoff"
+    return Table(title, head, rows, numeric, hints=hints, folded=True, marks=marks, mark_column=1)
+
+
+def _beyond(found: dict[str, Any]) -> Table:
+    models, values = found["models"], found["beyond_accuracy"]
+    # without categories nobody has a diversity
+    names = [name for name in wording.BEYOND if any(values[m][name] is not None for m in models)]
+    rows = [(wording.model(m), *(_beyond_cell(name, values[m][name]) for name in names)) for m in models]
+    head = ("model", *(wording.BEYOND[name][0] for name in names))
+    hints = {column: wording.BEYOND[name][1] for column, name in enumerate(names, start=1)}
+    title, numeric = f"Beyond accuracy, lists of {found['gate_k']}", frozenset(range(1, len(head)))
+    return Table(title, head, rows, numeric, hints=hints, marks=plots.marks(models), half=True)
+
+
+def _beyond_cell(name: str, value: float | None) -> str:
+    return wording.NONE if value is None else _BEYOND_FORMS.get(name, _TWO_DIGITS)(value)
+
+
+def _groups(found: dict[str, Any]) -> list[Block]:
+    titles = {"history": ("By length of history", " items"), "segment": ("By segment", "")}
+    groups = {by: [g for g in found["groups"] if g["by"] == by] for by in titles}
+    return [_group_figure(found, *titles[by], rows) for by, rows in groups.items() if len(rows) > 1]
+
+
+def _group_figure(found: dict[str, Any], title: str, unit: str, rows: list[dict[str, Any]]) -> Figure:
+    labels = [wording.cut(row["group"], 28) + unit for row in rows]
+    spans = [_span(row["metrics"]["ndcg"]) for row in rows]
+    svg = plots.intervals(labels, spans, plots.ACCENT, f"NDCG@{found['gate_k']} of the blend")
+    sizes = [row["users"] for row in rows]
+    how = f"Who is served well: each dot is a group of {min(sizes):,} to {max(sizes):,} users, the line its interval."
+    return Figure(title, svg, how)
+
+
+def _means(found: dict[str, Any], model: str, k: int) -> list[float]:
+    return [found["accuracy"][model][str(k)][name]["mean"] for name in SHOWN]
+
+
+def _span(estimate: dict[str, float]) -> tuple[float, float, float]:
+    return estimate["mean"], estimate["low"], estimate["high"]
+
+
+def _names(models: list[str]) -> list[str]:
+    return [wording.model(m) for m in models]

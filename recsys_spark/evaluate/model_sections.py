@@ -1,0 +1,120 @@
+"""The report's sections on how the models came to be: baselines, features, train, score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys_spark.columns import ALS, FUSED, NETWORK, RELEASE
+from recsys_spark.evaluate import plots, wording
+from recsys_spark.evaluate.blocks import Block, Figure, Note, Table, Text
+from recsys_spark.evaluate.run_facts import RunFacts
+from recsys_spark.evaluate.wording import number
+
+_METHODS = {
+    "zscore": "scores are made comparable for each user (z-scores), then added up with these weights",
+    "rrf": "1 / rank is added up with these weights",
+}
+
+
+def baselines(facts: RunFacts) -> list[Block]:
+    names = [m for m in facts.metrics.get("models", []) if m not in (NETWORK, FUSED)]
+    counts = facts.counts("baselines")
+    seconds, objective = counts.get("seconds") or {}, counts.get("als_objective") or []
+    cells = [(wording.model(m), wording.about(m), wording.tenths(seconds.get(m))) for m in names]
+    head, marks = ("model", "what it does", "seconds"), plots.marks(names)
+    curve = [_objective(objective)] if len(objective) > 1 else []
+    return [
+        Table("", head, cells, frozenset({2}), marks=marks, wide=frozenset({1}), half=bool(curve)),
+        *curve,
+    ]
+
+
+def _objective(values: list[float]) -> Figure:
+    svg = plots.curve(range(1, len(values) + 1), values, plots.colour(ALS), x_name="alternation")
+    how = "It should fall and then stay: if it still falls at the end, more iterations would help."
+    return Figure("What ALS minimises", svg, how)
+
+
+def features(facts: RunFacts) -> list[Block]:
+    counts = facts.counts("features")
+    if not counts.get("examples"):
+        return [Note("No training examples could be cut from the histories.")]
+    text = f"{number(counts['examples'])} training examples, each an item and the history before it"
+    text += f", of {number(counts.get('users_with_history'))} users. The items bring "
+    content = counts.get("features")
+    known = (
+        f"{number(content)} content features, such as categories."
+        if content
+        else "no content: their users alone tell what they are."
+    )
+    return [Text(text + known)]
+
+
+def train(facts: RunFacts) -> list[Block]:
+    epochs, best = facts.training.get("epochs") or [], facts.training.get("best_epoch")
+    if not epochs:
+        why = (
+            "train.enabled is false"
+            if facts.settings("train").get("enabled") is False
+            else "it left no training.json"
+        )
+        return [
+            Note(f"No network was trained in this run ({why}), so the blend is of the simple models only.")
+        ]
+    at = [epoch["epoch"] for epoch in epochs]
+    loss = plots.curve(at, [e["loss"] for e in epochs], plots.SECOND, x_name="epoch")
+    ndcg = plots.curve(at, [e["ndcg"] for e in epochs], plots.ACCENT, best, x_name="epoch")
+    k = facts.settings("train").get("metric_k")
+    title = f"NDCG@{k} on the validation items" if k else "NDCG on the validation items"
+    how = "It should rise; training stops when it no longer does. The large dot is the epoch that was kept."
+    falls = Figure("Training loss", loss, "It should fall, steeply at first.")
+    return [Text(_training(facts.training, epochs, best)), falls, Figure(title, ndcg, how)]
+
+
+def _training(training: dict[str, Any], epochs: list[dict[str, Any]], best: int | None) -> str:
+    workers, device = training.get("workers", 1), str(training.get("device", "cpu")).upper()
+    speed = [e["examples_per_s"] for e in epochs if e.get("examples_per_s")]
+    text = f"{len(epochs)} epochs with {workers} worker{'s' if workers != 1 else ''} on {device}"
+    text += f", {wording.seconds(sum(e.get('seconds', 0) for e in epochs))} in all"
+    text += f", {plots.short(sum(speed) / len(speed))} examples a second" if speed else ""
+    kept = f"; epoch {best} was best on the validation items, and tonight's network is trained for as many"
+    return text + (kept if best else "") + "."
+
+
+def score(facts: RunFacts) -> list[Block]:
+    fusion, counts = facts.fusion, facts.counts("score", RELEASE)
+    text = f"Tonight's table has {number(counts.get('rows'))} rows for {number(counts.get('users'))} users"
+    if "users_without_history" in counts:
+        text += f"; {number(counts['users_without_history'])} of them have no history and get what is popular"
+    return [Text(text + "."), *_weights(facts, fusion), *_valid_ndcg(facts, fusion)]
+
+
+def _weights(facts: RunFacts, fusion: dict[str, Any]) -> list[Block]:
+    weights = fusion.get("weights") or {}
+    if not weights:
+        return [Note("The weights of the blend were not written down by this run.")]
+    names = _in_order(facts, weights)
+    values = [float(weights[name]) for name in names]
+    shades = [plots.colour(name) for name in names]
+    svg = plots.bars([wording.model(n) for n in names], values, [f"{v:.2f}" for v in values], shades)
+    method = _METHODS.get(fusion.get("method", ""), "the lists are added up with these weights")
+    how = f"A longer bar has more say: {method}. Learned on the validation items."
+    return [Figure("Weights of the blend", svg, how)]
+
+
+def _valid_ndcg(facts: RunFacts, fusion: dict[str, Any]) -> list[Block]:
+    found = fusion.get("valid_ndcg") or {}
+    if not found:
+        return []
+    names = _in_order(facts, found)
+    cells = [(wording.model(name), wording.metric(found[name])) for name in names]
+    best = frozenset({(max(range(len(cells)), key=lambda i: cells[i][1]), 1)})
+    head = ("model", f"NDCG@{fusion['k']}" if "k" in fusion else "NDCG")
+    title = "On the validation items, where the weights were chosen"
+    return [Table(title, head, cells, frozenset({1}), best=best, marks=plots.marks(names), half=True)]
+
+
+def _in_order(facts: RunFacts, names: dict[str, Any]) -> list[str]:
+    """The models that `names` has, in the order in which they are named everywhere."""
+    order = facts.metrics.get("models", [])
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))

@@ -1,0 +1,94 @@
+"""Training examples out of histories: the pure part of the features stage, vectorised numpy.
+
+An example is one (user, position): the item at the position is the target, the items before it are the history. In a log without times order
+means nothing; there a user's items are first put into a seeded random order and read in a circle, so that the history is a seeded sample of
+the user's other items.
+
+Shapes:  B users · T history entries of all of them · E examples · L history length
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_spark.item_models.histories import Histories, recency_buckets
+
+CHUNK = 8192
+"""Examples made at a time: their [CHUNK, L] intermediates stay in the cache's reach."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """items int32 [E] the targets · weights float32 [E] · history int32 [E, L] right-aligned, 0-padded · recency int32 [E, L], 0 where padded"""
+
+    items: np.ndarray
+    weights: np.ndarray
+    history: np.ndarray
+    recency: np.ndarray
+
+
+def make_examples(
+    histories: Histories, rows: np.ndarray, positions: np.ndarray, length: int
+) -> Iterator[Examples]:
+    """The examples whose target is entry `positions` (int64 [E], at least 1) of user `rows` (int64 [E]), in chunks, in the order given."""
+    timeless = _timeless(histories)
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        yield _chunk(histories, timeless, rows[part], positions[part], length)
+
+
+def shuffle_timeless(histories: Histories, users: np.ndarray, seed: int) -> Histories:
+    """The same histories, those without times in an order drawn from (seed, user int64 [B], item); the others as they are."""
+    lengths = histories.lengths()
+    rows = np.repeat(np.arange(len(histories)), lengths)
+    drawn = _timeless(histories)[rows]
+    keys = np.where(
+        drawn,
+        _mix(_mix(users[rows].astype(np.uint64) + np.uint64(seed)) ^ histories.items.astype(np.uint64)),
+        np.uint64(0),
+    )
+    # the sort is stable: equal keys (users with times) keep their order, and a clash of hashes falls back on the item's
+    order = np.lexsort((keys, rows))
+    return Histories(
+        histories.indptr,
+        histories.items[order],
+        histories.times[order],
+        histories.weights[order],
+        histories.segments,
+    )
+
+
+def _chunk(
+    histories: Histories, timeless: np.ndarray, rows: np.ndarray, positions: np.ndarray, length: int
+) -> Examples:
+    back = np.arange(length, 0, -1)
+    start, n = histories.indptr[rows], histories.lengths()[rows]
+    room = np.where(timeless[rows], n - 1, positions)
+    real = back[None, :] <= room[:, None]
+    source = start[:, None] + np.where(real, (positions[:, None] - back[None, :]) % n[:, None], 0)
+    gap = histories.times[start + positions - 1][:, None] - histories.times[source]
+    return Examples(
+        items=histories.items[start + positions],
+        weights=histories.weights[start + positions],
+        history=np.where(real, histories.items[source], 0).astype(np.int32),
+        recency=np.where(real, recency_buckets(gap), 0).astype(np.int32),
+    )
+
+
+def _timeless(histories: Histories) -> np.ndarray:
+    """bool [B]: users none of whose entries has a time."""
+    timed = np.bincount(
+        np.repeat(np.arange(len(histories)), histories.lengths()), histories.times != 0, len(histories)
+    )
+    return timed == 0
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finalizer of SplitMix64 (Steele, Lea & Flood 2014): a well-mixed bijection of uint64."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,69 @@
+"""Histories and positives: what may be known of each user at one moment, and what is held out. The first tables of the features stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recsys_spark.columns import (
+    AS_OF,
+    EVENT_TS,
+    FOLD,
+    ITEM_IDX,
+    RELEASE,
+    SEGMENT,
+    TEST,
+    TRAIN,
+    USER_IDX,
+    VALID,
+    WEIGHT,
+)
+
+BACKTEST_MOMENTS = {VALID: (TRAIN,), TEST: (TRAIN, VALID)}
+"""as_of: the folds that are known then."""
+RELEASE_MOMENTS = {RELEASE: (TRAIN,)}
+
+_PAIRS = "pairs"
+
+
+def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Sequence[str]]) -> DataFrame:
+    """The `histories` table for every as_of of `moments`: one row for each (as_of, user of `users`), key as_of, user_idx.
+
+    A pair stands in one fold only, so the folds of a moment never name an item twice.
+    """
+    pair = F.struct(EVENT_TS, ITEM_IDX, FOLD, WEIGHT)
+    # sorted as structs: by time, ties by item; no pair is alike in both, so the rest never decides
+    grouped = folds.groupBy(USER_IDX).agg(F.sort_array(F.collect_list(pair)).alias(_PAIRS))
+    known = users.select(USER_IDX, SEGMENT).join(grouped, USER_IDX, "left")
+    views = F.array(
+        *[
+            F.struct(F.lit(as_of).alias(AS_OF), _known(names).alias(_PAIRS))
+            for as_of, names in moments.items()
+        ]
+    )
+    each = known.select(USER_IDX, SEGMENT, F.explode(views).alias("view"))
+    pairs = F.col(f"view.{_PAIRS}")
+    return each.select(
+        USER_IDX,
+        F.transform(pairs, lambda p: p[ITEM_IDX]).alias(ITEM_IDX),
+        F.transform(pairs, lambda p: F.coalesce(F.unix_seconds(p[EVENT_TS]), F.lit(0).cast("bigint"))).alias(
+            EVENT_TS
+        ),
+        F.transform(pairs, lambda p: p[WEIGHT]).alias(WEIGHT),
+        SEGMENT,
+        F.col(f"view.{AS_OF}").alias(AS_OF),
+    )
+
+
+def make_positives(folds: DataFrame) -> DataFrame:
+    """The `positives` table: held-out items, key as_of (the fold they stand in), user_idx."""
+    held_out = folds.where(F.col(FOLD).isin(VALID, TEST))
+    items = F.sort_array(F.collect_list(ITEM_IDX)).alias(ITEM_IDX)
+    return held_out.groupBy(F.col(FOLD).alias(AS_OF), USER_IDX).agg(items)
+
+
+def _known(names: Sequence[str]) -> Column:
+    """The pairs whose fold is one of `names`; an empty list for a user without any."""
+    return F.coalesce(F.filter(_PAIRS, lambda p: p[FOLD].isin(*names)), F.expr("array()"))

@@ -1,0 +1,142 @@
+"""The global random order of the examples, and their equal row groups.
+
+Only small rows are sorted and sent round: (user, position) pairs get their place in the table, then each row group fetches the histories of
+the users it has an example of, and the wide examples are made where they are written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recsys_spark.columns import ITEM_IDX, USER_IDX
+from recsys_spark.errors import LawBroken
+from recsys_spark.features.examples import make_examples, shuffle_timeless
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.tables import contract as contracts
+from recsys_spark.tables.dense import with_dense_index
+
+EXAMPLE, POSITION, GROUP = "example", "position", "group"
+_TABLE = "examples"
+
+
+def example_count(max_examples_per_user: int) -> Column:
+    """Examples a user of the `histories` table gives: their newest targets, as far as something stands before them."""
+    return F.greatest(F.least(F.size(ITEM_IDX) - 1, F.lit(max_examples_per_user)), F.lit(0))
+
+
+def place_examples(
+    histories: DataFrame, *, total: int, row_groups: int, max_examples_per_user: int, seed: int
+) -> DataFrame:
+    """(user_idx, position, example, group) of every example, its place drawn from (seed, user, position).
+
+    `total` is their number. To make the groups equal the first examples are repeated at the end, in places of their own.
+    """
+    count = example_count(max_examples_per_user)
+    positions = F.sequence(F.size(ITEM_IDX) - count, F.size(ITEM_IDX) - 1)
+    small = histories.where(count > 0).select(USER_IDX, F.explode(positions).alias(POSITION))
+    drawn = small.withColumn("draw", F.xxhash64(F.lit(seed), USER_IDX, POSITION))
+    placed = with_dense_index(drawn, ["draw", USER_IDX, POSITION], EXAMPLE, 0)
+    size = math.ceil(total / row_groups)
+    places = F.sequence(
+        F.col(EXAMPLE), F.lit(size * row_groups - 1).cast("bigint"), F.lit(total).cast("bigint")
+    )
+    repeated = placed.select(USER_IDX, POSITION, F.explode(places).alias(EXAMPLE))
+    return repeated.withColumn(GROUP, F.floor(F.col(EXAMPLE) / F.lit(size)).cast("int"))
+
+
+def build_examples(
+    placed: DataFrame, histories: DataFrame, *, row_groups: int, length: int, seed: int
+) -> DataFrame:
+    """The `examples` table. A partition holds whole groups, one after the other, each in the order of its places."""
+    wanted = placed.groupBy(USER_IDX, GROUP).agg(F.collect_list(F.struct(EXAMPLE, POSITION)).alias("wanted"))
+    wanted = wanted.select(
+        USER_IDX,
+        GROUP,
+        F.col(f"wanted.{EXAMPLE}").alias(EXAMPLE),
+        F.col(f"wanted.{POSITION}").alias(POSITION),
+    )
+    joined = (
+        wanted.join(histories, USER_IDX).repartition(row_groups, GROUP).sortWithinPartitions(GROUP, USER_IDX)
+    )
+
+    def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for group in _by_group(batches):
+            yield from _group_examples(group, length, seed)
+
+    return joined.mapInArrow(build, contracts.load(_TABLE).spark_ddl())
+
+
+def check_row_groups(folder: Path, row_groups: int, rows: int) -> None:
+    """`LawBroken` unless `folder` holds `row_groups` files of one row group with `rows` rows each: unequal shards make ranks wait for ever."""
+    sizes = []
+    for path in sorted(folder.glob("*.parquet")):
+        metadata = pq.ParquetFile(path).metadata
+        sizes.append([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
+    sizes = [groups for groups in sizes if groups]  # Spark leaves a file without rows where a task had none
+    if sizes != [[rows]] * row_groups:
+        raise LawBroken(
+            f"{folder}: row groups of {sizes} rows by file, where {row_groups} files of one row group of {rows} rows should be; "
+            "raise features.row_groups if a file has more than one"
+        )
+
+
+def _by_group(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Rows of one group at a time, out of batches sorted by group."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        column = batch.column(batch.schema.names.index(GROUP)).to_numpy()
+        edges = [0, *(np.flatnonzero(np.diff(column)) + 1), batch.num_rows]
+        for start, stop in pairwise(edges):
+            part = batch.slice(start, stop - start)
+            if waiting and stop > start and _group_of(waiting[-1]) != _group_of(part):
+                yield pa.Table.from_batches(waiting)
+                waiting = []
+            if stop > start:
+                waiting.append(part)
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _group_of(batch: pa.RecordBatch) -> int:
+    return int(batch.column(batch.schema.names.index(GROUP))[0].as_py())
+
+
+def _group_examples(group: pa.Table, length: int, seed: int) -> Iterator[pa.RecordBatch]:
+    group = group.combine_chunks()
+    wanted, positions = group.column(EXAMPLE).chunk(0), group.column(POSITION).chunk(0)
+    rows = np.repeat(np.arange(group.num_rows), np.diff(np.asarray(wanted.offsets)))
+    places = np.asarray(wanted.flatten())
+    order = np.argsort(places)
+    places, rows, positions = (
+        places[order],
+        rows[order],
+        np.asarray(positions.flatten(), dtype=np.int64)[order],
+    )
+    histories = shuffle_timeless(Histories.from_arrow(group), group.column(USER_IDX).to_numpy(), seed)
+    schema = contracts.load(_TABLE).arrow_schema()
+    done = 0
+    for part in make_examples(histories, rows, positions, length):
+        taken = places[done : done + len(part.items)]
+        done += len(taken)
+        columns = [
+            pa.array(taken),
+            pa.array(part.items),
+            pa.array(part.weights),
+            _lists(part.history),
+            _lists(part.recency),
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _lists(matrix: np.ndarray) -> pa.ListArray:
+    offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel()))

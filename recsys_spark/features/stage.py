@@ -1,0 +1,102 @@
+"""The features stage: histories, positives, training examples and what is known of items, for the pass's folds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recsys_spark.columns import AS_OF, BACKTEST, ITEM_IDX, RELEASE, VALID
+from recsys_spark.features import content, shuffling
+from recsys_spark.features.histories import BACKTEST_MOMENTS, RELEASE_MOMENTS, make_histories, make_positives
+from recsys_spark.job import Context
+from recsys_spark.tables import manifest, store
+
+NAME = "features"
+PASSES = (BACKTEST, RELEASE)
+
+
+def run(context: Context, pass_name: str) -> None:
+    """Write the tables of this stage for `pass_name`, unless they are there."""
+    inputs = {
+        "clean": manifest.require(context.layout, "clean", pass_name).output_id,
+        "split": manifest.require(context.layout, "split", pass_name).output_id,
+    }
+    settings = context.config.features.model_dump(mode="json")
+
+    def work(folder: Path) -> dict[str, Any]:
+        spark, layout = context.spark, context.layout
+        folds = store.read(spark, layout.table("split", pass_name, "folds"), "folds")
+        users = store.read(spark, layout.table("clean", pass_name, "users"), "users")
+        items = store.read(spark, layout.table("clean", pass_name, "items"), "items")
+        store.write(
+            make_histories(folds, users, BACKTEST_MOMENTS if pass_name == BACKTEST else RELEASE_MOMENTS),
+            folder / "histories",
+            "histories",
+        )
+        if pass_name == BACKTEST:
+            store.write(make_positives(folds), folder / "positives", "positives")
+        store.write(content.make_item_counts(folds), folder / "item_counts", "item_counts")
+        features, dropped = _write_content(spark, items, folder, settings["min_category_items"])
+        histories = store.read(spark, folder / "histories", "histories").where(
+            F.col(AS_OF) == (VALID if pass_name == BACKTEST else RELEASE)
+        )
+        counts = write_examples(
+            histories, folder / "examples", **{k: v for k, v in settings.items() if k != "min_category_items"}
+        )
+        spark.catalog.clearCache()
+        return {**counts, "features": features, "dropped_features": dropped}
+
+    manifest.run_stage(
+        context.layout, NAME, pass_name, inputs=inputs, settings=settings, work=work, force=context.force
+    )
+
+
+def write_examples(
+    histories: DataFrame,
+    folder: Path,
+    *,
+    history_length: int,
+    max_examples_per_user: int,
+    row_groups: int,
+    seed: int,
+) -> dict[str, int]:
+    """Write the `examples` table of one moment's histories in `row_groups` files of one equal row group each; returns the counts."""
+    sums = histories.agg(
+        F.sum(shuffling.example_count(max_examples_per_user).cast("bigint")).alias("examples"),
+        F.count_if(F.size(ITEM_IDX) > 0).alias("users"),
+    ).first()
+    total = int(sums["examples"] or 0)
+    size = math.ceil(total / row_groups)
+    if total:
+        placed = shuffling.place_examples(
+            histories,
+            total=total,
+            row_groups=row_groups,
+            max_examples_per_user=max_examples_per_user,
+            seed=seed,
+        )
+        examples = shuffling.build_examples(
+            placed, histories, row_groups=row_groups, length=history_length, seed=seed
+        )
+        store.write(examples, folder, "examples", max_rows_per_file=size)
+        shuffling.check_row_groups(folder, row_groups, size)
+    return {
+        "examples": size * row_groups,
+        "padded_examples": size * row_groups - total,
+        "row_groups": row_groups,
+        "users_with_history": int(sums["users"]),
+    }
+
+
+def _write_content(spark: SparkSession, items: DataFrame, folder: Path, min_items: int) -> tuple[int, int]:
+    """Write item_features and item_feature_names; returns the numbers of features kept and dropped."""
+    named = content.name_features(items)
+    rows, dropped = content.number_features(named, min_items)
+    names = spark.createDataFrame(rows, "feature int, name string, count bigint").coalesce(1)
+    store.write(names, folder / "item_feature_names", "item_feature_names")
+    store.write(content.make_item_features(named, names), folder / "item_features", "item_features")
+    return len(rows), dropped

@@ -1,0 +1,105 @@
+"""One list out of the lists of several models, and the weights of the blend. Numpy only.
+
+Every model scores the union of all models' candidates. `zscore` adds up the models' standard scores over that union;
+`rrf` adds up 1 / (60 + rank) (reciprocal rank fusion: Cormack, Clarke and Büttcher, SIGIR 2009), here with weights.
+
+Shapes:  M models · B users of a batch (U when learning) · C candidates of a user, ascending, 0-padded · P held-out items found among them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_spark.columns import PADDING_ITEM
+from recsys_spark.score.topk import best_columns, by_score
+
+ZSCORE = "zscore"
+RRF = "rrf"
+METHODS = (ZSCORE, RRF)
+RRF_K = 60
+"""The constant of the paper: how slowly the worth of a rank falls."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How lists are fused: `weights` has one number a model, in the order of the models, and sums to 1."""
+
+    method: str
+    weights: tuple[float, ...]
+
+
+def union(lists: Sequence[np.ndarray]) -> np.ndarray:
+    """int32 [B, C]: the items that stand in any of the lists int32 [B, m], each once, ascending, 0-padded at the right."""
+    last = np.iinfo(np.int32).max
+    pool = np.sort(np.concatenate(lists, axis=1), axis=1)
+    pool[:, 1:][pool[:, 1:] == pool[:, :-1]] = last
+    pool[pool == PADDING_ITEM] = last
+    pool.sort(axis=1)
+    pool = pool[:, : int(np.count_nonzero(pool != last, axis=1).max(initial=0))]
+    return np.where(pool == last, np.int32(PADDING_ITEM), pool)
+
+
+def parts(method: str, scores: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """float32 [M, B, C]: what each model gives to each candidate before weighting; 0 where padded."""
+    real = items != PADDING_ITEM
+    make = {ZSCORE: _standard_scores, RRF: _reciprocal_ranks}[method]
+    return np.stack([np.where(real, make(own, real), 0).astype(np.float32) for own in scores])
+
+
+def fuse(
+    blend: Blend, scores: np.ndarray, items: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The fused top n, by (-score, item_idx): items int32, scores float32 and sources int64, each [B, min(n, C)].
+
+    `scores` float32 [M, B, C] are those of `items` int32 [B, C]. A source is the number of the model that gives the item most
+    (the first of equals); a model without weight is never a source.
+    """
+    weights = np.asarray(blend.weights, np.float32)
+    shares = parts(blend.method, scores, items)
+    total = weighted_sum(weights, shares, items == PADDING_ITEM)
+    shares *= weights[:, None, None]
+    shares[weights == 0] = -np.inf
+    columns = best_columns(total, n)
+    order = np.take_along_axis(
+        columns, np.argsort(-np.take_along_axis(total, columns, axis=1), axis=1, kind="stable"), axis=1
+    )
+    top, top_scores = by_score(
+        np.take_along_axis(items, columns, axis=1), np.take_along_axis(total, columns, axis=1)
+    )
+    return top, top_scores, np.take_along_axis(shares.argmax(axis=0), order, axis=1)
+
+
+def weighted_sum(weights: np.ndarray, shares: np.ndarray, padded: np.ndarray) -> np.ndarray:
+    """float32 [B, C]: the blend of `shares` [M, B, C]; -inf where `padded` bool [B, C].
+
+    Models are added one by one in their order: a product of matrices would round by the size of the batch.
+    """
+    total = np.zeros(padded.shape, np.float32)
+    share_of_one = np.empty_like(total)
+    for weight, share in zip(weights.astype(np.float32), shares, strict=True):
+        if weight:
+            total += np.multiply(share, weight, out=share_of_one)
+    np.copyto(total, np.float32(-np.inf), where=padded)
+    return total
+
+
+def _standard_scores(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """(score - mean) / deviation over the user's candidates; 0 for a model that gives all of them the same."""
+    count = np.maximum(real.sum(axis=1, keepdims=True), 1)
+    wide = np.where(real, scores, 0).astype(np.float64)
+    centred = np.where(real, wide - wide.sum(axis=1, keepdims=True) / count, 0)
+    deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    # equal float32 scores may leave a rounding error as their deviation
+    flat = deviation <= 1e-9 * np.abs(wide).max(axis=1, keepdims=True, initial=0)
+    return np.where(flat, 0, centred / np.where(flat, 1, deviation))
+
+
+def _reciprocal_ranks(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """1 / (60 + rank by (-score, item_idx) among the user's candidates)."""
+    order = np.argsort(np.where(real, -scores, np.inf), axis=1, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(1, scores.shape[1] + 1)[None, :], axis=1)
+    return 1.0 / (RRF_K + ranks)

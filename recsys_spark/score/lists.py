@@ -1,0 +1,106 @@
+"""From a batch of histories to ranked lists: what every Python worker of the score stage does. Numpy only.
+
+Shapes:  B users of a batch · M models · C candidates of a user · n length of a list
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recsys_spark.columns import FUSED, POPULARITY
+from recsys_spark.item_models.base import ItemModel
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.score import fusion
+from recsys_spark.score.fusion import Blend
+from recsys_spark.score.topk import top_candidates
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where candidates come from: the `candidates` best of each model that are not `banned` (bool [I]), `tile` items at a time."""
+
+    banned: np.ndarray
+    candidates: int
+    tile: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lists are made: the fused top `length`, and with `each` the top `length` of every model too."""
+
+    blend: Blend
+    length: int
+    each: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The union of all models' candidates, items int32 [B, C] ascending and 0-padded, and every model's scores float32 [M, B, C] of it.
+    `best` maps each model to its own candidates: items int32 [B, m] and scores float32 [B, m], falling."""
+
+    items: np.ndarray
+    scores: np.ndarray
+    best: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Lists of one name: users int64 [B] (rows of the batch), items int32 [B, n], scores float32 [B, n] (falling; padded with item 0),
+    sources int64 [B, n] (numbers of models)."""
+
+    name: str
+    users: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    sources: np.ndarray
+
+
+def score_candidates(models: Mapping[str, ItemModel], histories: Histories, search: Search) -> Scored:
+    """Candidates of users who all have a history, scored by every model."""
+    encoded = {name: model.encode(histories) for name, model in models.items()}
+    best = {
+        name: top_candidates(model, encoded[name], histories, search.candidates, search.banned, search.tile)
+        for name, model in models.items()
+    }
+    items = fusion.union([found for found, _ in best.values()])
+    scores = np.stack([model.score_items(encoded[name], items) for name, model in models.items()])
+    return Scored(items, scores, best)
+
+
+def rank(
+    models: Mapping[str, ItemModel], histories: Histories, search: Search, wanted: Wanted
+) -> Iterator[Ranked]:
+    """The wanted lists of every user of the batch. Users without history get popularity's list under every name."""
+    known = np.flatnonzero(histories.lengths() > 0)
+    if len(known):
+        for ranked in _of_known(models, histories.take(known), search, wanted):
+            yield replace(ranked, users=known[ranked.users])
+    unknown = np.flatnonzero(histories.lengths() == 0)
+    if len(unknown):
+        for ranked in _of_unknown(models, histories.take(unknown), search, wanted):
+            yield replace(ranked, users=unknown[ranked.users])
+
+
+def _of_known(
+    models: Mapping[str, ItemModel], histories: Histories, search: Search, wanted: Wanted
+) -> Iterator[Ranked]:
+    everyone = np.arange(len(histories))
+    found = score_candidates(models, histories, search)
+    for number, name in enumerate(models if wanted.each else ()):
+        items, scores = (array[:, : wanted.length] for array in found.best[name])
+        yield Ranked(name, everyone, items, scores, np.full(items.shape, number))
+    yield Ranked(FUSED, everyone, *fusion.fuse(wanted.blend, found.scores, found.items, wanted.length))
+
+
+def _of_unknown(
+    models: Mapping[str, ItemModel], histories: Histories, search: Search, wanted: Wanted
+) -> Iterator[Ranked]:
+    model = models[POPULARITY]
+    encoded = model.encode(histories)
+    items, scores = top_candidates(model, encoded, histories, wanted.length, search.banned, search.tile)
+    sources = np.full(items.shape, list(models).index(POPULARITY))
+    for name in (*models, FUSED) if wanted.each else (FUSED,):
+        yield Ranked(name, np.arange(len(histories)), items, scores, sources)

@@ -1,0 +1,215 @@
+"""The score stage. Backtest: learn the blend on valid, then every model's and the fused lists for test. Release: the top N of every user.
+
+Writes, backtest: fusion.json lists/ · release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys_spark import columns as c
+from recsys_spark.errors import StageMissing
+from recsys_spark.item_models import base
+from recsys_spark.score import models as item_models
+from recsys_spark.score.all_users import HELD_OUT, Crew, sample_candidates, score_users, unpack_sample
+from recsys_spark.score.exclusions import exclusions, read_blocked
+from recsys_spark.score.fusion import Blend
+from recsys_spark.score.learning import learn
+from recsys_spark.score.lists import Search, Wanted
+from recsys_spark.tables import manifest, store
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from recsys_spark.job import Context
+
+NAME = "score"
+PASSES = (c.BACKTEST, c.RELEASE)
+FUSION_FILE = "fusion.json"
+BLOCKED_FILE = "blocked.json"
+
+# how the work is cut, not what comes out
+_EXECUTION_ONLY = {"user_batch", "item_tile", "partitions"}
+
+log = logging.getLogger(__name__)
+
+
+def run(context: Context, pass_name: str) -> None:
+    """One pass; both need the models and histories of the same pass, the release also the backtest's blend."""
+    read = [("clean", pass_name), ("baselines", pass_name), ("features", pass_name)]
+    if c.NETWORK in context.config.models:
+        read.append(("train", pass_name))
+    if pass_name == c.RELEASE:
+        read.append((NAME, c.BACKTEST))
+    blocked = read_blocked(context.config.score.blocked_items)
+    of_the_pass = {
+        c.BACKTEST: {"gate_k": context.config.evaluate.gate_k},
+        c.RELEASE: {c.RUN_DATE: context.run_date.isoformat()},
+    }
+    settings = {
+        "score": context.config.score.model_dump(mode="json", exclude=_EXECUTION_ONLY),
+        "models": context.config.models,
+        "blocked": manifest.digest(sorted(set(blocked))),
+        **of_the_pass[pass_name],
+    }
+    job = {c.BACKTEST: _backtest, c.RELEASE: _release}[pass_name]
+    manifest.run_stage(
+        context.layout,
+        NAME,
+        pass_name,
+        inputs={f"{of}/{stage}": manifest.require(context.layout, stage, of).output_id for stage, of in read},
+        settings=settings,
+        work=lambda folder: job(_Desk.make(context, pass_name, blocked, folder)),
+        force=context.force,
+    )
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What both passes work with."""
+
+    context: Context
+    folder: Path
+    pass_name: str
+    models: dict[str, Path]
+    banned: np.ndarray
+    counts: dict[str, Any]
+
+    @classmethod
+    def make(cls, context: Context, pass_name: str, blocked: list[str], folder: Path) -> _Desk:
+        layout = context.layout
+        models = {
+            name: layout.table("train" if name == c.NETWORK else "baselines", pass_name, name)
+            for name in context.config.models
+        }
+        n_items = item_models.common_size(list(models.values()))
+        items = store.read_arrow(
+            layout.table("clean", pass_name, "items"), "items", [c.ITEM_IDX, c.ITEM_ID, c.WITHDRAWN]
+        )
+        excluded = exclusions(items, n_items, blocked)
+        manifest.write_json(folder / BLOCKED_FILE, sorted(set(blocked)))
+        counts = {"models": list(models), "n_items": n_items, **excluded.counts}
+        return cls(context, folder, pass_name, models, excluded.banned, counts)
+
+    def table(self, name: str, as_of: str) -> DataFrame:
+        folder = self.context.layout.table("features", self.pass_name, name)
+        return store.read(self.context.spark, folder, name).where(f"{c.AS_OF} = '{as_of}'")
+
+    @property
+    def crew(self) -> Crew:
+        return Crew(self.models, self.context.config.score.user_batch, self.context.config.score.partitions)
+
+    @property
+    def search(self) -> Search:
+        return Search(self.banned, self.context.config.score.candidates, self.context.config.score.item_tile)
+
+    def wanted(self, fusion: Mapping[str, Any], each: bool) -> Wanted:
+        blend = Blend(fusion["method"], tuple(fusion["weights"][name] for name in self.models))
+        return Wanted(blend, self.context.config.score.top_n, each)
+
+    def version(self, fusion: Mapping[str, Any]) -> str:
+        """Hash of the item models and the blend: equal versions give equal lists for equal histories."""
+        headers = {name: base.read_header(folder) for name, folder in self.models.items()}
+        return manifest.digest([headers, fusion["method"], fusion["weights"]])
+
+
+def _backtest(desk: _Desk) -> dict[str, Any]:
+    fusion = _learn(desk)
+    manifest.write_json(desk.folder / FUSION_FILE, fusion)
+    tested = desk.table("positives", c.TEST).select(c.USER_IDX)
+    histories = desk.table("histories", c.TEST).join(tested, c.USER_IDX, "left_semi")
+    lists, counts = _counted(desk, histories, desk.wanted(fusion, each=True))
+    rows = store.write(lists, desk.folder / "lists", "candidates")
+    return {"rows": rows, **counts(), **desk.counts, "model_version": desk.version(fusion)}
+
+
+def _release(desk: _Desk) -> dict[str, Any]:
+    from pyspark.sql import functions as F
+
+    fusion = _read_fusion(desk)
+    version = desk.version(fusion)
+    spark, layout = desk.context.spark, desk.context.layout
+    users, items = (
+        store.read(spark, layout.table("clean", c.RELEASE, name), name) for name in ("users", "items")
+    )
+    lists, counts = _counted(desk, desk.table("histories", c.RELEASE), desk.wanted(fusion, each=False))
+    top = (
+        lists.join(users.select(c.USER_IDX, c.USER_ID), c.USER_IDX)
+        .join(items.select(c.ITEM_IDX, c.ITEM_ID), c.ITEM_IDX)
+        .withColumns(
+            {
+                c.RUN_DATE: F.lit(desk.context.run_date),
+                c.RUN_ID: F.lit(desk.context.layout.run_id),
+                c.MODEL_VERSION: F.lit(version),
+            }
+        )
+    )
+    rows = store.write(top, desk.folder / "top_n", "top_n")
+    return {"rows": rows, **counts(), **desk.counts, "model_version": version}
+
+
+def _counted(
+    desk: _Desk, histories: DataFrame, wanted: Wanted
+) -> tuple[DataFrame, Callable[[], dict[str, int]]]:
+    """The lists of `histories`, and a function that says, once they are written, how many users got one and how many had no history."""
+    from pyspark.sql import Observation
+    from pyspark.sql import functions as F
+
+    came, went = Observation("histories"), Observation("lists")
+    without = F.count_if(F.size(c.ITEM_IDX) == 0)
+    asked = histories.observe(came, F.count(F.lit(1)).alias("asked"), without.alias("without_history"))
+    served = F.count_if((F.col(c.MODEL) == c.FUSED) & (F.col(c.RANK) == 1))
+    lists = score_users(asked, desk.crew, desk.search, wanted).observe(went, served.alias("served"))
+
+    def counts() -> dict[str, int]:
+        asked, without, served = came.get["asked"], came.get["without_history"], went.get["served"]
+        if served < asked:
+            log.warning(
+                "score: %d of %d users have no list, having seen all that may be shown", asked - served, asked
+            )
+        return {"users": served, "users_asked": asked, "users_without_history": without}
+
+    return lists, counts
+
+
+def _learn(desk: _Desk) -> dict[str, Any]:
+    """The content of fusion.json, learned on users with a history and valid items, chosen by hash.
+
+    Only this sample comes to the driver: 4 bytes a model and candidate, about 10 kB a user with four models of 200 candidates.
+    """
+    from pyspark.sql import functions as F
+
+    config, names = desk.context.config, list(desk.models)
+    held_out = desk.table("positives", c.VALID).select(c.USER_IDX, F.col(c.ITEM_IDX).alias(HELD_OUT))
+    eligible = desk.table("histories", c.VALID).where(F.size(c.ITEM_IDX) > 0).join(held_out, c.USER_IDX)
+    chosen = eligible.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(config.score.fusion_users)
+    sample = sample_candidates(chosen, desk.crew, desk.search).toArrow()
+    items, scores, positives = unpack_sample(sample, len(names))
+    learned = learn(names, scores, items, positives, config.evaluate.gate_k)
+    weights = dict(zip(names, learned.blend.weights))
+    log.info("backtest score: %s of %s", learned.blend.method, weights)
+    return {
+        "method": learned.blend.method,
+        "weights": weights,
+        "valid_ndcg": learned.ndcg,
+        "k": config.evaluate.gate_k,
+        "users": len(items),
+    }
+
+
+def _read_fusion(desk: _Desk) -> dict[str, Any]:
+    path = desk.context.layout.table(NAME, c.BACKTEST, FUSION_FILE)
+    fusion = dict(json.loads(path.read_text(encoding="utf-8")))
+    if set(fusion["weights"]) != set(desk.models):
+        raise StageMissing(
+            f"{path} has weights of {', '.join(fusion['weights'])}, and the models are {', '.join(desk.models)}; "
+            "run jobs/score.py with both passes"
+        )
+    return fusion

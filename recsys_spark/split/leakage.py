@@ -1,0 +1,110 @@
+"""The laws of a split, checked on what was written, by another way than it was made.
+
+1. No pair stands in two folds, and the pairs of `folds` are those of `interactions`, each with its first event.
+2. Nothing that a fold knows happened after what it must not know. With `last_n`: no train pair of a user begins after their first held-out one, no valid
+   pair after their first test one. With `temporal`: every train pair begins before valid does, every valid pair before test does, for everybody.
+3. The weight of a pair is that of the events its fold may know, and every other event is counted as a repeat.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame, Row, Window, WindowSpec
+from pyspark.sql import functions as F
+
+from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX, VALID, WEIGHT
+from recsys_spark.errors import LawBroken
+
+LAWS = {
+    "two_folds": "stand in two folds, or twice in one",
+    "unplaced": "of interactions stand in no fold",
+    "unfounded": "of folds have no such first event in interactions",
+    "leaking": "begin after what their fold may know ends",
+    "misweighed": "do not weigh what the events weigh that their fold may know",
+}
+_TOLERANCE = 1e-4
+"""Relative; weights are summed as float64 and written as float32."""
+
+Cuts = tuple[datetime, datetime] | None
+
+
+def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: bool) -> dict[str, int]:
+    """Check the laws in one job; returns the counts for the manifest, raises `LawBroken` with an example.
+
+    `cuts`: when valid and test begin for everybody (temporal). `by_user`: each user's own held-out pairs are the cuts (last_n). Neither: no
+    order in time. Counts: pairs of train, valid and test, `repeats` (events that no fold knows), and users with pairs in each fold.
+    """
+    pair, user = Window.partitionBy(USER_IDX, ITEM_IDX), Window.partitionBy(USER_IDX)
+    rows = _stacked(interactions, folds).withColumn("__fold", F.max(FOLD).over(pair))
+    rows = rows.withColumn("__knows", _knows(_horizon(cuts, by_user, user), by_user))
+    total = _by_user(_by_pair(rows)).agg(
+        *[F.sum(name).alias(name) for name in (TRAIN, VALID, TEST, "repeats", *LAWS)],
+        *[F.count_if(F.col(name) > 0).alias(f"users_with_{name}") for name in (TRAIN, VALID, TEST)],
+        *[F.min(f"{law}_example").alias(f"{law}_example") for law in LAWS],
+    )
+    counts = {name: value or 0 for name, value in total.first().asDict().items()}
+    broken = [f"{counts[law]:,} pairs {text} (one: {_pair(counts[law + '_example'])})" for law, text in LAWS.items() if counts[law]]
+    if broken:
+        raise LawBroken(f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program")
+    return {name: value for name, value in counts.items() if not name.startswith(tuple(LAWS))}
+
+
+def _stacked(interactions: DataFrame, folds: DataFrame) -> DataFrame:
+    """Rows of both tables under each other: FOLD is null for an event, `event` is null for a fold's row."""
+    events = interactions.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, F.lit(None).cast("string").alias(FOLD), F.lit(1).alias("event"))
+    return events.unionAll(folds.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, FOLD, F.lit(None).cast("int")))
+
+
+def _horizon(cuts: Cuts, by_user: bool, user: WindowSpec) -> dict[str, Column]:
+    """When the knowledge of train and of valid ends; null: never."""
+    if cuts:
+        return {TRAIN: F.lit(cuts[0]), VALID: F.lit(cuts[1])}
+    if not by_user:
+        never = F.lit(None).cast("timestamp")
+        return {TRAIN: never, VALID: never}
+    held_out = {TRAIN: F.col(FOLD).isin(VALID, TEST), VALID: F.col(FOLD) == TEST}
+    return {name: F.min(F.when(when, F.col(EVENT_TS))).over(user) for name, when in held_out.items()}
+
+
+def _knows(horizon: dict[str, Column], by_user: bool) -> Column:
+    """Whether the row's fold may know of the row's time. A user's own cut is the moment of an event, which may have company."""
+    ends = F.when(F.col("__fold") == TRAIN, horizon[TRAIN]).when(F.col("__fold") == VALID, horizon[VALID])
+    return F.coalesce(F.col(EVENT_TS) <= ends if by_user else F.col(EVENT_TS) < ends, F.lit(True))
+
+
+def _by_pair(rows: DataFrame) -> DataFrame:
+    is_event, is_fold = F.col("event").isNotNull(), F.col(FOLD).isNotNull()
+    return rows.groupBy(USER_IDX, ITEM_IDX).agg(
+        F.count(FOLD).alias("places"),
+        F.count("event").alias("events"),
+        F.max(FOLD).alias(FOLD),
+        F.max(F.when(is_fold, F.col(EVENT_TS))).alias("begin"),
+        F.min(F.when(is_event, F.col(EVENT_TS))).alias("first"),
+        F.max(F.when(is_fold, F.col(WEIGHT))).cast("double").alias(WEIGHT),
+        F.sum(F.when(is_event & F.col("__knows"), F.col(WEIGHT))).alias("known"),
+        F.count_if(is_event & ~F.col("__knows")).alias("repeats"),
+        F.count_if(is_fold & ~F.col("__knows")).alias("late"),
+    )
+
+
+def _by_user(pairs: DataFrame) -> DataFrame:
+    placed, happened = F.col("places") > 0, F.col("events") > 0
+    close = F.abs(F.col(WEIGHT) - F.coalesce("known", F.lit(0.0))) <= _TOLERANCE * F.abs(F.col(WEIGHT))
+    broken = {
+        "two_folds": F.col("places") > 1,
+        "unplaced": ~placed,
+        "unfounded": placed & ~(happened & F.col("begin").eqNullSafe(F.col("first"))),
+        "leaking": F.col("late") > 0,
+        "misweighed": placed & happened & ~close,
+    }
+    return pairs.groupBy(USER_IDX).agg(
+        F.sum("repeats").alias("repeats"),
+        *[F.count_if(F.col(FOLD) == name).alias(name) for name in (TRAIN, VALID, TEST)],
+        *[F.count_if(when).alias(law) for law, when in broken.items()],
+        *[F.min(F.when(when, F.struct(USER_IDX, ITEM_IDX))).alias(f"{law}_example") for law, when in broken.items()],
+    )
+
+
+def _pair(example: Row) -> str:
+    return f"user_idx {example[USER_IDX]}, item_idx {example[ITEM_IDX]}"

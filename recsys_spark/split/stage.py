@@ -1,0 +1,82 @@
+"""The split stage: clean interactions to folds. The backtest holds out valid and test; the release trains on everything."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_spark.columns import BACKTEST, EVENT_TS, FOLD, ITEM_IDX, RELEASE, TEST, TRAIN, USER_IDX, VALID, WEIGHT
+from recsys_spark.errors import LawBroken
+from recsys_spark.job import Context
+from recsys_spark.split import last_n, leakage, random, temporal
+from recsys_spark.tables import store
+from recsys_spark.tables.manifest import require, run_stage
+
+NAME = "split"
+PASSES = (BACKTEST, RELEASE)
+
+_SETTINGS = {
+    "last_n": ("valid_n", "test_n", "min_train"),
+    "temporal": ("valid_days", "test_days"),
+    "random": ("valid_share", "test_share", "min_train", "seed"),
+}
+"""The settings each method depends on."""
+
+
+def run(context: Context, pass_name: str) -> None:
+    """Write the table `folds` of a pass and check its laws."""
+    settings = context.config.split.model_dump(mode="json")
+    chosen = {name: settings[name] for name in ("method", *_SETTINGS[settings["method"]])} if pass_name == BACKTEST else {}
+    run_stage(
+        context.layout,
+        NAME,
+        pass_name,
+        inputs={"clean": require(context.layout, "clean", BACKTEST).output_id},
+        settings=chosen,
+        work=lambda folder: _work(context, chosen, folder),
+        force=context.force,
+    )
+
+
+def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`settings` is empty in the release pass."""
+    table = context.layout.table("clean", BACKTEST, "interactions")
+    interactions = store.read(context.spark, table, "interactions").select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT)
+    method = settings.get("method")
+    cuts = _cuts(interactions, settings) if method == "temporal" else None
+    store.write(_folds(interactions, settings, cuts), folder / "folds", "folds")
+    folds = store.read(context.spark, folder / "folds", "folds")
+    counts: dict[str, Any] = dict(leakage.audit(interactions, folds, cuts=cuts, by_user=method == "last_n"))
+    if settings:
+        _check_held_out(counts, settings)
+    if cuts:
+        counts |= {"valid_begins": cuts[0].isoformat(), "test_begins": cuts[1].isoformat()}
+    return {"method": method or "all train", **counts}
+
+
+def _folds(interactions: DataFrame, settings: dict[str, Any], cuts: leakage.Cuts) -> DataFrame:
+    values = {name: value for name, value in settings.items() if name != "method"}
+    if cuts:
+        return temporal.split(interactions, valid_begins=cuts[0], test_begins=cuts[1])
+    if settings:
+        return {"last_n": last_n.split, "random": random.split}[settings["method"]](interactions, **values)
+    pairs = interactions.groupBy(USER_IDX, ITEM_IDX).agg(F.min(EVENT_TS).alias(EVENT_TS), F.sum(WEIGHT).cast("float").alias(WEIGHT))
+    return pairs.withColumn(FOLD, F.lit(TRAIN))
+
+
+def _cuts(interactions: DataFrame, settings: dict[str, Any]) -> leakage.Cuts:
+    newest: date | None = interactions.agg(F.to_date(F.max(EVENT_TS))).first()[0]
+    if newest is None:
+        raise LawBroken("split.method is temporal, and no interaction has a time; use random")
+    return temporal.cuts(newest, valid_days=settings["valid_days"], test_days=settings["test_days"])
+
+
+def _check_held_out(counts: dict[str, Any], settings: dict[str, Any]) -> None:
+    empty = [name for name in (TRAIN, VALID, TEST) if not counts[name]]
+    if empty:
+        given = ", ".join(f"split.{name}={value}" for name, value in settings.items())
+        raise LawBroken(f"split: nothing is left for {' and '.join(empty)} with {given}; change these, or give a longer log")

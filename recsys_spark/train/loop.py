@@ -1,0 +1,255 @@
+"""The training loop, in plain torch: the same code trains alone on one core and data-parallel on many machines.
+
+It meets its surroundings through two faces only: `batches(epoch)`, which yields the epoch's batches, and a `Communicator`.
+
+Shapes:  B examples of a batch · L history window
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recsys_spark.networks.losses import full_softmax, sampled_softmax
+from recsys_spark.networks.two_tower import TwoTower
+from recsys_spark.train import checkpoint
+from recsys_spark.train.negatives import Candidates
+from recsys_spark.train.validation import Held, ndcg_sum
+
+log = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
+"""item_idx int32 [B] · history int32 [B, L] · recency int32 [B, L]"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: at most `epochs` of `steps` steps each; the other names are those of the config's train section."""
+
+    epochs: int
+    patience: int
+    steps: int
+    learning_rate: float
+    warmup_epochs: float
+    weight_decay: float
+    temperature: float
+    metric_k: int
+    mixed_precision: bool
+    seed: int
+
+
+@dataclass
+class Progress:
+    """What is known after an epoch; the best epoch is the last one when nothing is validated."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_ndcg: float = -math.inf
+
+    def add(self, entry: dict[str, Any]) -> bool:
+        """Note an epoch; True when it is the best so far."""
+        self.epochs.append(entry)
+        if entry["ndcg"] is not None and entry["ndcg"] <= self.best_ndcg:
+            return False
+        self.best_epoch, self.best_ndcg = (
+            entry["epoch"],
+            -math.inf if entry["ndcg"] is None else entry["ndcg"],
+        )
+        return True
+
+    def done(self, plan: Plan) -> bool:
+        return len(self.epochs) >= plan.epochs or len(self.epochs) - self.best_epoch >= plan.patience
+
+
+class Communicator:
+    """What the loop asks of the group of workers; this one is a worker on its own."""
+
+    rank = 0
+    size = 1
+    local_rank = 0
+
+    def allreduce_sum(self, values: Tensor) -> Tensor:
+        """The sum of `values` over all workers."""
+        return values
+
+    def broadcast(self, tensors: dict[str, Tensor]) -> None:
+        """Overwrite every worker's tensors by those of worker 0."""
+
+    def wrap_optimizer(
+        self, optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
+    ) -> torch.optim.Optimizer:
+        """An optimizer that steps with the mean of the workers' gradients of the `named` parameters."""
+        return optimizer
+
+
+def train(
+    network: TwoTower,
+    plan: Plan,
+    *,
+    batches: Callable[[int], Iterator[Batch]],
+    candidates: Candidates | None,
+    held: Held | None,
+    communicator: Communicator,
+    checkpoints: Path,
+) -> Progress:
+    """Train `network` in place, from the checkpoint if there is one; it ends with the weights of the best epoch.
+
+    `candidates` None means the full softmax. `held` None means that nothing is validated, so the last epoch is the best one. Worker 0 alone
+    writes checkpoints.
+    """
+    device = choose_device(communicator.local_rank)
+    network.to(device)
+    optimizers = make_optimizers(network, plan, communicator)
+    progress, best = _resume(network, optimizers, communicator, checkpoints)
+    while not progress.done(plan):
+        epoch = len(progress.epochs) + 1
+        entry = _epoch(network, plan, epoch, batches(epoch), optimizers, candidates, communicator, device)
+        entry["ndcg"] = _validate(network, plan, held, communicator, device)
+        if progress.add(entry):
+            best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        if communicator.rank == 0:
+            groups = {
+                f"optimizer{i}": checkpoint.optimizer_tensors(optimizer)
+                for i, optimizer in enumerate(optimizers)
+            }
+            checkpoint.save(
+                checkpoints, {"network": network.state_dict(), "best": best, **groups}, asdict(progress)
+            )
+            log.info(_line(entry, plan))
+    network.load_state_dict(best)
+    return progress
+
+
+def choose_device(local_rank: int) -> torch.device:
+    """The worker's own GPU, or the CPU on a machine without."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def make_optimizers(network: TwoTower, plan: Plan, communicator: Communicator) -> list[torch.optim.Optimizer]:
+    """AdamW for all, but SparseAdam for the item table when its gradients are sparse."""
+    named = list(network.named_parameters())
+    table = [(name, p) for name, p in named if network.sparse and p is network.items.ids.weight]
+    rest = [(name, p) for name, p in named if not (network.sparse and p is network.items.ids.weight)]
+    optimizers = [
+        communicator.wrap_optimizer(
+            torch.optim.AdamW([p for _, p in rest], weight_decay=plan.weight_decay), rest
+        )
+    ]
+    if table:
+        optimizers.append(communicator.wrap_optimizer(torch.optim.SparseAdam([p for _, p in table]), table))
+    return optimizers
+
+
+def learning_rate(plan: Plan, at: float, workers: int) -> float:
+    """The rate after `at` epochs, for any number of workers: a linear rise over warmup_epochs, then level, whatever the pass's length."""
+    rise = min(1.0, at / plan.warmup_epochs) if plan.warmup_epochs else 1.0
+    return plan.learning_rate * workers * rise
+
+
+def _resume(
+    network: TwoTower, optimizers: list[torch.optim.Optimizer], communicator: Communicator, checkpoints: Path
+) -> tuple[Progress, dict[str, Tensor]]:
+    found = checkpoint.load(checkpoints)
+    progress, best = Progress(), {}
+    if found:
+        groups, state = found
+        progress, best = Progress(**state), groups["best"]
+        network.load_state_dict(groups["network"])
+        for i, optimizer in enumerate(optimizers):
+            checkpoint.restore_optimizer(optimizer, groups[f"optimizer{i}"])
+        log.info("training goes on after epoch %d", len(progress.epochs))
+    everyone = communicator.allreduce_sum(torch.tensor([float(len(progress.epochs))]))
+    if float(everyone) != len(progress.epochs) * communicator.size:
+        raise RuntimeError(
+            f"the workers do not see the same checkpoint at {checkpoints}; paths.root must be one tree for all of them"
+        )
+    communicator.broadcast({name: p.data for name, p in network.named_parameters()})
+    return progress, best
+
+
+def _epoch(
+    network: TwoTower,
+    plan: Plan,
+    epoch: int,
+    batches: Iterator[Batch],
+    optimizers: list[torch.optim.Optimizer],
+    candidates: Candidates | None,
+    communicator: Communicator,
+    device: torch.device,
+) -> dict[str, Any]:
+    """One pass; returns its entry of training.json but for the NDCG. The loss is the mean over the examples of all workers."""
+    clock = time.monotonic()
+    # every epoch seeds its own randomness, so that a resumed training draws what an uninterrupted one draws
+    seed = ((plan.seed * 1_000_003 + epoch) * 1_000_003 + communicator.rank) % (1 << 63)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    network.train()
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    rate = 0.0
+    for step, batch in enumerate(batches):
+        rate = learning_rate(plan, epoch - 1 + (step + 1) / plan.steps, communicator.size)
+        loss = _loss(
+            network,
+            plan,
+            {k: v.to(device, non_blocking=True) for k, v in batch.items()},
+            candidates,
+            generator,
+        )
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        n = len(batch["item_idx"])
+        sums += torch.stack([loss.detach().double() * n, torch.tensor(n, device=device)])
+    total, examples = communicator.allreduce_sum(sums.cpu()).tolist()
+    seconds = time.monotonic() - clock
+    return {
+        "epoch": epoch,
+        "loss": total / examples,
+        "learning_rate": rate,
+        "seconds": round(seconds, 3),
+        "examples_per_s": round(examples / seconds),
+    }
+
+
+def _loss(
+    network: TwoTower, plan: Plan, batch: Batch, candidates: Candidates | None, generator: torch.Generator
+) -> Tensor:
+    targets = batch["item_idx"].long()
+    with torch.autocast("cuda", torch.bfloat16, enabled=plan.mixed_precision and targets.is_cuda):
+        users = network.encode_users(batch["history"], batch["recency"])
+        if candidates is None:
+            return full_softmax(users, network.encode_items(), targets, plan.temperature)
+        ids, log_expected = candidates.draw(targets, generator)
+        return sampled_softmax(users, network.encode_items(ids), ids, log_expected, plan.temperature)
+
+
+def _validate(
+    network: TwoTower, plan: Plan, held: Held | None, communicator: Communicator, device: torch.device
+) -> float | None:
+    """Mean NDCG over the users of all workers; None when there is none to ask."""
+    if held is None:
+        return None
+    sums = communicator.allreduce_sum(
+        torch.tensor(ndcg_sum(network, held, plan.metric_k, device), dtype=torch.float64)
+    )
+    return float(sums[0] / sums[1]) if float(sums[1]) else None
+
+
+def _line(entry: dict[str, Any], plan: Plan) -> str:
+    ndcg = "" if entry["ndcg"] is None else f", valid ndcg@{plan.metric_k} {entry['ndcg']:.4f}"
+    return f"epoch {entry['epoch']}/{plan.epochs}: loss {entry['loss']:.4f}{ndcg}, {entry['examples_per_s']:,} examples/s, {entry['seconds']:.1f} s"

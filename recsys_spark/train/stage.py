@@ -1,0 +1,114 @@
+"""The train stage: the network of a pass, trained by workers that this job starts and watches."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from recsys_spark.columns import BACKTEST, NETWORK, RELEASE
+from recsys_spark.errors import LawBroken
+from recsys_spark.job import Context
+from recsys_spark.tables import manifest
+from recsys_spark.tables.manifest import Manifest, digest, require
+from recsys_spark.train import workers
+from recsys_spark.train.task import Job
+
+NAME = "train"
+PASSES = (BACKTEST, RELEASE)
+CHECKPOINTS = "checkpoints"
+
+
+def run(context: Context, pass_name: str) -> None:
+    """Train the network of `pass_name` into network/ and training.json; only a manifest when training is disabled."""
+    config = context.config.train
+    settings = config.model_dump(mode="json")
+    inputs, backtest = {}, None
+    if config.enabled:
+        features = require(context.layout, "features", pass_name)
+        clean = require(context.layout, "clean", pass_name)
+        inputs = {"clean": clean.output_id, "features": features.output_id}
+        if pass_name == RELEASE:
+            backtest = require(context.layout, NAME, BACKTEST)
+            inputs["backtest"] = backtest.output_id
+
+    def work(folder: Path) -> dict[str, Any]:
+        if not config.enabled:
+            return {}
+        checkpoints = _checkpoints(folder, digest([inputs, settings]))
+        job = make_job(context, pass_name, folder, checkpoints, clean, features, backtest, settings)
+        if config.launcher == "spark":
+            _ = context.spark  # the launcher works in the active session
+        workers.launch(
+            job,
+            workers=config.workers,
+            launcher=config.launcher,
+            threads=config.threads,
+            timeout_s=config.timeout_s,
+        )
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        return counts(folder)
+
+    manifest.run_stage(
+        context.layout,
+        NAME,
+        pass_name,
+        inputs=inputs,
+        settings=settings,
+        work=work,
+        force=context.force,
+        keep=[CHECKPOINTS],
+    )
+
+
+def make_job(
+    context: Context,
+    pass_name: str,
+    folder: Path,
+    checkpoints: Path,
+    clean: Manifest,
+    features: Manifest,
+    backtest: Manifest | None,
+    settings: dict[str, Any],
+) -> Job:
+    """What the workers are told. The release trains for as many epochs as were best in the backtest."""
+    if not features.counts["examples"]:
+        raise LawBroken(
+            f"{context.layout.table('features', pass_name, 'examples')}: no user has two items, so there is nothing to train on; "
+            "set train.enabled to false"
+        )
+    return Job(
+        features=str(context.layout.stage("features", pass_name).resolve()),
+        output=str(folder.resolve()),
+        checkpoints=str(checkpoints.resolve()),
+        examples=features.counts["examples"],
+        n_items=clean.counts["n_items"],
+        n_features=features.counts["features"],
+        history_length=features.settings["history_length"],
+        epochs=backtest.counts["best_epoch"] if backtest else settings["epochs"],
+        validate=backtest is None,
+        settings=settings,
+    )
+
+
+def counts(folder: Path) -> dict[str, Any]:
+    """What the manifest says of a training."""
+    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    best = training["epochs"][training["best_epoch"] - 1]
+    return {
+        "epochs": len(training["epochs"]),
+        "best_epoch": training["best_epoch"],
+        "valid_ndcg": best["ndcg"],
+        "workers": training["workers"],
+        "device": training["device"],
+        "model": NETWORK,
+    }
+
+
+def _checkpoints(folder: Path, fingerprint: str) -> Path:
+    """Where this training's checkpoints are; those of trainings from other inputs are thrown away."""
+    for other in (folder / CHECKPOINTS).glob("*"):
+        if other.name != fingerprint:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder / CHECKPOINTS / fingerprint

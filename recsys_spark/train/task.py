@@ -1,0 +1,172 @@
+"""What one training worker does from its job file to the trained item model: read tables, build the network, train, write.
+
+The job file holds everything a worker needs as plain values, so that it can be started on any machine that sees `paths.root`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from recsys_spark.columns import AS_OF, ITEM_IDX, USER_IDX, VALID
+from recsys_spark.item_models import base
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.networks.item_model import NetworkModel
+from recsys_spark.networks.item_tower import feature_matrix
+from recsys_spark.networks.two_tower import Architecture, TwoTower
+from recsys_spark.tables import store
+from recsys_spark.tables.manifest import write_json
+from recsys_spark.train import feed
+from recsys_spark.train.loop import Communicator, Plan, Progress, train
+from recsys_spark.train.negatives import Candidates
+from recsys_spark.train.validation import Held
+
+HEADS = 2
+"""Pooling heads of the user encoder: the second raises valid NDCG by 5 % on MovieLens-1M, a third hardly."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json.
+
+    `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
+    """
+
+    features: str
+    output: str
+    checkpoints: str
+    examples: int
+    n_items: int
+    n_features: int
+    history_length: int
+    epochs: int
+    validate: bool
+    settings: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def run_worker(job: Job, communicator: Communicator) -> None:
+    """Train as worker `communicator.rank`; worker 0 writes the item model and then training.json."""
+    s, features = job.settings, Path(job.features)
+    torch.manual_seed(s["seed"])
+    full = job.n_items <= s["full_softmax_items"]
+    architecture = Architecture(
+        job.n_items, job.n_features, job.history_length, s["dimension"], s["hidden"], HEADS
+    )
+    network = TwoTower(architecture, dropout=s["dropout"], sparse=not full)
+    network.items.set_features(torch.from_numpy(read_features(features / "item_features", job.n_items)))
+    steps, batch = feed.batch_plan(job.examples, communicator.size, s["batch_size"])
+    progress = train(
+        network,
+        make_plan(job, steps),
+        batches=lambda epoch: feed.batches(
+            features / "examples",
+            rank=communicator.rank,
+            size=communicator.size,
+            batch=batch,
+            steps=steps,
+            seed=s["seed"],
+            epoch=epoch,
+        ),
+        candidates=None
+        if full
+        else Candidates(read_counts(features / "item_counts", job.n_items), batch, s["negatives"]),
+        held=read_held(features, s["valid_users"], communicator.rank, communicator.size)
+        if job.validate
+        else None,
+        communicator=communicator,
+        checkpoints=Path(job.checkpoints),
+    )
+    if communicator.rank == 0:
+        base.save(Path(job.output) / NetworkModel.kind, NetworkModel.of(network.cpu()))
+        write_json(Path(job.output) / "training.json", summary(progress, communicator.size))
+
+
+def make_plan(job: Job, steps: int) -> Plan:
+    """The plan of a pass, out of the config's train section."""
+    s = job.settings
+    same = (
+        "patience",
+        "learning_rate",
+        "warmup_epochs",
+        "weight_decay",
+        "temperature",
+        "metric_k",
+        "mixed_precision",
+        "seed",
+    )
+    return Plan(epochs=job.epochs, steps=steps, **{name: s[name] for name in same})
+
+
+def summary(progress: Progress, workers: int) -> dict[str, Any]:
+    """The content of training.json."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {
+        "epochs": progress.epochs,
+        "best_epoch": progress.best_epoch,
+        "workers": workers,
+        "device": device,
+    }
+
+
+def read_counts(folder: Path, n_items: int) -> torch.Tensor:
+    """int64 [I] training pairs of each item."""
+    table = store.read_arrow(folder, "item_counts")
+    counts = np.zeros(n_items, np.int64)
+    counts[table.column(ITEM_IDX).to_numpy()] = table.column("count").to_numpy()
+    return torch.from_numpy(counts)
+
+
+def read_features(folder: Path, n_items: int) -> np.ndarray:
+    """int64 [I, K] matrix of the items' content features."""
+    table = store.read_arrow(folder, "item_features").combine_chunks()
+    if not table.num_rows:
+        return np.zeros((n_items, 0), np.int64)
+    lists = table.column("features").chunk(0)
+    return feature_matrix(
+        n_items, table.column(ITEM_IDX).to_numpy(), np.asarray(lists.offsets), np.asarray(lists.flatten())
+    )
+
+
+def read_held(features: Path, most: int, rank: int, size: int) -> Held:
+    """This worker's share of the valid users: at most `most` in all, those of smallest hash who have both history and positives."""
+    users = (
+        store.read_arrow(features / "positives", "positives", [USER_IDX], pc.field(AS_OF) == VALID)
+        .column(USER_IDX)
+        .to_numpy()
+    )
+    chosen = users[np.argsort(_hash(users), kind="stable")][:most][rank::size]
+    wanted = (pc.field(AS_OF) == VALID) & pc.field(USER_IDX).isin(pa.array(chosen))
+    histories = store.read_arrow(features / "histories", "histories", filter=wanted).sort_by(USER_IDX)
+    positives = store.read_arrow(features / "positives", "positives", filter=wanted).sort_by(USER_IDX)
+    filled = pc.list_value_length(histories.column(ITEM_IDX)).to_numpy() > 0
+    known = histories.filter(pa.array(filled)).combine_chunks()
+    held = positives.filter(pc.is_in(positives.column(USER_IDX), known.column(USER_IDX))).combine_chunks()
+    lists = (
+        pa.concat_arrays(held.column(ITEM_IDX).chunks)
+        if held.num_rows
+        else pa.array([], pa.list_(pa.int32()))
+    )
+    return Held(
+        Histories.from_arrow(known) if known.num_rows else Histories.of([]),
+        np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64),
+        np.asarray(lists.flatten()),
+    )
+
+
+def _hash(users: np.ndarray) -> np.ndarray:
+    """uint64: Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4), so the same users are chosen night after night."""
+    return users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)

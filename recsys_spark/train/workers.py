@@ -1,0 +1,283 @@
+"""Starts the training workers and is what each of them runs. The only file that imports horovod, and only for more than one worker.
+
+    python -m recsys_spark.train.workers --job job.json        one worker, started by `launch`, alone or under horovodrun
+
+Workers print lines; `launch` passes those marked as progress to the job's log and keeps the rest for the case that one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import recsys_spark
+from recsys_spark.errors import TrainingFailed
+from recsys_spark.train.loop import Communicator
+from recsys_spark.train.task import Job, run_worker
+
+log = logging.getLogger(__name__)
+
+PROGRESS, FAULT = "[progress] ", "[fault] "
+JOB_FILE = "job.json"
+
+_RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>:\s?")
+_ENDED = re.compile(r"Process (\d+) exit with status code (\d+)")
+
+HOROVOD_ENVIRONMENT = {
+    # a rank that lost its peers must not wait for them for ever
+    "HOROVOD_STALL_CHECK_TIME_SECONDS": "60",
+    "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "300",
+    "HOROVOD_GLOO_TIMEOUT_SECONDS": "60",
+}
+
+
+class HorovodCommunicator(Communicator):
+    """A group of Horovod ranks. Sparse gradients travel sparse: rows and their numbers are gathered, not the table."""
+
+    def __init__(self) -> None:
+        import horovod.torch as hvd
+
+        hvd.init()
+        self.hvd = hvd
+        self.rank, self.size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
+
+    def allreduce_sum(self, values: Tensor) -> Tensor:
+        total: Tensor = self.hvd.allreduce(values, op=self.hvd.Sum)
+        return total
+
+    def broadcast(self, tensors: dict[str, Tensor]) -> None:
+        for name, tensor in sorted(tensors.items()):
+            self.hvd.broadcast_(tensor, 0, name=f"first.{name}")
+
+    def wrap_optimizer(
+        self, optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
+    ) -> torch.optim.Optimizer:
+        wrapped: torch.optim.Optimizer = self.hvd.DistributedOptimizer(optimizer, named_parameters=named)
+        return wrapped
+
+
+def launch(job: Job, *, workers: int, launcher: str, threads: int, timeout_s: int) -> None:
+    """Run `workers` training workers until all are done; `TrainingFailed` when one is not, after all of them are gone.
+
+    launcher `local`: processes on this machine. `spark`: inside the executors of the active session, which must have `workers` free slots
+    within `timeout_s` seconds.
+    """
+    if launcher == "spark":
+        _launch_spark(job, workers, threads, timeout_s)
+    else:
+        _launch_local(job, workers, threads)
+
+
+def _launch_local(job: Job, workers: int, threads: int) -> None:
+    path = Path(job.output) / JOB_FILE
+    job.write(path)
+    command = [
+        sys.executable,
+        "-m",
+        "recsys_spark.train.workers",
+        "--job",
+        str(path),
+        "--of",
+        str(os.getpid()),
+    ]
+    if workers > 1:
+        command = [*_horovodrun(), "-np", str(workers), "--gloo", *command]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, **_environment(threads)},
+        start_new_session=True,
+    )
+    tail: deque[str] = deque(maxlen=200)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            _relay(line, tail)
+        code = process.wait()
+    finally:
+        _end(process)
+    path.unlink(missing_ok=True)
+    if code:
+        raise TrainingFailed(_explain(code, tail))
+
+
+def _launch_spark(job: Job, workers: int, threads: int, timeout_s: int) -> None:
+    import horovod.spark
+
+    tail: deque[str] = deque(maxlen=200)
+    relay = _Relay(tail)
+    with _own_signals():
+        try:
+            horovod.spark.run(
+                run_in_executor,
+                args=(asdict(job), threads),
+                num_proc=workers,
+                start_timeout=timeout_s,
+                use_gloo=True,
+                env=_environment(threads),
+                stdout=relay,
+                stderr=relay,
+                verbose=0,
+            )
+        except Exception as error:
+            tail.append(str(error))
+            raise TrainingFailed(_explain(1, tail)) from error
+
+
+def run_in_executor(job: dict[str, Any], threads: int) -> None:
+    """What each rank of the spark launcher runs, in a process beside its executor."""
+    _work(Job(**job), threads, HorovodCommunicator())
+
+
+def _environment(threads: int) -> dict[str, str]:
+    # the same package in the workers as here, also from a checkout that is not installed
+    paths = [str(Path(recsys_spark.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **HOROVOD_ENVIRONMENT,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _horovodrun() -> list[str]:
+    beside = Path(sys.executable).with_name("horovodrun")
+    return [str(beside)] if beside.exists() else [sys.executable, "-m", "horovod.runner.launch"]
+
+
+def _relay(line: str, tail: deque[str]) -> None:
+    text = _RANK_PREFIX.sub("", line.rstrip())
+    if text.startswith(PROGRESS):
+        log.info("train: %s", text.removeprefix(PROGRESS))
+    elif text:
+        tail.append(text)
+        log.debug("train: %s", text)
+
+
+class _Relay:
+    """A stream for Horovod to write to, cut into lines."""
+
+    def __init__(self, tail: deque[str]):
+        self.tail = tail
+        self.rest = ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            _relay(line, self.tail)
+
+    def flush(self) -> None:
+        """Lines are passed on as they end."""
+
+
+def _explain(code: int, tail: deque[str]) -> str:
+    """One line on what went wrong: the exit code, the rank that ended first, and what a worker said last."""
+    ended = next((match for line in tail if (match := _ENDED.search(line))), None)
+    faults = [line.removeprefix(FAULT) for line in tail if line.startswith(FAULT)]
+    if ended:
+        who, code = f"training worker {ended[1]}", int(ended[2])
+    else:
+        who = "training worker"
+    signalled = -code if code < 0 else code - 128 if code > 128 else 0
+    how = f"was killed by signal {signalled}" if signalled else f"ended with exit code {code}"
+    said = faults[0] if faults else tail[-1] if tail else "it said nothing"
+    return f"{who} {how}: {said}; run again, and training goes on from its last checkpoint"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Make sure that nothing of `process` is left, however this job came here."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Horovod puts handlers of its own on SIGINT and SIGTERM and leaves them there."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _work(job: Job, threads: int, communicator: Communicator) -> None:
+    logging.basicConfig(level=logging.WARNING, format=f"{PROGRESS}%(message)s", stream=sys.stdout)
+    logging.getLogger("recsys_spark").setLevel(logging.INFO if communicator.rank == 0 else logging.WARNING)
+    torch.set_num_threads(threads)
+    _keep_memory()
+    try:
+        run_worker(job, communicator)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{FAULT}{type(error).__name__}: {' '.join(str(error).split())}", flush=True)
+        raise SystemExit(1) from None
+
+
+def _keep_memory() -> None:
+    """Let glibc keep large freed blocks: by default each step hands them back, and touching new pages costs two thirds of the softmax."""
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_threshold, 1 << 30)
+        libc.mallopt(m_trim_threshold, 1 << 30)
+
+
+def _end_with(job: int) -> None:
+    """End this worker when the job that started it is gone: a killed job leaves no worker behind that writes into the next run.
+
+    Under horovodrun the job is not the parent, so its death is waited for by its process id, held by a descriptor that no successor can take.
+    """
+    try:
+        descriptor = os.pidfd_open(job)
+    except ProcessLookupError:
+        os._exit(1)
+
+    def watch() -> None:
+        select.select([descriptor], [], [])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="One training worker, alone or under horovodrun.")
+    parser.add_argument("--job", type=Path, required=True, help="the job file")
+    parser.add_argument(
+        "--of", type=int, required=True, help="process id of the job that the worker belongs to and ends with"
+    )
+    arguments = parser.parse_args()
+    _end_with(arguments.of)
+    communicator = HorovodCommunicator() if "HOROVOD_RANK" in os.environ else Communicator()
+    _work(Job.read(arguments.job), int(os.environ["OMP_NUM_THREADS"]), communicator)
+
+
+if __name__ == "__main__":
+    main()

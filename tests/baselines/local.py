@@ -1,0 +1,68 @@
+"""The fits without Spark: blocks written here, tasks run one after the other in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, _save_empty, _write_block
+
+
+class Tasks:
+    """What the fits need of a SparkContext."""
+
+    def __init__(self, inputs: Iterable[Any] = (), function: Callable[[Any], Any] = lambda value: value):
+        self.inputs, self.function = inputs, function
+
+    def parallelize(self, inputs: Iterable[Any], _slices: int) -> Tasks:
+        return Tasks(inputs)
+
+    def map(self, function: Callable[[Any], Any]) -> Tasks:
+        return Tasks(self.inputs, function)
+
+    def collect(self) -> list[Any]:
+        return [self.function(value) for value in self.inputs]
+
+
+def put_pairs(folder: Path, matrix: sp.csr_matrix, blocks: int) -> Pairs:
+    """The blocks of a user × item matrix of weights, as the Spark job writes them."""
+    folder.mkdir(parents=True)
+    entries = matrix.tocoo()
+    rows = {USERS: matrix.shape[0], ITEMS: matrix.shape[1]}
+    sides = {USERS: (entries.row, entries.col), ITEMS: (entries.col, entries.row)}
+    for side, (row, column) in sides.items():
+        for block in range(blocks):
+            mine = row % blocks == block
+            if not mine.any():
+                _save_empty(folder, side, block, len(range(block, rows[side], blocks)))
+                continue
+            group = {
+                "side": [side] * mine.sum(),
+                "block": np.full(mine.sum(), block),
+                "row": row[mine].astype(np.int64),
+                "column": column[mine].astype(np.int64),
+                "weight": entries.data[mine].astype(np.float32),
+            }
+            _write_block(pa.table(group), folder=folder, blocks=blocks, rows=rows)
+    return Pairs(
+        folder, blocks, rows, {side: len(np.unique(row)) for side, (row, _) in sides.items()}, entries.nnz
+    )
+
+
+def random_matrix(n_users: int = 50, n_items: int = 30, share: float = 0.2, seed: int = 1) -> sp.csr_matrix:
+    """Weights of pairs; item 0 has none, nor have user 3 and item 5; user 4 and item 6 have everything else."""
+    rng = np.random.default_rng(seed)
+    dense = rng.uniform(0.5, 3, (n_users, n_items)) * (rng.random((n_users, n_items)) < share)
+    dense[4], dense[:, 6] = 1.0, 2.0
+    dense[3] = dense[:, 5] = dense[:, 0] = 0
+    return sp.csr_matrix(dense.astype(np.float32))
+
+
+def checkerboard_matrix(pairs: list[tuple[int, int]], n_items: int) -> sp.csr_matrix:
+    users, items = np.array(pairs).T
+    return sp.csr_matrix((np.ones(len(pairs), np.float32), (users, items)), (users.max() + 1, n_items + 1))

@@ -1,0 +1,130 @@
+"""The similarities against a naive loop over users, with every option."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from baselines.local import Tasks, checkerboard_matrix, put_pairs, random_matrix
+from factories import checkerboard, missing_item
+from recsys_spark.baselines import item_cosine
+from recsys_spark.baselines.item_cosine import Similarity
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.neighbours import NeighbourModel
+
+COSINE = Similarity(user_power=0, source_power=0.5, target_power=0.5, similarity_power=1, shrinkage=0)
+FULL = Similarity(user_power=0.5, source_power=0.6, target_power=0.4, similarity_power=0.7, shrinkage=3)
+
+
+def fit(folder, matrix, *, neighbours=1000, similarity=FULL, blocks=3) -> NeighbourModel:
+    pairs = put_pairs(folder / "pairs", matrix, blocks)
+    return item_cosine.fit(Tasks(), pairs, folder / "table", neighbours=neighbours, similarity=similarity)
+
+
+def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.ndarray:
+    """The formula of the docstring, pair of items by pair of items, cut row by row."""
+    chosen = matrix.toarray() > 0
+    users, items = chosen.sum(axis=1), chosen.sum(axis=0)
+    table = np.zeros((len(items), len(items)))
+    for j in range(len(items)):
+        for i in range(len(items)):
+            common = [u for u in range(len(users)) if chosen[u, j] and chosen[u, i]]
+            if i == j or not common:
+                continue
+            shared = sum(users[u] ** (-2 * s.user_power) for u in common)
+            value = (shared * items[j] ** -s.source_power * items[i] ** -s.target_power) ** s.similarity_power
+            table[j, i] = value * len(common) / (len(common) + s.shrinkage)
+        kept = sorted(range(len(items)), key=lambda i, j=j: (-np.float32(table[j, i]), i))[:neighbours]
+        table[j, [i for i in range(len(items)) if i not in kept]] = 0
+    return table
+
+
+@pytest.mark.parametrize(
+    "similarity",
+    [
+        COSINE,
+        FULL,
+        Similarity(0.5, 0.6, 0.4, 0.7, 0),
+        Similarity(0.0, 0.9, 0.0, 1.0, 0),
+        Similarity(1.0, 0.0, 0.5, 0.5, 10),
+    ],
+)
+@pytest.mark.parametrize("neighbours", [1, 5, 1000])
+def test_equals_a_naive_loop(tmp_path, similarity, neighbours):
+    model = fit(tmp_path, random_matrix(), similarity=similarity, neighbours=neighbours)
+    expected = naive(random_matrix(), similarity, neighbours)
+    np.testing.assert_allclose(model.table.toarray(), expected, rtol=1e-5)
+
+
+def test_plain_cosine_of_two_items(tmp_path):
+    # item 1: users 0 1 2 3, item 2: users 2 3 4
+    matrix = sp.csr_matrix(np.array([[0, 1, 0], [0, 1, 0], [0, 1, 1], [0, 1, 1], [0, 0, 1]], np.float32))
+    table = fit(tmp_path, matrix, similarity=COSINE).table.toarray()
+    np.testing.assert_allclose(
+        table, 2 / np.sqrt(4 * 3) * np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), rtol=1e-6
+    )
+
+
+def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
+    matrix = sp.csr_matrix(np.array([[0, 1, 0], [0, 1, 0], [0, 1, 1]], np.float32))
+    only_source = Similarity(user_power=0, source_power=1, target_power=0, similarity_power=1, shrinkage=0)
+    model = fit(tmp_path, matrix, similarity=only_source)
+    scores = model.score_tile(model.encode(Histories.of([[1], [2]])), 0, 3)
+    np.testing.assert_allclose(scores, [[0, 0, 1 / 3], [0, 1 / 1, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 17])
+@pytest.mark.parametrize("products", [1, 40, 1 << 21])
+def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, products):
+    expected = fit(tmp_path / "a", random_matrix(), neighbours=7).arrays
+    monkeypatch.setattr(item_cosine, "PRODUCTS", products)  # 1: an item's users are taken one by one
+    found = fit(tmp_path / "b", random_matrix(), neighbours=7, blocks=blocks).arrays
+    assert found["indptr"].tolist() == expected["indptr"].tolist()
+    assert found["neighbours"].tolist() == expected["neighbours"].tolist()
+    np.testing.assert_allclose(found["similarities"], expected["similarities"], rtol=1e-6)
+
+
+def test_ties_at_the_cut_go_to_the_smaller_item(tmp_path):
+    everyone = np.ones((6, 9), np.float32)
+    everyone[:, 0] = 0
+    table = fit(tmp_path, sp.csr_matrix(everyone), neighbours=3, similarity=COSINE).table
+    assert [table[j].indices.tolist() for j in (1, 3, 8)] == [[2, 3, 4], [1, 2, 4], [1, 2, 3]]
+
+
+def test_weights_do_not_count(tmp_path):
+    matrix = random_matrix()
+    ones = sp.csr_matrix((np.ones_like(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
+    first, second = fit(tmp_path / "a", matrix).arrays, fit(tmp_path / "b", ones).arrays
+    np.testing.assert_array_equal(first["similarities"], second["similarities"])
+
+
+def test_types_and_rows_of_the_arrays(tmp_path):
+    model = fit(tmp_path, random_matrix(), neighbours=4)
+    arrays = model.arrays
+    assert [arrays[name].dtype for name in ("indptr", "neighbours", "similarities")] == [
+        np.int64,
+        np.int32,
+        np.float32,
+    ]
+    assert len(arrays["indptr"]) == 30 + 1
+    assert np.diff(arrays["indptr"])[[0, 5]].tolist() == [0, 0]  # the padding item, and one that nobody chose
+    assert np.diff(arrays["indptr"]).max() == 4
+    for row in range(30):
+        candidates = arrays["neighbours"][arrays["indptr"][row] : arrays["indptr"][row + 1]].tolist()
+        assert candidates == sorted(set(candidates) - {row, 0})
+
+
+@pytest.mark.parametrize("similarity", [COSINE, FULL])
+def test_checkerboard_missing_item_comes_first(tmp_path, similarity):
+    matrix = checkerboard_matrix(checkerboard(24, 14), 14)
+    model = fit(tmp_path, matrix, similarity=similarity)
+    own = [matrix[user].indices.tolist() for user in range(24)]
+    scores = np.array(model.score_tile(model.encode(Histories.of(own)), 0, 15))
+    scores[:, 0] = -np.inf
+    scores[matrix.nonzero()] = -np.inf
+    assert scores.argmax(axis=1).tolist() == [missing_item(user, 14) for user in range(24)]
+
+
+def test_no_pairs_at_all(tmp_path):
+    model = fit(tmp_path, sp.csr_matrix((4, 5), dtype=np.float32))
+    assert model.arrays["indptr"].tolist() == [0] * 6
+    assert len(model.arrays["neighbours"]) == len(model.arrays["similarities"]) == 0

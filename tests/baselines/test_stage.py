@@ -1,0 +1,146 @@
+"""The stage over Spark: what it leaves on disk, and that it equals the fits without Spark."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from baselines.local import Tasks, checkerboard_matrix, put_pairs
+from factories import checkerboard, finish_stage, make_context, missing_item, moment
+from recsys_spark.baselines import als, item_cosine, stage
+from recsys_spark.errors import StageMissing
+from recsys_spark.item_models import base
+from recsys_spark.item_models.dense import FactorModel, Objective
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.neighbours import NeighbourModel
+from recsys_spark.item_models.popularity import PopularityModel
+from recsys_spark.tables import manifest
+
+KINDS = {model.kind: model for model in (PopularityModel, FactorModel, NeighbourModel)}
+USERS, ITEMS = 20, 12
+TRAIN = checkerboard(USERS, ITEMS)
+SECTIONS = {
+    "baselines": {"tasks": 2, "als": {"factors": 4, "iterations": 5, "regularization": 0.01}},
+    "clean": {"segment_by": ["side"], "user_columns": {"attributes": ["side"]}},
+    "paths": {"users": "users.csv"},
+}
+
+
+def fold_rows() -> list[dict]:
+    rows = [
+        {"user_idx": u, "item_idx": i, "event_ts": moment(i), "weight": 1.0, "fold": "train"}
+        for u, i in TRAIN
+    ]
+    # the held-out pairs are the answers: a fit that read them would put them nowhere, as seen
+    held = [{"user_idx": u, "item_idx": missing_item(u, ITEMS), "fold": "test"} for u in range(USERS)]
+    return rows + [{**row, "event_ts": moment(99), "weight": 1.0} for row in held]
+
+
+def put_inputs(context) -> None:
+    segments = [
+        {"user_idx": u, "user_id": f"u{u}", "segment": f"side {u % 2}", "attributes": []}
+        for u in range(USERS)
+    ]
+    finish_stage(
+        context, "clean", "backtest", {"users": ("users", segments)}, n_users=USERS + 3, n_items=ITEMS + 2
+    )
+    finish_stage(context, "split", "backtest", {"folds": ("folds", fold_rows())})
+
+
+@pytest.fixture(scope="module")
+def done(spark, tmp_path_factory):
+    context = make_context(tmp_path_factory.mktemp("root"), spark, **SECTIONS)
+    put_inputs(context)
+    stage.run(context, "backtest")
+    folder = context.layout.stage("baselines", "backtest")
+    models = {name: base.load(folder / name, KINDS) for name in ("popularity", "als", "item_cosine")}
+    return SimpleNamespace(context=context, folder=folder, models=models, counts=manifest.read(folder).counts)
+
+
+def test_nothing_but_models_and_manifest_is_left(done):
+    assert sorted(p.name for p in done.folder.iterdir()) == [
+        "als",
+        "item_cosine",
+        "manifest.json",
+        "popularity",
+    ]
+
+
+def test_counts(done):
+    assert (done.counts["pairs"], done.counts["users"], done.counts["items"]) == (
+        USERS * (ITEMS // 2 - 1),
+        USERS,
+        ITEMS,
+    )
+    assert done.counts["segments"] == 2
+    assert done.counts["neighbours"] == ITEMS * (ITEMS // 2 - 1)  # of its own side, itself left out
+    assert sorted(done.counts["seconds"]) == ["als", "blocks", "item_cosine", "popularity"]
+    objectives = done.counts["als_objective"]
+    assert len(objectives) == 5
+    assert objectives == sorted(objectives, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["als", "item_cosine"])
+def test_the_missing_item_comes_first(done, name):
+    model, seen = done.models[name], checkerboard_matrix(TRAIN, ITEMS)
+    scores = np.array(
+        model.score_tile(model.encode(Histories.of([r.indices.tolist() for r in seen])), 0, ITEMS + 1)
+    )
+    scores[:, 0] = -np.inf
+    scores[seen.nonzero()] = -np.inf
+    assert scores.argmax(axis=1).tolist() == [missing_item(user, ITEMS) for user in range(USERS)]
+
+
+def test_popularity_knows_the_segments(done):
+    model = done.models["popularity"]
+    assert model.parameters["segments"] == ["side 0", "side 1"]
+    odd = model.arrays["scores"][2]
+    assert odd[1:13:2].min() > odd[2:13:2].max()
+    np.testing.assert_allclose(model.arrays["scores"].sum(axis=1), 1, rtol=1e-6)
+
+
+def test_spark_and_its_blocks_change_nothing(done, tmp_path):
+    matrix = checkerboard_matrix(TRAIN, ITEMS)
+    matrix.resize(USERS + 3, ITEMS + 2)
+    pairs = put_pairs(tmp_path / "pairs", matrix, 5)
+    objective = Objective(
+        confidence=1.0, unobserved_weight=0.1, regularization=0.01, regularization_exponent=1.0
+    )
+    defaults = done.context.config.baselines
+    objective = Objective(
+        defaults.als.confidence, defaults.als.unobserved_weight, 0.01, defaults.als.regularization_exponent
+    )
+    model, _ = als.fit(Tasks(), pairs, tmp_path / "als", factors=4, iterations=5, seed=7, objective=objective)
+    np.testing.assert_allclose(
+        done.models["als"].arrays["items"], model.arrays["items"], rtol=1e-3, atol=1e-4
+    )
+    similarity = item_cosine.Similarity(**defaults.item_cosine.model_dump(exclude={"neighbours"}))
+    table = item_cosine.fit(Tasks(), pairs, tmp_path / "table", neighbours=1000, similarity=similarity)
+    for name, array in table.arrays.items():
+        np.testing.assert_allclose(done.models["item_cosine"].arrays[name], array, rtol=1e-6)
+
+
+def test_a_second_run_is_skipped_without_spark(done, caplog):
+    context = make_context(done.context.layout.root, **SECTIONS)
+    context.__dict__["spark"] = None
+    with caplog.at_level(logging.INFO, "recsys_spark"):
+        stage.run(context, "backtest")
+    assert "backtest baselines: done before, skipped" in caplog.text
+
+
+def test_what_it_reads_must_be_there(tmp_path):
+    with pytest.raises(StageMissing, match="no finished clean stage"):
+        stage.run(make_context(tmp_path), "backtest")
+
+
+def test_popularity_alone_writes_no_blocks(spark, tmp_path):
+    context = make_context(tmp_path, spark, baselines={"models": ["popularity"]})
+    put_inputs(context)
+    stage.run(context, "backtest")
+    folder = context.layout.stage("baselines", "backtest")
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "popularity"]
+    model = base.load(folder / "popularity", KINDS)
+    assert model.parameters["segments"] == []
+    expected = np.bincount([i for _, i in TRAIN], minlength=ITEMS + 2) / len(TRAIN)
+    np.testing.assert_allclose(model.arrays["scores"][0], expected, rtol=1e-6)

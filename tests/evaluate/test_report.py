@@ -1,0 +1,277 @@
+"""The page, rendered without Spark from runs that have everything, and from runs that lack this or that."""
+
+import re
+from datetime import date
+from html.parser import HTMLParser
+
+import pytest
+
+from factories import finish_stage, make_context
+from recsys_spark.evaluate import plots, report, wording
+from recsys_spark.evaluate.clean_section import _months
+from recsys_spark.evaluate.metrics import METRICS
+from recsys_spark.evaluate.run_facts import RunFacts
+from recsys_spark.evaluate.wording import difference
+from recsys_spark.tables.manifest import write_json
+
+EVIL = "<script>alert(1)</script>"
+WORDS = [
+    "clean",
+    "split",
+    "baselines",
+    "features",
+    "train",
+    "score",
+    "evaluate",
+    "publish",
+    "users",
+    "timings",
+]
+MODELS = ["popularity", "als", "network", "fused"]
+VERDICT = {
+    "passed": True,
+    "gates": [{"gate": "min_ndcg", "value": 0.3, "limit": 0.2, "passed": True, "message": "0.3000 ≥ 0.2000"}],
+}
+USER = {
+    "user_id": f"u {EVIL}",
+    "kind": "shortest",
+    "segment": EVIL,
+    "attributes": {"age": EVIL},
+    "history_length": 1,
+    "history": [{"title": EVIL, "categories": [EVIL], "date": "2026-01-02"}],
+    "recommendations": [{"title": EVIL, "categories": [], "source": EVIL}],
+}
+BAD = [{"reason": "bot_user", "detail": EVIL, "source_file": f"/x/{EVIL}.csv", "row": EVIL}]
+
+
+def estimate(mean):
+    return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
+
+
+def metrics(models=MODELS, content=True):
+    beyond = {
+        "coverage": 0.5,
+        "novelty": 3.2,
+        "gini": 0.7,
+        "diversity": 0.6 if content else None,
+        "average_popularity": 12.0,
+    }
+    gap = {**estimate(0.02), "share_above": 0.99}
+    return {
+        "users": 40,
+        "bootstrap": {"users": 40, "samples": 100, "confidence": 0.95},
+        "models": models,
+        "cutoffs": [5, 10],
+        "gate_k": 10,
+        "best_baseline": "als",
+        "best_single": "als",
+        "accuracy": {
+            m: {k: {n: estimate(0.1 + i / 50) for n in METRICS} for k in ("5", "10")}
+            for i, m in enumerate(models)
+        },
+        "differences": [
+            {"model": "fused", "against": "als", "k": 10, "metrics": dict.fromkeys(METRICS, gap)}
+        ],
+        "beyond_accuracy": dict.fromkeys(models, beyond),
+        "concentration": {name: [[0.25, 0.5], [1.0, 1.0]] for name in ("log", *models)},
+        "groups": [
+            {"by": by, "group": name, "users": 20, "metrics": {"ndcg": estimate(0.1)}}
+            for by, names in (("history", ("1–5", "6–9")), ("segment", (f"$x_{EVIL}$", "$\\bad$")))
+            for name in names
+        ],
+    }
+
+
+def make_run(root, *, network=True, content=True, times=True):
+    context = make_context(root)
+    layout = context.layout
+    counts = {
+        "rows_in": 1200,
+        "interactions": 1000,
+        "quarantined": 200,
+        "quarantined_by_reason": {"bot_user": 200},
+    }
+    counts |= {
+        "users": 40,
+        "items": 20,
+        "new_users": 1,
+        "new_items": 2,
+        "missing": {"items.title": 3, "items.text": 0},
+    }
+    dates = {
+        "events_first": "2025-11-02",
+        "events_last": "2026-01-30",
+        "events_by_month": [["2025-11", 400], ["2026-01", 600]],
+    }
+    finish_stage(context, "clean", "backtest", {}, **counts, **(dates if times else dict.fromkeys(dates)))
+    finish_stage(context, "split", "backtest", {}, train=900, valid=40, test=40, users_with_test=40)
+    finish_stage(
+        context,
+        "baselines",
+        "backtest",
+        {},
+        seconds={"popularity": 1.0, "als": 2.0},
+        als_objective=[3.0, 2.0],
+    )
+    finish_stage(
+        context, "features", "backtest", {}, examples=800, users_with_history=40, features=5 if content else 0
+    )
+    finish_stage(context, "score", "release", {}, rows=800, users=40, users_without_history=2)
+    epochs = [
+        {"epoch": e, "loss": 5 - e, "ndcg": 0.1 * e, "seconds": 2.0, "examples_per_s": 400.0}
+        for e in (1, 2, 3)
+    ]
+    if network:
+        training = {"epochs": epochs, "best_epoch": 2, "workers": 2, "device": "cpu"}
+        write_json(layout.table("train", "backtest", "training.json"), training)
+    models = MODELS if network else ["popularity", "als", "fused"]
+    weights = {m: 1 / (len(models) - 1) for m in models[:-1]}
+    fusion = {"method": "zscore", "weights": weights, "valid_ndcg": dict.fromkeys(models, 0.1), "k": 10}
+    write_json(layout.table("score", "backtest", "fusion.json"), fusion)
+    write_json(layout.table("evaluate", "backtest", "metrics.json"), metrics(models, content))
+    return RunFacts(layout)
+
+
+def render(facts, verdict=VERDICT, examples=(USER,), bad_rows=BAD):
+    return report.render(
+        facts, verdict=verdict, examples=list(examples), bad_rows=bad_rows, run_date=date(2026, 3, 1)
+    )
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return render(make_run(tmp_path_factory.mktemp("run")))
+
+
+class Fetches(HTMLParser):
+    """Collects what a browser would ask a server for, and checks that tags are closed."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.found += [
+            v
+            for name, v in attrs
+            if name in ("src", "href", "xlink:href", "data", "srcset") and not v.startswith("#")
+        ]
+        self.found += [tag] * (tag in ("script", "link", "iframe", "object", "embed"))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_has_every_section_and_a_link_to_it(page):
+    assert re.findall(r'<section id="(\w+)">', page) == WORDS
+    assert re.findall(r'<a class="word" href="#(\w+)">', page) == WORDS
+
+
+def test_asks_nobody_for_anything(page):
+    parser = Fetches()
+    parser.feed(page)
+    assert parser.found == []
+    assert parser.open == []
+    assert "@import" not in page and "url(http" not in page
+
+
+def test_data_is_escaped_wherever_it_stands(page):
+    assert EVIL not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 8
+
+
+def test_figures_are_titled_and_explained(page):
+    figures = re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL)
+    assert len(figures) == 12
+    assert all(
+        "<h3>" in f and "<svg" in f and re.search(r"<figcaption>\S.*\.</figcaption>", f) for f in figures
+    )
+
+
+def test_numbers_are_written_for_people(page):
+    assert "1,200 rows came in and 1,000 became interactions, from 2025-11-02 to 2026-01-30" in page
+    assert "200 rows (16.7%) were quarantined" in page
+    assert "The gate passed: the table may go live." in page
+    assert "3 epochs with 2 workers on CPU, 6.0 s in all, 400 examples a second; epoch 2 was best" in page
+
+
+def test_equal_runs_give_equal_pages(page, tmp_path):
+    def timeless(text):  # a second run takes other seconds
+        return re.sub(r'<section id="timings">.*?</section>', "", text, flags=re.DOTALL)
+
+    assert timeless(render(make_run(tmp_path))) == timeless(page)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said", "gone"),
+    [
+        ("network", "No network was trained in this run", "Training loss"),
+        ("content", "no content: their users alone tell what they are", ">Diversity<"),
+        ("times", "The log has no times", "Interactions over time"),
+    ],
+)
+def test_what_is_missing_is_left_out_with_a_word(tmp_path, page, lacks, said, gone):
+    assert gone in page and said not in page
+    without = render(make_run(tmp_path, **{lacks: False}))
+    assert said in without and gone not in without
+    assert re.findall(r'<section id="(\w+)">', without) == WORDS
+
+
+def test_a_bare_run_still_has_a_page(tmp_path):
+    context = make_context(tmp_path)
+    finish_stage(context, "clean", "backtest", {}, rows_in=0)
+    bare = render(RunFacts(context.layout), verdict={"passed": True, "gates": []}, examples=(), bad_rows=[])
+    assert "No user has held-out items in this run" in bare
+    assert "No gates are set: the table may go live." in bare
+
+
+def test_a_failed_gate_is_the_first_thing_said(tmp_path):
+    gate = {**VERDICT["gates"][0], "passed": False, "message": "0.1000 < 0.2000"}
+    failed = render(make_run(tmp_path), verdict={"passed": False, "gates": [gate]})
+    assert "Not to be published. 1 of 1 gates failed: The blend is good enough." in failed
+    assert "0.1000 &lt; 0.2000" in failed
+
+
+def test_the_page_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    facts, path = make_run(tmp_path), tmp_path / "report.html"
+    path.write_text("old")
+    monkeypatch.setattr(report, "render", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.write(path, facts, verdict=VERDICT, examples=[], bad_rows=[], run_date=date(2026, 3, 1))
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("low", "mean", "high", "above", "expected"),
+    [
+        (0.01, 0.02, 0.03, 1.0, "Blend beats ALS, the best baseline, in 100 of 100 resamples (NDCG@10 +0.0200, +10.0%, interval +0.0100 to +0.0300)."),
+        (-0.03, -0.02, -0.01, 0.01, "Blend falls behind ALS, the best baseline, in 99 of 100 resamples (NDCG@10 −0.0200, −10.0%, interval −0.0300 to −0.0100)."),
+        (-0.01, 0.02, 0.03, 0.9, "Blend and ALS, the best baseline, cannot be told apart (NDCG@10 +0.0200, +10.0%, interval −0.0100 to +0.0300)."),
+    ],
+)  # fmt: skip
+def test_differences_in_words(low, mean, high, above, expected):
+    found = {"mean": mean, "low": low, "high": high, "share_above": above}
+    entry = {"model": "fused", "against": "als", "k": 10, "metrics": {"ndcg": found}}
+    assert difference(entry, "the best baseline", 100, base=0.2) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234567, "1,234,567"), (0.12345, "0.1235"), (12.0, "12"), (1234.56, "1,234.6"), (None, "–")],
+)
+def test_numbers(value, text):
+    assert wording.number(value) == text
+
+
+def test_months_without_events_are_shown():
+    assert _months("2025-11", "2026-02") == ["2025-11", "2025-12", "2026-01", "2026-02"]
+
+
+def test_plots_take_the_colours_of_the_page():
+    svg = plots.bars(["a & b"], [3.0], ["3"])
+    assert "currentColor" in svg and plots._INK not in svg
+    assert "a &amp; b" in svg and "<metadata>" not in svg

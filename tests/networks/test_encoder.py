@@ -1,0 +1,93 @@
+"""The user encoder sees items, their order and their recency, and never the padding."""
+
+import pytest
+import torch
+
+from recsys_spark.networks.encoder import UserEncoder
+
+LENGTH, DIMENSION, ITEMS = 12, 8, 20
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    encoder = UserEncoder(length=LENGTH, dimension=DIMENSION, hidden=16, heads=2, dropout=0.5).eval()
+    with torch.no_grad():
+        encoder.recency.normal_()
+    return encoder
+
+
+@pytest.fixture
+def table():
+    return torch.randn(ITEMS, DIMENSION, generator=torch.Generator().manual_seed(1))
+
+
+def windows(lists, length, bucket=3):
+    items = torch.zeros(len(lists), length, dtype=torch.int32)
+    for row, entries in enumerate(lists):
+        if entries:
+            items[row, -len(entries) :] = torch.tensor(entries, dtype=torch.int32)
+    return items, (items > 0).int() * bucket
+
+
+def naive(encoder, table, items, recency):
+    """One user at a time, one head at a time, over the real items only."""
+    users = []
+    for row, buckets in zip(items.tolist(), recency.tolist()):
+        real = [(len(row) - 1 - at, item, bucket) for at, (item, bucket) in enumerate(zip(row, buckets)) if item]
+        pooled = []
+        for head in range(encoder.heads):
+            places = [encoder.place[head, LENGTH - 1 - back] + encoder.recency[head, b] for back, _, b in real]
+            weights = torch.stack(places).softmax(0) if real else []
+            pooled.append(sum((w * table[i] for w, (_, i, _) in zip(weights, real)), torch.zeros(DIMENSION)))
+        joined = torch.cat(pooled)
+        inner = torch.nn.functional.gelu(encoder.inner(joined))
+        users.append(encoder.norm(encoder.skip(joined) + encoder.outer(inner)))
+    return torch.stack(users)
+
+
+def test_equals_the_naive_loop(encoder, table):
+    items, recency = windows([[3], [1, 2, 3], [], list(range(1, 13))], LENGTH)
+    recency[1] = torch.tensor([0] * 9 + [9, 2, 1])
+    torch.testing.assert_close(encoder(table, items, recency), naive(encoder, table, items, recency))
+
+
+@pytest.mark.parametrize("length", [3, 5, LENGTH])
+def test_padding_never_changes_the_vector(encoder, table, length):
+    lists = [[4], [5, 6], [7, 8, 9]]
+    short = encoder(table, *windows(lists, 3))
+    torch.testing.assert_close(encoder(table, *windows(lists, length)), short)
+    other = table.clone()
+    other[0] = 1e3  # what stands in the padding item's row is never looked at
+    torch.testing.assert_close(encoder(other, *windows(lists, length)), short)
+
+
+def test_order_and_recency_matter(encoder, table):
+    users = encoder(table, *windows([[4, 5], [5, 4]], LENGTH))
+    assert (users[0] - users[1]).abs().max() > 0.01
+    items, recency = windows([[4, 5], [4, 5]], LENGTH)
+    recency[1, -2] = 20
+    users = encoder(table, items, recency)
+    assert (users[0] - users[1]).abs().max() > 0.01
+
+
+def test_dropout_takes_whole_items_and_only_in_training(encoder, table):
+    one = windows([[4]] * 400, LENGTH)
+    torch.manual_seed(2)
+    encoder.train()
+    gone = (encoder._weights(*one).sum(-1) == 0).all(dim=1).float().mean()
+    assert 0.4 < gone < 0.6  # the share of 0.5 that the encoder was made with
+    encoder.eval()
+    assert (encoder._weights(*one).sum(-1) - 1).abs().max() < 1e-6
+
+
+def test_sparse_gradients_equal_dense_ones(encoder, table):
+    items, recency = windows([[3], [1, 2, 3]], LENGTH)
+    gradients = []
+    for sparse in (False, True):
+        leaf = table.clone().requires_grad_()
+        encoder(leaf, items, recency, sparse).square().sum().backward()
+        assert leaf.grad.is_sparse == sparse
+        gradients.append(leaf.grad.to_dense())
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().sum(dim=1).nonzero().flatten().tolist() == [1, 2, 3]

@@ -1,0 +1,50 @@
+"""Item vectors: unit length, content averaged over what an item has."""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from recsys_spark.networks.item_tower import ItemTower, feature_matrix
+
+# items 2 and 4 have content: features 0, 2 and feature 1
+FEATURES = feature_matrix(5, np.array([2, 4]), np.array([0, 2, 3]), np.array([0, 2, 1]))
+
+
+def make_tower(sparse=False):
+    torch.manual_seed(0)
+    tower = ItemTower(n_items=5, n_features=3, dimension=4, sparse=sparse)
+    tower.set_features(torch.from_numpy(FEATURES))
+    with torch.no_grad():
+        tower.content.weight[1:].normal_()
+    return tower
+
+
+def test_feature_matrix_is_padded_with_no_feature():
+    assert FEATURES.tolist() == [[0, 0], [0, 0], [1, 3], [0, 0], [2, 0]]
+
+
+def test_vectors_are_id_plus_mean_content():
+    tower = make_tower()
+    content = tower.content.weight[1:]
+    means = [0, 0, (content[0] + content[2]) / 2, 0, content[1]]
+    expected = torch.stack([F.normalize(tower.ids.weight[i] + means[i], dim=0) for i in range(5)])
+    torch.testing.assert_close(tower(), expected)
+
+
+def test_some_items_equal_their_rows_of_all():
+    tower = make_tower()
+    ids = torch.tensor([4, 2, 2, 1])
+    torch.testing.assert_close(tower(ids), tower()[ids])
+
+
+def test_without_content_the_id_stands_alone():
+    tower = ItemTower(n_items=3, n_features=0, dimension=4, sparse=False)
+    torch.testing.assert_close(tower(), F.normalize(tower.ids.weight, dim=-1))
+    assert [name for name, _ in tower.named_parameters()] == ["ids.weight"]
+
+
+def test_sparse_gradient_names_the_rows_it_touches():
+    tower = make_tower(sparse=True)
+    tower(torch.tensor([4, 2])).sum().backward()
+    assert tower.ids.weight.grad.is_sparse
+    assert sorted(tower.ids.weight.grad.coalesce().indices()[0].tolist()) == [2, 4]

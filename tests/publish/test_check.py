@@ -1,0 +1,167 @@
+"""Each law, broken on purpose, is found by the command that anyone can run."""
+
+import shutil
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+
+from publish.world import BLOCKED_ITEM, N_USERS, WITHDRAWN_ITEM, N, finish_release, put_file, rows
+from recsys_spark.publish import commit, laws
+from recsys_spark.publish.check import main
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return finish_release(tmp_path_factory.mktemp("release"))
+
+
+def publish(context, *files):
+    """Publish rows past all checks, one Parquet file a list."""
+    shutil.rmtree(context.layout.top_n, ignore_errors=True)
+    staged = [
+        put_file(context.layout.root / "staged", f"{n}.parquet", lists) for n, lists in enumerate(files)
+    ]
+    commit.publish(
+        context.layout.top_n,
+        staged,
+        run_date=context.run_date,
+        run_id=context.layout.run_id,
+        output_id="x",
+        leaving=(),
+    )
+
+
+def change(which, **values):
+    return lambda lists: [{**row, **values} if n == which else row for n, row in enumerate(lists)]
+
+
+BREAK = {
+    # row 4 is user u1's rank 2
+    "a gap in the ranks": (change(5, rank=4), laws.RANKS, "user_id='u1' item_id='i6' rank=4"),
+    "ranks from 0": (
+        lambda r: [{**row, "rank": row["rank"] - 1} for row in r],
+        laws.RANKS,
+        "user_id='u0' item_id='i3' rank=0",
+    ),
+    "a rank twice": (change(4, rank=1), laws.RANKS, "user_id='u1'"),
+    "a pair twice": (change(4, item_id="i4"), laws.PAIRS, "user_id='u1' item_id='i4' rank=2"),
+    "a rising score": (change(4, score=3.5), laws.SCORES, "user_id='u1' item_id='i5' rank=2 score=3.5"),
+    "a score that is no number": (
+        change(17, score=float("nan")),
+        laws.SCORES,
+        "user_id='u5' item_id='i10' rank=3 score=nan",
+    ),
+    "an unknown source": (change(0, source="guess"), laws.SOURCES, "source='guess'"),
+    "a model that this run lacks": (change(0, source="network"), laws.SOURCES, "source='network'"),
+    "another run": (change(17, run_id="other"), laws.ONE_RUN, "run_id='other'"),
+    "another model version": (change(17, model_version="v2"), laws.ONE_RUN, "model_version='v2'"),
+    "a null": (change(3, source=None), laws.NULLS, "user_id='u1' item_id='i4' rank=1 score=3.0 source=None"),
+    "an unknown user": (lambda r: [*r, {**r[0], "user_id": "nobody"}], laws.KNOWN, "user_id='nobody'"),
+    "an unknown item": (change(7, item_id="nothing"), laws.KNOWN, "user_id='u2' item_id='nothing' rank=2"),
+    "a seen item": (change(7, item_id="i3"), laws.SEEN, "user_id='u2' item_id='i3' rank=2"),
+    "a withdrawn item": (
+        change(1, item_id=f"i{WITHDRAWN_ITEM}"),
+        laws.WITHDRAWN,
+        "user_id='u0' item_id='i11' rank=2",
+    ),
+    "a blocked item": (
+        change(1, item_id=f"i{BLOCKED_ITEM}"),
+        laws.BLOCKED,
+        "user_id='u0' item_id='i12' rank=2",
+    ),
+    "a user is missing": (lambda r: r[:-N], laws.EVERY_USER, "user_id='u5'"),
+}
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_each_law_broken_on_purpose_is_found(release, capsys, fault):
+    spoil, law, example = BREAK[fault]
+    publish(release, spoil(rows(release.layout.run_id)))
+    assert main([str(release.layout.root)]) == 10
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if line.startswith("BROKEN") and law in line)
+    assert example in line
+    # and only the laws that the fault touches
+    allowed = (
+        {law, laws.SOURCES} if fault == "a null" else {law, laws.PAIRS} if fault == "a pair twice" else {law}
+    )
+    assert {
+        known for known in laws.LAWS for line in out.splitlines() if line == f"ok           {known}"
+    } >= set(laws.LAWS) - allowed
+
+
+def test_a_lawful_table_passes_and_says_what_was_checked(release, capsys):
+    lists = rows(release.layout.run_id)
+    publish(release, lists[:9], lists[9:])
+    assert main([str(release.layout.root)]) == 0
+    out = capsys.readouterr().out
+    assert f"{N_USERS * N} rows, {N_USERS} users, 2 files" in out
+    assert [line.removeprefix("ok           ") for line in out.splitlines()[1:]] == list(laws.LAWS)
+
+
+def test_rows_in_any_order_are_lawful(release):
+    publish(release, rows(release.layout.run_id)[::-1])
+    assert main([str(release.layout.root)]) == 0
+
+
+def test_a_user_in_two_files_is_found(release, capsys):
+    lists = rows(release.layout.run_id)
+    publish(release, lists, lists[:N])
+    assert main([str(release.layout.root)]) == 10
+    assert f"BROKEN       {laws.ONE_FILE}: 1 times, e.g. user_id='u0' item_id='i3'" in capsys.readouterr().out
+
+
+def test_faults_of_several_files_are_counted_together(release, capsys):
+    lists = change(1, source="guess")(change(10, source="guess")(rows(release.layout.run_id)))
+    publish(release, lists[:9], lists[9:])
+    assert main([str(release.layout.root)]) == 10
+    assert f"{laws.SOURCES}: 2 times, e.g. user_id='u0' item_id='i4' rank=2" in capsys.readouterr().out
+
+
+def test_without_the_run_s_folder_the_laws_of_the_run_are_left_open(tmp_path, capsys):
+    context = finish_release(tmp_path)
+    publish(context, rows(context.layout.run_id))
+    shutil.rmtree(context.layout.run)
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for law in laws.LAWS:
+        assert (f"not checked  {law}: run folder {context.layout.run} is gone" in out) == (
+            law in laws.OF_THE_RUN
+        )
+
+
+def test_one_night_of_several_is_picked(tmp_path, capsys):
+    first, second = (finish_release(tmp_path, run_date=date(2026, 3, day)) for day in (1, 2))
+    publish(first, change(0, source="guess")(rows(first.layout.run_id)))
+    staged = [put_file(tmp_path / "staged", "second.parquet", rows(second.layout.run_id))]
+    commit.publish(
+        second.layout.top_n,
+        staged,
+        run_date=second.run_date,
+        run_id=second.layout.run_id,
+        output_id="y",
+        leaving=(),
+    )
+    assert main([str(tmp_path)]) == 0
+    assert "night 2026-03-02 of run 2026-03-02, version 1" in capsys.readouterr().out
+    assert main([str(tmp_path), "--run-date", "2026-03-01"]) == 10
+
+
+def test_nothing_published_is_its_own_exit_code(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 9
+    assert "error: " in (err := capsys.readouterr().err) and "holds no published table" in err
+
+
+def test_it_runs_from_the_command_line_without_spark(release):
+    publish(release, rows(release.layout.run_id))
+    code = (
+        "import sys, runpy; sys.modules['pyspark'] = None; sys.argv = ['check', sys.argv[1]]; "
+        "runpy.run_module('recsys_spark.publish.check', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(release.layout.root)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("ok  ") == len(laws.LAWS)

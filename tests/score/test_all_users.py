@@ -1,0 +1,91 @@
+"""The Spark shell: the lists are those of the pure kernel, however the users are cut."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from factories import put_table
+from recsys_spark.columns import TEST
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.score import models as item_models
+from recsys_spark.score.all_users import Crew, list_rows, sample_candidates, score_users, unpack_sample
+from recsys_spark.score.fusion import ZSCORE, Blend
+from recsys_spark.score.lists import Search, Wanted, rank, score_candidates
+from recsys_spark.tables import contract as contracts
+from recsys_spark.tables import store
+from score.world import MODELS, N_ITEMS, N_USERS, histories, put_models
+
+BANNED = np.isin(np.arange(N_ITEMS), [0, 5])
+SEARCH = Search(BANNED, candidates=8, tile=1000)
+WANTED = Wanted(Blend(ZSCORE, (0.25, 0.5, 0.25)), length=4, each=True)
+KEY = ["user_idx", "model", "rank"]
+
+
+def batch_of(rows):
+    return Histories.from_arrow(pa.Table.from_pylist(rows, schema=contracts.load("histories").arrow_schema()))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return put_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def table(spark, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features") / "histories"
+    put_table(folder, "histories", histories((TEST,)))
+    return store.read(spark, folder, "histories").where("as_of = 'test'").persist()
+
+
+@pytest.fixture(scope="module")
+def expected(folders):
+    """The lists by the kernel, all users in one batch."""
+    opened = {name: item_models.load(folder) for name, folder in folders.items()}
+    ranked = rank(opened, batch_of(histories((TEST,))), SEARCH, WANTED)
+    parts = [list_rows(r, np.arange(N_USERS), list(MODELS)) for r in ranked]
+    return pa.Table.from_batches(parts).to_pandas().sort_values(KEY, ignore_index=True)
+
+
+@pytest.mark.parametrize(("batch", "partitions", "tile"), [(1000, 1, 1000), (7, 3, 10), (1, 5, 8)])
+def test_any_batch_partition_count_and_tile_give_the_kernel_s_lists(
+    table, folders, expected, batch, partitions, tile
+):
+    lists = score_users(table, Crew(folders, batch, partitions), replace(SEARCH, tile=tile), WANTED)
+    found = lists.toPandas().sort_values(KEY, ignore_index=True)
+    names = ["user_idx", "model", "rank", "item_idx", "source"]
+    assert len(found) == N_USERS * 4 * (len(MODELS) + 1)
+    assert (found[names].values == expected[names].values).all()
+    np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_sample_is_every_model_s_scores_of_the_candidates(spark, table, folders):
+    known = table.where("size(item_idx) > 0").selectExpr("*", "array(cast(user_idx as int), 99) as held_out")
+    sample = sample_candidates(known, Crew(folders, batch=3, partitions=2), SEARCH).toArrow()
+    items, scores, held_out = unpack_sample(sample, len(MODELS))
+    rows = [row for row in histories((TEST,)) if row["item_idx"]]
+    assert [own.tolist() for own in held_out] == [[row["user_idx"], 99] for row in rows]
+    opened = {name: item_models.load(folder) for name, folder in folders.items()}
+    expected = score_candidates(opened, batch_of(rows), SEARCH)
+    np.testing.assert_array_equal(items, expected.items)
+    real = items > 0
+    np.testing.assert_allclose(scores[:, real], expected.scores[:, real], rtol=1e-4, atol=1e-5)
+    assert not scores[:, ~real].any()
+
+
+def test_the_lists_are_those_of_their_users(expected):
+    for row in histories((TEST,)):
+        own = expected[expected["user_idx"] == row["user_idx"]]
+        assert not set(own["item_idx"]) & {*row["item_idx"], 0, 5}
+        assert (set(own["source"]) == {"popularity"}) == (not row["item_idx"])
+
+
+def test_workers_compute_with_one_thread(spark):
+    def threads(batches):
+        import os
+
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict({"threads": [os.environ["OMP_NUM_THREADS"]]})
+
+    assert {row.threads for row in spark.range(2).mapInArrow(threads, "threads string").collect()} == {"1"}

@@ -1,0 +1,80 @@
+"""The tiled top m against a full sort in float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_spark.errors import LawBroken
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.score.topk import best_columns, top_candidates
+from score.fake_models import FakeModel, random_histories
+
+
+def full_sort(model, histories, m, banned):
+    """The oracle: every allowed item of every user, sorted by (-score, item)."""
+    scores = model.encode(histories).astype(np.float64)
+    lists = []
+    for user in range(len(histories)):
+        seen = set(histories.items[histories.indptr[user] : histories.indptr[user + 1]].tolist())
+        allowed = [i for i in range(1, model.n_items) if i not in seen and not banned[i]]
+        best = sorted(allowed, key=lambda i: (-scores[user, i], i))[:m]
+        lists.append([(i, scores[user, i]) for i in best] + [(0, -np.inf)] * (m - len(best)))
+    items = np.array([[i for i, _ in row] for row in lists]).reshape(len(histories), m)
+    return items, np.array([[s for _, s in row] for row in lists]).reshape(len(histories), m)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    n_users=st.integers(1, 9),
+    n_items=st.integers(2, 40),
+    m=st.integers(1, 45),
+    tile=st.integers(1, 50),
+    levels=st.sampled_from([1, 2, 3, 1000]),
+    share_banned=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 10_000),
+)
+def test_equals_a_full_sort_for_any_batch_tile_and_length(
+    n_users, n_items, m, tile, levels, share_banned, seed
+):
+    model = FakeModel(n_items, seed, levels=levels)
+    histories = random_histories(n_users, n_items, 8, seed)
+    banned = np.random.default_rng(seed).random(n_items) < share_banned
+    banned[0] = True
+    items, scores = top_candidates(model, model.encode(histories), histories, m, banned, tile)
+    expected_items, expected_scores = full_sort(model, histories, m, banned)
+    np.testing.assert_array_equal(items, expected_items)
+    np.testing.assert_array_equal(scores, expected_scores)
+    assert (items.dtype, scores.dtype) == (np.int32, np.float32)
+
+
+def test_a_batch_is_the_sum_of_its_users():
+    model, histories, banned = FakeModel(60, 1), random_histories(20, 60, 30, 1), np.zeros(60, bool)
+    banned[0] = True
+    whole = top_candidates(model, model.encode(histories), histories, 10, banned, 16)
+    for size in (1, 7):
+        parts = [top_candidates(model, model.encode(h), h, 10, banned, 16) for h in histories.batches(size)]
+        for part, one in zip(zip(*parts), whole):
+            np.testing.assert_array_equal(np.concatenate(part), one)
+
+
+def test_what_the_model_keeps_is_not_written_on():
+    model, histories, banned = FakeModel(12, 2), Histories.of([[1, 2], [3]]), np.zeros(12, bool)
+    encoded = model.encode(histories)
+    before = encoded.copy()
+    encoded.flags.writeable = False
+    top_candidates(model, encoded, histories, 3, banned, 100)
+    np.testing.assert_array_equal(encoded, before)
+
+
+def test_ties_at_the_cut_go_to_the_lowest_columns():
+    scores = np.array([[1, 2, 1, 1, 3, 1], [5, 5, 5, 5, 5, 5]], np.float32)
+    np.testing.assert_array_equal(best_columns(scores, 4), [[0, 1, 2, 4], [0, 1, 2, 3]])
+
+
+def test_a_score_that_is_no_number_is_refused():
+    model, histories = FakeModel(5, 0), Histories.of([[1]])
+    encoded = model.encode(histories)
+    encoded[0, 3] = np.nan
+    with pytest.raises(LawBroken, match=r"'als' gives NaN scores to 1 of 5"):
+        top_candidates(model, encoded, histories, 2, np.zeros(5, bool), 8)

@@ -1,0 +1,196 @@
+"""Real workers: one, two under Horovod, one that is killed, one that fails, and a job that dies before them."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from recsys_spark.errors import TrainingFailed
+from recsys_spark.item_models import base
+from recsys_spark.networks.item_model import NetworkModel
+from recsys_spark.train import workers
+from recsys_spark.train.loop import Communicator, train
+from train.world import batches_of, circle, examples_of, held, make_job, make_network, make_plan, write_features
+
+ITEMS, LENGTH, GROUPS = 25, 8, 4
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """(folder, rows) of a features stage over the circle."""
+    folder = tmp_path_factory.mktemp("features")
+    histories, answers = circle()
+    return folder, write_features(folder, histories, answers, n_items=ITEMS, length=LENGTH, row_groups=GROUPS)
+
+
+def job_of(features, output, *, epochs=3, **settings):
+    folder, rows = features
+    return make_job(folder, output, examples=rows, n_items=ITEMS, length=LENGTH, epochs=epochs, **settings)
+
+
+def launch(job, n=1):
+    workers.launch(job, workers=n, launcher="local", threads=1, timeout_s=60)
+
+
+def processes(job):
+    """Every live process that works on `job`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and any(job.output in part for part in process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            pass
+    return [p for p in found if p.pid != os.getpid()]
+
+
+def ranks(job):
+    return [p for p in processes(job) if "HOROVOD_RANK" in p.environ() and "recsys_spark.train.workers" in p.cmdline()]
+
+
+def gone(job, seconds=15):
+    deadline = time.monotonic() + seconds
+    while processes(job) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not processes(job)
+
+
+def test_one_worker_writes_a_model_and_tells_of_it(features, tmp_path, caplog):
+    job = job_of(features, tmp_path / "train", epochs=2)
+    with caplog.at_level(logging.INFO):
+        launch(job)
+    told = [record.message for record in caplog.records if record.name == workers.__name__]
+    assert [line.split(":")[1] for line in told] == [" epoch 1/2", " epoch 2/2"]
+    assert "valid ndcg@5" in told[0]
+    training = json.loads((tmp_path / "train" / "training.json").read_text())
+    assert (training["workers"], len(training["epochs"]), training["device"]) == (1, 2, "cpu")
+    assert set(training["epochs"][0]) == {"epoch", "loss", "ndcg", "learning_rate", "seconds", "examples_per_s"}
+    model = base.load(tmp_path / "train" / "network", {"network": NetworkModel})
+    assert model.arrays["items"].shape == (ITEMS, 8)
+    assert model.parameters["n_features"] == 1
+    assert sorted(p.name for p in (tmp_path / "train").iterdir()) == ["checkpoints", "network", "training.json"]
+
+
+def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
+    job = job_of((tmp_path / "nowhere", features[1]), tmp_path / "train")
+    with pytest.raises(TrainingFailed) as caught:
+        launch(job)
+    said = str(caught.value)
+    assert said.startswith("training worker ended with exit code 1: StageMissing: table item_features is not at ")
+    assert said.endswith("; run again, and training goes on from its last checkpoint")
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    pytest.importorskip("horovod.torch", reason="horovod is not installed")
+    out = tmp_path_factory.mktemp("ranks")
+    command = [*workers._horovodrun(), "-np", "2", "--gloo", sys.executable, str(Path(__file__).with_name("two_ranks.py")), str(out)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "tests")])}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {(sampled, rank): np.load(out / f"sampled{sampled}-rank{rank}.npz") for sampled in (False, True) for rank in (0, 1)}
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_ranks_end_with_the_same_weights(two_ranks, sampled):
+    one, other = two_ranks[sampled, 0], two_ranks[sampled, 1]
+    for name in one.files:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_two_ranks_equal_one_of_twice_the_batch(two_ranks, tmp_path):
+    """Gradients are averaged, metrics summed: half a batch on each of two ranks is a whole one on one, at twice the rate."""
+    histories, answers = circle()
+    examples = examples_of(histories, LENGTH)
+    network = make_network(ITEMS, LENGTH)
+    progress = train(
+        network,
+        make_plan(3, len(examples.items) // 64, learning_rate=0.02),
+        batches=batches_of(examples, 64),
+        candidates=None,
+        held=held(histories, answers),
+        communicator=Communicator(),
+        checkpoints=tmp_path,
+    )
+    found = two_ranks[False, 0]
+    np.testing.assert_allclose(found["loss"], [entry["loss"] for entry in progress.epochs], rtol=1e-3)
+    np.testing.assert_allclose(found["ndcg"], [entry["ndcg"] for entry in progress.epochs], atol=0.02)
+    untrained = make_network(ITEMS, LENGTH).state_dict()
+    for name, tensor in network.state_dict().items():
+        moved = float((tensor - untrained[name]).abs().max())
+        assert float((tensor - torch.from_numpy(found[name])).abs().max()) <= 0.05 * moved, name
+
+
+def test_a_killed_rank_takes_all_down_and_the_next_run_goes_on(features, tmp_path, caplog):
+    pytest.importorskip("horovod.torch", reason="horovod is not installed")
+    job = job_of(features, tmp_path / "train", epochs=400, patience=400)
+    killed_at = []
+
+    def kill():
+        checkpoint = Path(job.checkpoints) / "last.safetensors"
+        while not checkpoint.exists():
+            time.sleep(0.05)
+        victims = ranks(job)
+        killed_at.append((len(victims), time.monotonic()))
+        victims[-1].send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with pytest.raises(TrainingFailed, match=r"training worker \d was killed by signal 9: .*; run again") as caught:
+        launch(job, 2)
+    (found, at), seconds = killed_at[0], time.monotonic() - killed_at[0][1]
+    assert found == 2
+    assert seconds < 20, caught.value
+    assert gone(job)
+    assert not (tmp_path / "train" / "network").exists()
+    with caplog.at_level(logging.INFO):
+        launch(job_of(features, tmp_path / "train", epochs=3), 1)
+    assert any("training goes on after epoch" in record.message for record in caplog.records)
+    assert (tmp_path / "train" / "network").exists()
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_workers_end_with_the_job_that_started_them(features, tmp_path, n):
+    job = job_of(features, tmp_path / "train", epochs=100_000, patience=100_000)
+    job.write(tmp_path / "job-copy.json")
+    code = (
+        "import sys; from pathlib import Path; from recsys_spark.train import workers; from recsys_spark.train.task import Job\n"
+        f"workers.launch(Job.read(Path(sys.argv[1])), workers={n}, launcher='local', threads=1, timeout_s=60)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job-copy.json")], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not (Path(job.checkpoints) / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes(job)
+    driver.kill()
+    driver.wait()
+    assert gone(job)
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "expected"),
+    [
+        (-9, [], "training worker was killed by signal 9: it said nothing"),
+        (3, ["a", "b"], "training worker ended with exit code 3: b"),
+        (1, ["[fault] ValueError: x", "noise"], "training worker ended with exit code 1: ValueError: x"),
+        (
+            1,
+            ["Process 1 exit with status code 137.", "[fault] HorovodInternalError: lost", "Process 0 exit with status code 1."],
+            "training worker 1 was killed by signal 9: HorovodInternalError: lost",
+        ),
+    ],
+)
+def test_a_failure_is_one_line(code, lines, expected):
+    assert workers._explain(code, deque(lines)) == expected + "; run again, and training goes on from its last checkpoint"
