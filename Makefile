@@ -32,7 +32,9 @@ setup: ## .venv with everything in it, Horovod built from source; does nothing w
 
 demo: setup ## one whole night on real data into build/CONF, from the raw log to the report
 	@$(MAKE) data
-	@$(BIN)/spark-submit --master 'local[*]' --driver-memory 2g $(CURDIR)/jobs/nightly.py \
+	@$(BIN)/spark-submit --master 'local[*]' --driver-memory 2g \
+		--driver-java-options -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties \
+		$(CURDIR)/jobs/nightly.py \
 		--config $(CURDIR)/conf/$(CONF).yaml
 	@$(PYTHON) -m recsys_spark.demo.show $(ROOT)
 

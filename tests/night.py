@@ -54,9 +54,12 @@ def run(
 
 def published(root: Path):
     """The published table as a pandas frame in (user_id, rank) order, read as a consumer without Spark reads it."""
-    from deltalake import DeltaTable
+    import pandas as pd
+    from deltalake import DeltaTable, QueryBuilder
 
-    table = DeltaTable(str(root / "top_n")).to_pandas()
+    # deltalake's own to_pandas asks for a newer pyarrow than Petastorm allows
+    rows = QueryBuilder().register("top_n", DeltaTable(root / "top_n")).execute("select * from top_n").read_all()
+    table = pd.DataFrame({name: rows.column(name).to_pylist() for name in rows.column_names})
     return table.sort_values(["run_date", "user_id", "rank"], ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""Implicit ALS over Spark: each half-step is one small job whose tasks solve a block each (item_models/dense.py has the arithmetic).
+"""Implicit ALS over Spark: each half-step is one small job whose tasks solve blocks (item_models/dense.py has the arithmetic).
 
 Tasks read the pairs and the other side's vectors memory-mapped and write their own vectors to a file. Through the driver go the blocks'
 Gram matrices and losses only, so its memory does not depend on the number of users.
@@ -87,14 +87,16 @@ def _half_step(
 ) -> HalfStep:
     """Solve every row of `side`, given the vectors of `other` and their Gram matrix."""
     solve = partial(solve_block, pairs, folder, objective, side, other, gram)
-    done = spark.parallelize(range(pairs.blocks), pairs.blocks).map(solve).collect()
+    # a Python task costs a tenth of a second before it does anything, and these are short: no more of them than cores
+    slices = min(pairs.blocks, spark.defaultParallelism)
+    done = spark.parallelize(range(pairs.blocks), slices).map(solve).collect()
     return HalfStep(*(sum(part) for part in zip(*done)))
 
 
 def solve_block(
     pairs: Pairs, folder: Path, objective: Objective, side: str, other: str, gram: np.ndarray, block: int
 ) -> HalfStep:
-    """One task: the vectors of one block, from files to a file."""
+    """The vectors of one block, from files to a file."""
     csr = pairs.block(side, block)
     others = Shards([_path(folder, other, b) for b in range(pairs.blocks)])
     n_others = pairs.active[other]

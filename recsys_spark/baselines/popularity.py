@@ -32,8 +32,8 @@ def fit(
         segmented = chosen.withColumn(SEGMENT, F.lit(None).cast("string"))
     else:
         segmented = chosen.join(users.select(USER_IDX, SEGMENT), USER_IDX, "left")
-    sums = segmented.groupBy(SEGMENT, ITEM_IDX).agg(F.sum(_COUNT).alias(_COUNT)).persist()
-    segments = [] if users is None else _largest_segments(sums)
+    sums = segmented.groupBy(SEGMENT, ITEM_IDX).agg(F.sum(_COUNT).alias(_COUNT))
+    segments = [] if users is None else _largest_segments(sums.persist())
     counts = _collect(sums, segments, n_items)
     sums.unpersist()
     log.info("popularity: %d items, %d segments", np.count_nonzero(counts[0]), len(segments))

@@ -15,7 +15,18 @@ from pyspark.sql import functions as F
 
 from recsys_spark.clean.parse import trimmed
 from recsys_spark.clean.read import BLOCK, FILE, MALFORMED, file_name
-from recsys_spark.columns import ATTRIBUTES, CATEGORIES, ITEM_ID, ITEM_IDX, SEGMENT, TEXT, TITLE, USER_ID, USER_IDX, WITHDRAWN
+from recsys_spark.columns import (
+    ATTRIBUTES,
+    CATEGORIES,
+    ITEM_ID,
+    ITEM_IDX,
+    SEGMENT,
+    TEXT,
+    TITLE,
+    USER_ID,
+    USER_IDX,
+    WITHDRAWN,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +58,24 @@ def one_row_an_id(raw: DataFrame, key: str, what: str) -> Content:
     found = marked.groupBy(_FAULT).agg(F.count(F.lit(1)).alias("n"), example.alias("example")).collect()
     for row in found:
         if row[_FAULT]:
-            log.warning("clean: %s: %s rows left out, %s; one of them: %s", what, f"{row['n']:,}", row[_FAULT], row["example"])
+            log.warning(
+                "clean: %s: %s rows left out, %s; one of them: %s",
+                what,
+                f"{row['n']:,}",
+                row[_FAULT],
+                row["example"],
+            )
     counts = {row[_FAULT]: row["n"] for row in found}
-    return Content(marked.where(F.col(_FAULT).isNull()).drop(_FAULT, "__at", FILE, BLOCK, MALFORMED), counts.pop(None, 0), counts)
+    return Content(
+        marked.where(F.col(_FAULT).isNull()).drop(_FAULT, "__at", FILE, BLOCK, MALFORMED),
+        counts.pop(None, 0),
+        counts,
+    )
 
 
-def items_table(index: DataFrame, content: DataFrame | None, in_log: DataFrame, *, separator: str) -> DataFrame:
+def items_table(
+    index: DataFrame, content: DataFrame | None, in_log: DataFrame, *, separator: str
+) -> DataFrame:
     """The table `items`: those of `in_log` (item_idx, distinct) and those of `content` (item_id and text columns title, categories, text,
     withdrawn, as far as the file has them)."""
     if content is None:
@@ -65,7 +88,9 @@ def items_table(index: DataFrame, content: DataFrame | None, in_log: DataFrame, 
         F.lower(_optional(content, WITHDRAWN)).isin(*_TRUE).alias(WITHDRAWN),
         F.lit(True).alias("__in_file"),
     )
-    every = index.join(known, ITEM_ID, "left").join(in_log.withColumn("__in_log", F.lit(True)), ITEM_IDX, "left")
+    every = index.join(known, ITEM_ID, "left").join(
+        in_log.withColumn("__in_log", F.lit(True)), ITEM_IDX, "left"
+    )
     return every.where(F.col("__in_file") | F.col("__in_log")).withColumns(
         {
             CATEGORIES: F.coalesce(CATEGORIES, F.array().cast("array<string>")),
@@ -75,7 +100,12 @@ def items_table(index: DataFrame, content: DataFrame | None, in_log: DataFrame, 
 
 
 def users_table(
-    index: DataFrame, content: DataFrame | None, tonight: DataFrame, *, attributes: Mapping[str, str], segment_by: list[str]
+    index: DataFrame,
+    content: DataFrame | None,
+    tonight: DataFrame,
+    *,
+    attributes: Mapping[str, str],
+    segment_by: list[str],
 ) -> DataFrame:
     """The table `users`: those of `tonight` (user_id, distinct). `attributes` maps the name of each to its text column in `content`."""
     users = index.join(tonight, USER_ID, "left_semi")
@@ -103,7 +133,9 @@ def missing_in_items(items: DataFrame, columns: list[str]) -> dict[str, int]:
 
 def missing_in_users(users: DataFrame, attributes: list[str]) -> dict[str, int]:
     """How many users of the table lack each attribute. Runs one job."""
-    return _counted(users, {name: F.try_element_at(ATTRIBUTES, F.lit(name)).isNull() for name in attributes}, "users")
+    return _counted(
+        users, {name: F.try_element_at(ATTRIBUTES, F.lit(name)).isNull() for name in attributes}, "users"
+    )
 
 
 def _counted(df: DataFrame, conditions: Mapping[str, Column], prefix: str) -> dict[str, int]:

@@ -19,7 +19,10 @@ def times(interactions: DataFrame) -> dict[str, Any]:
     """events_first and events_last as ISO dates (None without times), and events_by_month as [["YYYY-MM", events], …]."""
     month = F.date_format(EVENT_TS, "yyyy-MM")
     dated = interactions.where(F.col(EVENT_TS).isNotNull()).groupBy(month.alias("month"))
-    first, last = (edge(EVENT_TS).cast("date").cast("string").alias(name) for edge, name in ((F.min, "first"), (F.max, "last")))
+    first, last = (
+        edge(EVENT_TS).cast("date").cast("string").alias(name)
+        for edge, name in ((F.min, "first"), (F.max, "last"))
+    )
     months = sorted(dated.agg(F.count(F.lit(1)).alias("n"), first, last).collect())
     return {
         "events_first": months[0]["first"] if months else None,

@@ -23,8 +23,11 @@ def mark_duplicates(rows: DataFrame) -> DataFrame:
     back as the very frame that went in.
     """
     hashed = rows.withColumn(_HASH, F.when(F.col(REASON).isNull(), F.xxhash64(*FIELDS)))
-    twice = hashed.where(F.col(_HASH).isNotNull()).groupBy(_HASH).count().where("count > 1").select(_HASH).localCheckpoint()
-    if twice.isEmpty():
+    counts = hashed.where(F.col(_HASH).isNotNull()).groupBy(_HASH).count()
+    # counted in full: a cached frame of known size is broadcast, if it is small, and the log stays where it is
+    twice = counts.where("count > 1").select(_HASH).persist()
+    n_twice = twice.count()
+    if not n_twice:
         return rows
     alone = hashed.join(twice, _HASH, "left_anti")
     suspects = hashed.join(twice, _HASH, "left_semi")
@@ -37,5 +40,5 @@ def mark_duplicates(rows: DataFrame) -> DataFrame:
             DETAIL: F.when(F.col("__number") > 1, F.lit("agrees with another row in every mapped column")),
         }
     )
-    log.info("clean: exact duplicates found")
+    log.info("clean: %s rows have exact duplicates", f"{n_twice:,}")
     return alone.drop(_HASH).unionByName(marked.drop(_HASH, "__number"))

@@ -16,7 +16,14 @@ from recsys_spark.tables.manifest import digest
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-FORMATS = {"csv": "csv", "tsv": "tsv", "json": "jsonl", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
+FORMATS = {
+    "csv": "csv",
+    "tsv": "tsv",
+    "json": "jsonl",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "parquet": "parquet",
+}
 _COMPRESSED = frozenset({"gz", "bz2", "zst", "zstd", "snappy", "lz4", "deflate"})
 _WAY_OUT = "give the path of a file, of a folder with files in it, or a glob"
 
@@ -62,9 +69,13 @@ def format_of(files: list[RawFile], stated: str, key: str) -> str:
         return stated
     by_format = {_suffix_format(file.path): file.path for file in files}
     if None in by_format:
-        raise InputUnreadable(f"{by_format[None]}: its name does not tell its format; set clean.format to one of csv, tsv, jsonl, parquet")
+        raise InputUnreadable(
+            f"{by_format[None]}: its name does not tell its format; set clean.format to one of csv, tsv, jsonl, parquet"
+        )
     if len(by_format) > 1:
-        raise InputUnreadable(f"{key} holds files of several formats ({', '.join(sorted(by_format.values()))}); name those of one by a glob")
+        raise InputUnreadable(
+            f"{key} holds files of several formats ({', '.join(sorted(by_format.values()))}); name those of one by a glob"
+        )
     return str(next(iter(by_format)))
 
 
@@ -105,5 +116,7 @@ def _remote(spark: SparkSession, url: str) -> list[RawFile]:
             status = listing.next()
             below = Path(status.getPath().toUri().getPath()).parts[len(root) :]
             if all(_shown(name) for name in below):
-                found.append(RawFile(status.getPath().toString(), status.getLen(), status.getModificationTime()))
+                found.append(
+                    RawFile(status.getPath().toString(), status.getLen(), status.getModificationTime())
+                )
     return sorted(found, key=lambda file: file.path)

@@ -65,4 +65,6 @@ def _commit(draft: Path, segment: Path) -> None:
         os.rename(draft, segment)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
-        raise Busy(f"another job has just added {segment}; run this one again, and only one clean job at a time under a root") from error
+        raise Busy(
+            f"another job has just added {segment}; run this one again, and only one clean job at a time under a root"
+        ) from error

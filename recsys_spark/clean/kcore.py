@@ -22,19 +22,34 @@ def outside_core(pairs: DataFrame, *, users: int, items: int) -> dict[str, DataF
     """What is not in the core: under USER_IDX the users with fewer than `users` items left, under ITEM_IDX the items with fewer than `items` users.
 
     `pairs`: distinct (user_idx, item_idx). None for a side of which all are in the core. A pair is in the core when both its ends are.
-    Runs two or three small jobs a turn; the lineage is cut at each turn.
+    Runs one small job a turn. What is found is persisted, so that no turn is computed twice.
     """
     least = {ITEM_IDX: items, USER_IDX: users}
     gone: dict[str, list[DataFrame]] = {ITEM_IDX: [], USER_IDX: []}
-    left = pairs.localCheckpoint()
+    left = before = pairs.persist()
     for turn, side in enumerate(cycle(least)):
-        poor = left.groupBy(side).agg(F.count(F.lit(1)).alias("n")).where(F.col("n") < least[side]).select(side).localCheckpoint()
+        poor = (
+            left.groupBy(side)
+            .agg(F.count(F.lit(1)).alias("n"))
+            .where(F.col("n") < least[side])
+            .select(side)
+            .persist()
+        )
+        # this count also tells the join below how small `poor` is, so that `left` need not be moved
         n_poor = poor.count()
+        if before is not left:
+            before.unpersist()
         # the other side was made sound in the turn before and has lost nothing since
         if n_poor == 0 and turn > 0:
             break
         if n_poor:
-            log.info("clean: k-core turn %d takes away %s of %s", turn + 1, f"{n_poor:,}", "items" if side == ITEM_IDX else "users")
+            log.info(
+                "clean: k-core turn %d takes away %s of %s",
+                turn + 1,
+                f"{n_poor:,}",
+                "items" if side == ITEM_IDX else "users",
+            )
             gone[side].append(poor)
-            left = left.join(poor, side, "left_anti").localCheckpoint(eager=False)
+            before, left = left, left.join(poor, side, "left_anti").persist()
+    left.unpersist()
     return {side: reduce(DataFrame.unionAll, frames) if frames else None for side, frames in gone.items()}

@@ -30,7 +30,11 @@ def tally(rows: DataFrame) -> Tally:
     """Count `rows`. Runs one job; when `rows` are persisted, it is the one that reads the raw files."""
     mapped = [name for name in FIELDS if raw(name) in rows.columns]
     returns = F.count_if(F.col(QUANTITY) < 0).alias("returns")
-    found = rows.groupBy(REASON).agg(F.count(F.lit(1)).alias("n"), returns, *[F.count(raw(name)).alias(name) for name in mapped]).collect()
+    found = (
+        rows.groupBy(REASON)
+        .agg(F.count(F.lit(1)).alias("n"), returns, *[F.count(raw(name)).alias(name) for name in mapped])
+        .collect()
+    )
     return Tally(
         rows=sum(row["n"] for row in found),
         by_reason={row[REASON]: row["n"] for row in found if row[REASON]},
@@ -62,4 +66,6 @@ def check_rows(rows_in: int, interactions: int, by_reason: Mapping[str, int]) ->
 
 def counted(by_reason: Mapping[str, int]) -> str:
     """Counts by reason as text, largest first."""
-    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(by_reason.items(), key=lambda pair: (-pair[1], pair[0])))
+    return ", ".join(
+        f"{reason} {n:,}" for reason, n in sorted(by_reason.items(), key=lambda pair: (-pair[1], pair[0]))
+    )

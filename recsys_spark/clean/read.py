@@ -54,7 +54,14 @@ class Wanted:
     kind: str = "text"
 
 
-def read(spark: SparkSession, files: list[RawFile], file_format: str, wanted: Mapping[str, Wanted], *, multi_line: bool = False) -> DataFrame:
+def read(
+    spark: SparkSession,
+    files: list[RawFile],
+    file_format: str,
+    wanted: Mapping[str, Wanted],
+    *,
+    multi_line: bool = False,
+) -> DataFrame:
     """Frame with a string column for each name of `wanted`, and FILE, BLOCK, MALFORMED. `multi_line`: CSV values may hold line breaks.
 
     Raises `InputMismatch` for a column that is not there or of an unfit type, `InputUnreadable` for a file that cannot be opened.
@@ -63,7 +70,9 @@ def read(spark: SparkSession, files: list[RawFile], file_format: str, wanted: Ma
         return _read_parquet(spark, files, wanted)
     filled = [file for file in files if file.size > 0]
     if not filled:
-        return spark.createDataFrame([], ", ".join(f"`{name}` string" for name in (*wanted, FILE, MALFORMED)) + f", `{BLOCK}` bigint")
+        return spark.createDataFrame(
+            [], ", ".join(f"`{name}` string" for name in (*wanted, FILE, MALFORMED)) + f", `{BLOCK}` bigint"
+        )
     if file_format == "jsonl":
         return _read_json(spark, filled, wanted)
     return _read_separated(spark, filled, "\t" if file_format == "tsv" else ",", wanted, multi_line)
@@ -92,30 +101,52 @@ def missing(file: str, want: Wanted, have: list[str]) -> InputMismatch:
     """The error for a column that is not there."""
     close = difflib.get_close_matches(want.source, have, n=1, cutoff=0.5)
     hint = f"; nearest: {close[0]}" if close else ""
-    return InputMismatch(f"{file} has no column {want.source!r}, which {want.key} names; its columns: {', '.join(have) or 'none'}{hint}")
+    return InputMismatch(
+        f"{file} has no column {want.source!r}, which {want.key} names; its columns: {', '.join(have) or 'none'}{hint}"
+    )
 
 
-def _read_separated(spark: SparkSession, files: list[RawFile], sep: str, wanted: Mapping[str, Wanted], multi_line: bool) -> DataFrame:
+def _read_separated(
+    spark: SparkSession, files: list[RawFile], sep: str, wanted: Mapping[str, Wanted], multi_line: bool
+) -> DataFrame:
     by_header: dict[tuple[str, ...], list[str]] = {}
     for file in files:
         by_header.setdefault(_header(spark, file.path, sep), []).append(file.path)
-    frames = [_read_alike(spark, paths, list(header), sep, wanted, multi_line) for header, paths in sorted(by_header.items())]
+    frames = [
+        _read_alike(spark, paths, list(header), sep, wanted, multi_line)
+        for header, paths in sorted(by_header.items())
+    ]
     return reduce(DataFrame.unionAll, frames)
 
 
 def _read_alike(
-    spark: SparkSession, paths: list[str], header: list[str], sep: str, wanted: Mapping[str, Wanted], multi_line: bool
+    spark: SparkSession,
+    paths: list[str],
+    header: list[str],
+    sep: str,
+    wanted: Mapping[str, Wanted],
+    multi_line: bool,
 ) -> DataFrame:
     """Files of one header. Columns are read by position, so that odd names in the header do no harm."""
     columns = {}
     for name, want in wanted.items():
         if header.count(want.source) > 1:
-            raise InputMismatch(f"{paths[0]} has {header.count(want.source)} columns {want.source!r}, which {want.key} names; rename one")
-        columns[name] = F.col(f"c{header.index(want.source)}") if want.source in header else _from_folder(paths, want, header)
-    schema = StructType([StructField(name, StringType()) for name in (*(f"c{i}" for i in range(len(header))), MALFORMED)])
+            raise InputMismatch(
+                f"{paths[0]} has {header.count(want.source)} columns {want.source!r}, which {want.key} names; rename one"
+            )
+        columns[name] = (
+            F.col(f"c{header.index(want.source)}")
+            if want.source in header
+            else _from_folder(paths, want, header)
+        )
+    schema = StructType(
+        [StructField(name, StringType()) for name in (*(f"c{i}" for i in range(len(header))), MALFORMED)]
+    )
     # quotes are doubled inside quotes (RFC 4180), not escaped by a backslash, which is Spark's own way; TSV knows no quotes
     quotes = {"quote": "", "escape": ""} if sep == "\t" else {"quote": '"', "escape": '"'}
-    reader = spark.read.schema(schema).options(header=True, sep=sep, multiLine=multi_line, columnNameOfCorruptRecord=MALFORMED, **quotes)
+    # with pruned columns Spark would not see that a row has too few or too many of them
+    options = {"header": True, "sep": sep, "multiLine": multi_line, "columnPruning": False, **quotes}
+    reader = spark.read.schema(schema).options(columnNameOfCorruptRecord=MALFORMED, **options)
     return _selected(reader.csv([for_spark(path) for path in paths]), columns)
 
 
@@ -123,11 +154,15 @@ def _read_json(spark: SparkSession, files: list[RawFile], wanted: Mapping[str, W
     sample = keys_of(spark, files[0])
     for want in wanted.values():
         if want.kind != "list" and isinstance(sample.get(want.source), (dict, list)):
-            raise InputMismatch(f"{files[0].path}: {want.source!r}, which {want.key} names, holds {sample[want.source]!r}; it must be a plain value")
+            raise InputMismatch(
+                f"{files[0].path}: {want.source!r}, which {want.key} names, holds {sample[want.source]!r}; it must be a plain value"
+            )
     paths = [file.path for file in files]
     names = sorted({want.source for want in wanted.values()})
     columns = {
-        name: F.col(_quoted(want.source)) if want.source in sample or not _in_folders(paths, want.source) else _from_folder(paths, want, [])
+        name: F.col(_quoted(want.source))
+        if want.source in sample or not _in_folders(paths, want.source)
+        else _from_folder(paths, want, [])
         for name, want in wanted.items()
     }
     schema = StructType([StructField(name, StringType()) for name in (*names, MALFORMED)])
@@ -138,7 +173,11 @@ def _read_json(spark: SparkSession, files: list[RawFile], wanted: Mapping[str, W
 def _read_parquet(spark: SparkSession, files: list[RawFile], wanted: Mapping[str, Wanted]) -> DataFrame:
     paths = [file.path for file in files]
     # dates before 1900 in files of old writers are taken as they stand
-    options = {"mergeSchema": str(len(files) > 1).lower(), "datetimeRebaseMode": "CORRECTED", "int96RebaseMode": "CORRECTED"}
+    options = {
+        "mergeSchema": str(len(files) > 1).lower(),
+        "datetimeRebaseMode": "CORRECTED",
+        "int96RebaseMode": "CORRECTED",
+    }
     df = spark.read.options(**options).parquet(*[for_spark(path) for path in paths])
     types = dict(df.dtypes)
     columns = {}
@@ -153,7 +192,11 @@ def _read_parquet(spark: SparkSession, files: list[RawFile], wanted: Mapping[str
 
 
 def _selected(df: DataFrame, columns: Mapping[str, Column]) -> DataFrame:
-    meta = [F.col("_metadata.file_path").alias(FILE), F.col("_metadata.file_block_start").alias(BLOCK), F.col(MALFORMED)]
+    meta = [
+        F.col("_metadata.file_path").alias(FILE),
+        F.col("_metadata.file_block_start").alias(BLOCK),
+        F.col(MALFORMED),
+    ]
     return df.select(*[column.alias(name) for name, column in columns.items()], *meta)
 
 
@@ -162,7 +205,9 @@ def _check_type(path: str, want: Wanted, found: str) -> None:
     allowed = TYPES[want.kind]
     if plain in allowed or ("decimal" in allowed and plain.startswith("decimal")):
         return
-    raise InputMismatch(f"{path}: column {want.source!r}, which {want.key} names, is {found}; it must be one of {', '.join(allowed)}")
+    raise InputMismatch(
+        f"{path}: column {want.source!r}, which {want.key} names, is {found}; it must be one of {', '.join(allowed)}"
+    )
 
 
 def _in_folders(paths: list[str], name: str) -> bool:
@@ -181,7 +226,12 @@ def _from_folder(paths: list[str], want: Wanted, have: list[str]) -> Column:
 def _header(spark: SparkSession, path: str, sep: str) -> tuple[str, ...]:
     lines = [line for line in _first_lines(spark, path, 10) if line.strip()]
     first = lines[0].removeprefix("\ufeff") if lines else ""
-    return tuple(next(csv.reader([first], delimiter=sep, quoting=csv.QUOTE_NONE if sep == "\t" else csv.QUOTE_MINIMAL), []))
+    return tuple(
+        next(
+            csv.reader([first], delimiter=sep, quoting=csv.QUOTE_NONE if sep == "\t" else csv.QUOTE_MINIMAL),
+            [],
+        )
+    )
 
 
 def _first_lines(spark: SparkSession, path: str, count: int) -> list[str]:
@@ -192,7 +242,9 @@ def _first_lines(spark: SparkSession, path: str, count: int) -> list[str]:
         file = jvm.org.apache.hadoop.fs.Path(path)
         stream = file.getFileSystem(conf).open(file)
         codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(file)
-        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(codec.createInputStream(stream) if codec else stream, "UTF-8"))
+        reader = jvm.java.io.BufferedReader(
+            jvm.java.io.InputStreamReader(codec.createInputStream(stream) if codec else stream, "UTF-8")
+        )
         try:
             return list(takewhile(lambda line: line is not None, (reader.readLine() for _ in range(count))))
         finally:

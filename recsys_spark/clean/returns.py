@@ -6,7 +6,17 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_spark.clean.read import FILE
-from recsys_spark.columns import DETAIL, EVENT_TS, EVENT_TYPE, ITEM_ID, PRICE, QUANTITY, RATING, REASON, USER_ID
+from recsys_spark.columns import (
+    DETAIL,
+    EVENT_TS,
+    EVENT_TYPE,
+    ITEM_ID,
+    PRICE,
+    QUANTITY,
+    RATING,
+    REASON,
+    USER_ID,
+)
 
 _PAIR = [USER_ID, ITEM_ID, EVENT_TYPE]
 _TOLERANCE = 1e-6
@@ -35,16 +45,36 @@ def mark_returns(rows: DataFrame) -> DataFrame:
     is_good = F.col(REASON).isNull()
     returned = rows.where(is_good & (F.col(QUANTITY) < 0)).select(*_PAIR).distinct()
     alone = rows.join(returned, _PAIR, "left_anti")
-    moved = rows.join(returned, _PAIR, "left_semi").withColumn("__n", F.when(is_good, F.col(QUANTITY).cast("double")))
+    moved = rows.join(returned, _PAIR, "left_semi").withColumn(
+        "__n", F.when(is_good, F.col(QUANTITY).cast("double"))
+    )
     number = F.coalesce(F.col("__n"), F.lit(0.0))
     order: list[Column] = [F.col(EVENT_TS), F.col("__n") < 0, *map(F.col, ("__n", RATING, PRICE, FILE))]
-    forward = Window.partitionBy(*_PAIR).orderBy(*[c.asc_nulls_first() for c in order]).rowsBetween(Window.unboundedPreceding, 0)
+    forward = (
+        Window.partitionBy(*_PAIR)
+        .orderBy(*[c.asc_nulls_first() for c in order])
+        .rowsBetween(Window.unboundedPreceding, 0)
+    )
     # the same rows back to front: a frame that ends at the partition's end would be summed anew for every row
-    backward = Window.partitionBy(*_PAIR).orderBy(*[c.desc_nulls_last() for c in order]).rowsBetween(Window.unboundedPreceding, 0)
-    summed = moved.withColumn("__sum", F.sum(number).over(forward)).withColumn("__lowest", F.min("__sum").over(backward))
+    backward = (
+        Window.partitionBy(*_PAIR)
+        .orderBy(*[c.desc_nulls_last() for c in order])
+        .rowsBetween(Window.unboundedPreceding, 0)
+    )
+    summed = moved.withColumn("__sum", F.sum(number).over(forward)).withColumn(
+        "__lowest", F.min("__sum").over(backward)
+    )
     cancelled = (F.col("__n") > 0) & (F.col("__lowest") <= F.col("__sum") - F.col("__n") + _TOLERANCE)
-    reason = F.when(F.col("__n") < 0, F.lit("return")).when(cancelled, F.lit("cancelled_by_return")).otherwise(F.col(REASON))
+    reason = (
+        F.when(F.col("__n") < 0, F.lit("return"))
+        .when(cancelled, F.lit("cancelled_by_return"))
+        .otherwise(F.col(REASON))
+    )
     marked = summed.withColumn(REASON, reason).withColumn(
-        DETAIL, F.when(F.col(REASON).isin("return", "cancelled_by_return"), F.concat(F.lit("quantity="), F.col(QUANTITY).cast("string")))
+        DETAIL,
+        F.when(
+            F.col(REASON).isin("return", "cancelled_by_return"),
+            F.concat(F.lit("quantity="), F.col(QUANTITY).cast("string")),
+        ),
     )
     return alone.unionByName(marked.drop("__n", "__sum", "__lowest"))

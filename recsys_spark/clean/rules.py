@@ -15,7 +15,17 @@ from pyspark.sql import functions as F
 
 from recsys_spark.clean.parse import NUMBERS, raw, trimmed
 from recsys_spark.clean.read import MALFORMED
-from recsys_spark.columns import DETAIL, EVENT_TS, EVENT_TYPE, ITEM_ID, PRICE, QUANTITY, RATING, REASON, USER_ID
+from recsys_spark.columns import (
+    DETAIL,
+    EVENT_TS,
+    EVENT_TYPE,
+    ITEM_ID,
+    PRICE,
+    QUANTITY,
+    RATING,
+    REASON,
+    USER_ID,
+)
 
 KNOWN = "__known"
 """Boolean: the item stands in the items file. Only there when items must be known."""
@@ -50,7 +60,10 @@ def row_rules(
         return Rule(reason, when, _shown(names[column], F.col(raw(column))))
 
     rules = [Rule("malformed_row", F.col(MALFORMED).isNotNull(), _shown("line", F.col(MALFORMED)))]
-    rules += [rule(f"missing_{what}", column, F.col(column).isNull()) for what, column in (("user", USER_ID), ("item", ITEM_ID))]
+    rules += [
+        rule(f"missing_{what}", column, F.col(column).isNull())
+        for what, column in (("user", USER_ID), ("item", ITEM_ID))
+    ]
     if EVENT_TS in names:
         since = datetime(earliest.year, earliest.month, earliest.day, tzinfo=timezone.utc)
         rules.append(rule("unparsable_time", EVENT_TS, F.col(EVENT_TS).isNull()))
@@ -60,7 +73,9 @@ def row_rules(
         is_known = F.coalesce(F.col(EVENT_TYPE).isin(*event_types), F.lit(False))
         rules.append(rule("unknown_event_type", EVENT_TYPE, ~is_known))
     numbers = [name for name in NUMBERS if name in names]
-    rules += [rule("unparsable_number", n, trimmed(F.col(raw(n))).isNotNull() & F.col(n).isNull()) for n in numbers]
+    rules += [
+        rule("unparsable_number", n, trimmed(F.col(raw(n))).isNotNull() & F.col(n).isNull()) for n in numbers
+    ]
     ranges = {RATING: _outside(F.col(RATING), rating_range), PRICE: _outside(F.col(PRICE), price_range)}
     ranges[QUANTITY] = _bad_quantity(F.col(QUANTITY), quantity_range, returns)
     rules += [rule(f"{n}_out_of_range", n, ranges[n]) for n in numbers]

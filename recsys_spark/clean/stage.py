@@ -11,7 +11,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.clean import counts, indexing, read
-from recsys_spark.clean.content import Content, items_table, missing_in_items, missing_in_users, one_row_an_id, users_table
+from recsys_spark.clean.content import (
+    Content,
+    items_table,
+    missing_in_items,
+    missing_in_users,
+    one_row_an_id,
+    users_table,
+)
 from recsys_spark.clean.dedup import mark_duplicates
 from recsys_spark.clean.files import RawFile, find, format_of, identity
 from recsys_spark.clean.parse import NUMBERS, raw, typed
@@ -21,7 +28,18 @@ from recsys_spark.clean.returns import mark_returns
 from recsys_spark.clean.rules import KNOWN, Rule, detail, judged, row_rules
 from recsys_spark.clean.unreadable import translated
 from recsys_spark.clean.verdicts import Limits, interactions, judge
-from recsys_spark.columns import BACKTEST, CATEGORIES, EVENT_TS, ITEM_ID, ITEM_IDX, REASON, TEXT, TITLE, USER_ID, WITHDRAWN
+from recsys_spark.columns import (
+    BACKTEST,
+    CATEGORIES,
+    EVENT_TS,
+    ITEM_ID,
+    ITEM_IDX,
+    REASON,
+    TEXT,
+    TITLE,
+    USER_ID,
+    WITHDRAWN,
+)
 from recsys_spark.errors import AllQuarantined, EmptyLog
 from recsys_spark.job import Context
 from recsys_spark.tables import store
@@ -45,7 +63,10 @@ def run(context: Context, pass_name: str) -> None:
         NAME,
         pass_name,
         inputs={name: identity(found) for name, found in files.items()},
-        settings={"clean": context.config.clean.model_dump(mode="json"), "cutoff": context.cutoff.isoformat()},
+        settings={
+            "clean": context.config.clean.model_dump(mode="json"),
+            "cutoff": context.cutoff.isoformat(),
+        },
         work=lambda folder: _work(context, files, folder),
         force=context.force,
     )
@@ -65,17 +86,18 @@ def _clean(context: Context, files: Files, folder: Path) -> dict[str, Any]:
     rules = _rules(context)
     rows = _rows(context, files, rules, items).persist()
     seen = tally(rows)
-    log.info("clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed")
+    log.info(
+        "clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed"
+    )
     _check_log(context, files, rows, rules, seen)
 
-    good = rows.where(F.col(REASON).isNull())
-    tonight = {USER_ID: _ids(good, users, USER_ID).persist(), ITEM_ID: _ids(good, items, ITEM_ID)}
-    user_index, user_counts = _index(context, "user", tonight[USER_ID])
-    item_index, item_counts = _index(context, "item", tonight[ITEM_ID])
+    events = _events(rows, users, USER_ID).persist()
+    user_index, user_counts = _index(context, "user", events)
+    item_index, item_counts = _index(context, "item", _events(rows, items, ITEM_ID))
     return {
-        **_write_log(context, rows, rules, seen, user_index, item_index, folder),
+        **_write_log(context, rows, rules, seen, events, user_index, item_index, folder),
         **_write_items(context, item_index, items, folder),
-        **_write_users(context, user_index, users, tonight[USER_ID], folder),
+        **_write_users(context, user_index, users, events, folder),
         **user_counts,
         **item_counts,
         "missing": _missing(context, seen, folder),
@@ -89,9 +111,16 @@ def _rows(context: Context, files: Files, rules: list[Rule], items: Content | No
     time_kind = "time" if clean.time_unit == "iso" else "number"
     kinds = {USER_ID: "id", ITEM_ID: "id", EVENT_TS: time_kind, **dict.fromkeys(NUMBERS, "number")}
     names = _mapped(context)
-    wanted = {raw(name): Wanted(source, f"clean.columns.{name}", kinds.get(name, "text")) for name, source in names.items()}
-    lines = read.read(context.spark, files["events"], format_of(files["events"], clean.format, "paths.events"), wanted)
-    rows = typed(lines.drop(read.BLOCK), time_unit=clean.time_unit, default_event_type=clean.default_event_type)
+    wanted = {
+        raw(name): Wanted(source, f"clean.columns.{name}", kinds.get(name, "text"))
+        for name, source in names.items()
+    }
+    lines = read.read(
+        context.spark, files["events"], format_of(files["events"], clean.format, "paths.events"), wanted
+    )
+    rows = typed(
+        lines.drop(read.BLOCK), time_unit=clean.time_unit, default_event_type=clean.default_event_type
+    )
     if clean.require_known_items and items:
         known = items.frame.select(ITEM_ID, F.lit(True).alias(KNOWN))
         rows = rows.join(known, ITEM_ID, "left").withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
@@ -115,20 +144,29 @@ def _rules(context: Context) -> list[Rule]:
 
 def _mapped(context: Context) -> dict[str, str]:
     """Names of the log's columns by the house's names."""
-    return {name: source for name, source in context.config.clean.columns.model_dump().items() if source is not None}
+    return {
+        name: source
+        for name, source in context.config.clean.columns.model_dump().items()
+        if source is not None
+    }
 
 
 def _check_log(context: Context, files: Files, rows: DataFrame, rules: list[Rule], seen: Tally) -> None:
     """Raise unless there is something to work with."""
     path = context.config.paths.events
     if not seen.rows:
-        raise EmptyLog(f"paths.events: {path} holds no rows ({len(files['events'])} files); nothing can be recommended from it")
+        raise EmptyLog(
+            f"paths.events: {path} holds no rows ({len(files['events'])} files); nothing can be recommended from it"
+        )
     if format_of(files["events"], context.config.clean.format, "paths.events") == "jsonl":
         _check_keys(context, files["events"], seen)
     if sum(seen.by_reason.values()) == seen.rows:
         worst = max(seen.by_reason, key=lambda reason: (seen.by_reason[reason], reason))
         example = rows.where(F.col(REASON) == worst).select(F.min(detail(rules))).first()
-        raise AllQuarantined(_none_left(path, seen.rows, seen.by_reason) + f"; an example of {worst}: {example[0] if example else None}")
+        raise AllQuarantined(
+            _none_left(path, seen.rows, seen.by_reason)
+            + f"; an example of {worst}: {example[0] if example else None}"
+        )
 
 
 def _check_keys(context: Context, files: list[RawFile], seen: Tally) -> None:
@@ -145,30 +183,46 @@ def _none_left(path: str, rows: int, by_reason: Mapping[str, int]) -> str:
     return f"paths.events: {path}: all of its {rows:,} rows are quarantined ({counted(by_reason)}); check clean.columns, clean.time_unit and the limits"
 
 
-def _ids(good: DataFrame, file: Content | None, key: str) -> DataFrame:
-    """Distinct external ids of the well-formed rows and of the content file."""
-    ids = good.select(key)
-    return (ids.unionAll(file.frame.select(key)) if file else ids).distinct()
+def _events(rows: DataFrame, file: Content | None, key: str) -> DataFrame:
+    """(`key`, n): how many well-formed rows each external id has, 0 for those of the content file alone."""
+    ids = rows.where(F.col(REASON).isNull()).select(key, F.lit(1).alias("n"))
+    if file:
+        ids = ids.unionAll(file.frame.select(key, F.lit(0)))
+    return ids.groupBy(key).agg(F.sum("n").alias("n"))
 
 
 def _index(context: Context, word: str, ids: DataFrame) -> tuple[DataFrame, dict[str, int]]:
     folder = context.layout.user_index if word == "user" else context.layout.item_index
     n_new, size = indexing.extend(context.spark, folder, f"{word}_index", ids, context.layout.run_id)
-    return indexing.read_index(context.spark, folder, f"{word}_index"), {f"new_{word}s": n_new, f"n_{word}s": size}
+    return indexing.read_index(context.spark, folder, f"{word}_index"), {
+        f"new_{word}s": n_new,
+        f"n_{word}s": size,
+    }
 
 
 def _write_log(
-    context: Context, rows: DataFrame, rules: list[Rule], seen: Tally, user_index: DataFrame, item_index: DataFrame, folder: Path
+    context: Context,
+    rows: DataFrame,
+    rules: list[Rule],
+    seen: Tally,
+    events: DataFrame,
+    user_index: DataFrame,
+    item_index: DataFrame,
+    folder: Path,
 ) -> dict[str, Any]:
     """The tables interactions and quarantine, and the law that together they hold every row."""
     spark, clean = context.spark, context.config.clean
     marked = mark_duplicates(rows)
     marked = mark_returns(marked) if seen.returns else marked
     marked = marked if marked is rows else marked.persist()
-    limits = Limits(clean.max_events_per_user_day, clean.max_events_per_user, clean.k_core_users, clean.k_core_items)
-    verdicts = judge(marked, user_index, item_index, limits)
+    limits = Limits(
+        clean.max_events_per_user_day, clean.max_events_per_user, clean.k_core_users, clean.k_core_items
+    )
+    verdicts = judge(marked, user_index, item_index, events, limits)
     kept = store.write(interactions(verdicts, clean.event_weights), folder / "interactions", "interactions")
-    store.write(quarantined(marked, rules).unionAll(quarantined(verdicts, rules)), folder / "quarantine", "quarantine")
+    store.write(
+        quarantined(marked, rules).unionAll(quarantined(verdicts, rules)), folder / "quarantine", "quarantine"
+    )
     by_reason = counts.by_reason(store.read(spark, folder / "quarantine", "quarantine"))
     check_rows(seen.rows, kept, by_reason)
     if not kept:
@@ -190,7 +244,9 @@ def _items_file(context: Context, files: Files) -> Content | None:
         if (source := getattr(names, key)) is not None
     }
     file_format = format_of(files["items"], clean.format, "paths.items")
-    return one_row_an_id(read.read(context.spark, files["items"], file_format, wanted, multi_line=True), ITEM_ID, "items")
+    return one_row_an_id(
+        read.read(context.spark, files["items"], file_format, wanted, multi_line=True), ITEM_ID, "items"
+    )
 
 
 def _users_file(context: Context, files: Files) -> Content | None:
@@ -198,9 +254,13 @@ def _users_file(context: Context, files: Files) -> Content | None:
         return None
     clean = context.config.clean
     wanted = {USER_ID: Wanted(clean.user_columns.user_id, "clean.user_columns.user_id", "id")}
-    wanted |= {column: Wanted(name, "clean.user_columns.attributes") for name, column in _attributes(context).items()}
+    wanted |= {
+        column: Wanted(name, "clean.user_columns.attributes") for name, column in _attributes(context).items()
+    }
     file_format = format_of(files["users"], clean.format, "paths.users")
-    return one_row_an_id(read.read(context.spark, files["users"], file_format, wanted, multi_line=True), USER_ID, "users")
+    return one_row_an_id(
+        read.read(context.spark, files["users"], file_format, wanted, multi_line=True), USER_ID, "users"
+    )
 
 
 def _attributes(context: Context) -> dict[str, str]:
@@ -211,15 +271,21 @@ def _attributes(context: Context) -> dict[str, str]:
 
 def _write_items(context: Context, index: DataFrame, items: Content | None, folder: Path) -> dict[str, Any]:
     log_items = store.read(context.spark, folder / "interactions", "interactions").select(ITEM_IDX).distinct()
-    table = items_table(index, items.frame if items else None, log_items, separator=context.config.clean.category_separator)
+    table = items_table(
+        index, items.frame if items else None, log_items, separator=context.config.clean.category_separator
+    )
     n_items = store.write(table, folder / "items", "items")
     orphans = {"orphan_items": n_items - items.rows} if items else {}
     return {"items": n_items, **orphans}
 
 
-def _write_users(context: Context, index: DataFrame, users: Content | None, tonight: DataFrame, folder: Path) -> dict[str, Any]:
+def _write_users(
+    context: Context, index: DataFrame, users: Content | None, events: DataFrame, folder: Path
+) -> dict[str, Any]:
     frame, segment_by = users.frame if users else None, context.config.clean.segment_by
-    table = users_table(index, frame, tonight, attributes=_attributes(context), segment_by=segment_by)
+    table = users_table(
+        index, frame, events.select(USER_ID), attributes=_attributes(context), segment_by=segment_by
+    )
     return {"users": store.write(table, folder / "users", "users")}
 
 
@@ -227,7 +293,11 @@ def _missing(context: Context, seen: Tally, folder: Path) -> dict[str, int]:
     """Values that are not there: in the log as it was read, and in the tables items and users, for the mapped columns."""
     spark, names = context.spark, context.config.clean.item_columns
     items = store.read(spark, folder / "items", "items")
-    columns = [c for c, source in ((TITLE, names.title), (CATEGORIES, names.category), (TEXT, names.text)) if source is not None]
+    columns = [
+        c
+        for c, source in ((TITLE, names.title), (CATEGORIES, names.category), (TEXT, names.text))
+        if source is not None
+    ]
     return {
         **{f"events.{name}": seen.rows - n for name, n in seen.values.items()},
         **missing_in_items(items, columns if context.config.paths.items else []),

@@ -61,10 +61,16 @@ def _known(said: list[str]) -> RecsysError | None:
     if "PARQUET_TYPE_ILLEGAL" in text:
         kind = re.search(r"Illegal Parquet type: (.*?)\. SQLSTATE", text)
         hint = "write times in microseconds" if "NANOS" in text else "write the column in another type"
-        return InputMismatch(f"a Parquet file holds a column of type {kind[1] if kind else 'unknown'}, which Spark cannot read; {hint}")
+        return InputMismatch(
+            f"a Parquet file holds a column of type {kind[1] if kind else 'unknown'}, which Spark cannot read; {hint}"
+        )
     if "CANNOT_MERGE_SCHEMAS" in text:
         kinds = re.search(r"incompatible data types (.*?)\. ", text)
-        return InputMismatch(f"Parquet files give one column different types ({kinds[1] if kinds else 'unlike'}); write all of them alike")
+        return InputMismatch(
+            f"Parquet files give one column different types ({kinds[1] if kinds else 'unlike'}); write all of them alike"
+        )
     if "PARQUET_CONVERSION_FAILURE" in text or "PARQUET_COLUMN_DATA_TYPE_MISMATCH" in text:
-        return InputMismatch(f"{unquote(match[1]) if match else 'a Parquet file'}: a column has another type than in the other files; write all alike")
+        return InputMismatch(
+            f"{unquote(match[1]) if match else 'a Parquet file'}: a column has another type than in the other files; write all alike"
+        )
     return unreadable(match[1], said) if match else None

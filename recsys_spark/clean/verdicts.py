@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.clean.kcore import outside_core
 from recsys_spark.clean.volume import bots
 from recsys_spark.columns import DETAIL, EVENT_TYPE, ITEM_ID, ITEM_IDX, REASON, USER_ID, USER_IDX, WEIGHT
-
-log = logging.getLogger(__name__)
 
 _BOT, _POOR = "__bot", "__poor"
 
@@ -28,22 +25,32 @@ class Limits:
     core_items: int
 
 
-def judge(rows: DataFrame, users: DataFrame, items: DataFrame, limits: Limits) -> DataFrame:
+def judge(
+    rows: DataFrame, users: DataFrame, items: DataFrame, events: DataFrame, limits: Limits
+) -> DataFrame:
     """The well-formed of `rows` with their dense ids, and a reason for those that a verdict on their user or item puts out.
 
-    `users` (user_id, user_idx) and `items` (item_id, item_idx) must hold every id of `rows`. Runs one job for bots, and those of the k-core.
+    `users` (user_id, user_idx) and `items` (item_id, item_idx) must hold every id of `rows`; `events` is that of `bots`.
+    Runs the jobs of `bots` and those of the k-core.
     """
-    bad = _bots(rows, limits)
+    bad = bots(rows, events, per_day=limits.per_user_day, in_all=limits.per_user)
     if bad is not None:
-        users = users.join(bad.withColumnRenamed(DETAIL, _BOT), USER_ID, "left")
+        users = _flagged(users, bad.withColumnRenamed(DETAIL, _BOT), USER_ID)
     joined = _joined(rows, users, items)
     if limits.core_users == limits.core_items == 1:
         return joined
     pairs = joined.where(F.col(REASON).isNull()).select(USER_IDX, ITEM_IDX).distinct()
     gone = outside_core(pairs, users=limits.core_users, items=limits.core_items)
-    poor_user = F.lit(f"the user has fewer than {limits.core_users} items")
-    poor_item = F.lit(f"the item has fewer than {limits.core_items} users")
-    return _joined(rows, _flagged(users, gone[USER_IDX], USER_IDX, poor_user), _flagged(items, gone[ITEM_IDX], ITEM_IDX, poor_item))
+    few = {
+        USER_IDX: f"the user has fewer than {limits.core_users} items",
+        ITEM_IDX: f"the item has fewer than {limits.core_items} users",
+    }
+    poor = {
+        side: found.withColumn(f"{_POOR}_{side}", F.lit(few[side])) for side, found in gone.items() if found
+    }
+    return _joined(
+        rows, _flagged(users, poor.get(USER_IDX), USER_IDX), _flagged(items, poor.get(ITEM_IDX), ITEM_IDX)
+    )
 
 
 def interactions(judged: DataFrame, weights: Mapping[str, float]) -> DataFrame:
@@ -53,18 +60,14 @@ def interactions(judged: DataFrame, weights: Mapping[str, float]) -> DataFrame:
     return kept.drop(USER_ID, ITEM_ID, DETAIL, REASON)
 
 
-def _bots(rows: DataFrame, limits: Limits) -> DataFrame | None:
-    if limits.per_user_day is None and limits.per_user is None:
-        return None
-    found = bots(rows, per_day=limits.per_user_day, in_all=limits.per_user).localCheckpoint()
-    n = found.count()
-    if n:
-        log.info("clean: %s users of bot-like volume", f"{n:,}")
-    return found if n else None
-
-
-def _flagged(index: DataFrame, gone: DataFrame | None, key: str, text: Column) -> DataFrame:
-    return index if gone is None else index.join(gone.withColumn(f"{_POOR}_{key}", text), key, "left")
+def _flagged(index: DataFrame, flags: DataFrame | None, key: str) -> DataFrame:
+    """`index` with the columns of `flags`. Runs one job: Spark takes a join for as large as both its sides multiplied, unless it is cached and
+    counted, and would move the whole log to meet it."""
+    if flags is None:
+        return index
+    flagged = index.join(flags, key, "left").persist()
+    flagged.count()
+    return flagged
 
 
 def _joined(rows: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
@@ -73,4 +76,6 @@ def _joined(rows: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
     poor = [name for name in good.columns if name.startswith(_POOR)]
     short = F.coalesce(*map(F.col, poor)) if poor else F.lit(None)
     reason = F.when(bot.isNotNull(), F.lit("bot_user")).when(short.isNotNull(), F.lit("below_k_core"))
-    return good.withColumns({REASON: reason.cast("string"), DETAIL: F.coalesce(bot, short).cast("string")}).drop(_BOT, *poor)
+    return good.withColumns(
+        {REASON: reason.cast("string"), DETAIL: F.coalesce(bot, short).cast("string")}
+    ).drop(_BOT, *poor)

@@ -258,7 +258,7 @@ class Features(Section):
         default=50, description="newest items of a history that the network sees [items]"
     )
     max_examples_per_user: Count = Field(
-        default=100, description="newest targets of a user that become examples [examples]"
+        default=50, description="newest targets of a user that become examples [examples]"
     )
     row_groups: Count = Field(
         default=8, description="equal row groups of the examples; a multiple of train.workers [groups]"
@@ -281,26 +281,26 @@ class Train(Section):
     dimension: Count = Field(default=64, description="of the vectors")
     hidden: Count = Field(default=128, description="width of the user encoder's MLP")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.2, description="share of history items and hidden units dropped"
+        default=0.1, description="share of history items and hidden units dropped"
     )
-    epochs: Count = Field(default=20, description="at most [epochs]")
+    epochs: Count = Field(default=6, description="at most [epochs]")
     patience: Count = Field(
-        default=3, description="epochs without a better valid NDCG before it stops [epochs]"
+        default=2, description="epochs without a better valid NDCG before it stops [epochs]"
     )
     batch_size: Count = Field(default=1024, description="of each worker [examples]")
     learning_rate: Positive = Field(
-        default=0.002, description="of one worker; multiplied by the number of workers"
+        default=0.006, description="of one worker; multiplied by the number of workers"
     )
     warmup_epochs: NotNegative = Field(
-        default=1.0, description="linear rise to the full learning rate [epochs]"
+        default=0.5, description="linear rise to the full learning rate [epochs]"
     )
     weight_decay: NotNegative = Field(default=0.0, description="of the dense parameters")
     temperature: Positive = Field(default=0.1, description="divides the cosine of user and item vectors")
     negatives: Count = Field(
-        default=1024, description="uniform negatives shared by a batch, beside the in-batch ones [items]"
+        default=512, description="uniform negatives shared by a batch, beside the in-batch ones [items]"
     )
     full_softmax_items: int = Field(
-        default=20_000, ge=0, description="catalogues up to this size use the full softmax [items]"
+        default=5_000, ge=0, description="catalogues up to this size use the full softmax [items]"
     )
     metric_k: Count = Field(default=10, description="cut of the valid NDCG that stops training")
     valid_users: Count = Field(

@@ -25,7 +25,7 @@ BACKTEST_MOMENTS = {VALID: (TRAIN,), TEST: (TRAIN, VALID)}
 """as_of: the folds that are known then."""
 RELEASE_MOMENTS = {RELEASE: (TRAIN,)}
 
-_PAIRS = "pairs"
+_PAIRS, _SECONDS = "pairs", "seconds"
 
 
 def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Sequence[str]]) -> DataFrame:
@@ -33,8 +33,9 @@ def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Seq
 
     A pair stands in one fold only, so the folds of a moment never name an item twice.
     """
-    pair = F.struct(EVENT_TS, ITEM_IDX, FOLD, WEIGHT)
-    # sorted as structs: by time, ties by item; no pair is alike in both, so the rest never decides
+    seconds = F.coalesce(F.unix_seconds(EVENT_TS), F.lit(0).cast("bigint")).alias(_SECONDS)
+    # sorted as structs: by time, ties by item; no two pairs of a user are alike in both, so the rest never decides
+    pair = F.struct(EVENT_TS, ITEM_IDX, FOLD, WEIGHT, seconds)
     grouped = folds.groupBy(USER_IDX).agg(F.sort_array(F.collect_list(pair)).alias(_PAIRS))
     known = users.select(USER_IDX, SEGMENT).join(grouped, USER_IDX, "left")
     views = F.array(
@@ -43,17 +44,13 @@ def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Seq
             for as_of, names in moments.items()
         ]
     )
-    each = known.select(USER_IDX, SEGMENT, F.explode(views).alias("view"))
-    pairs = F.col(f"view.{_PAIRS}")
-    return each.select(
+    return known.select(USER_IDX, SEGMENT, F.inline(views)).select(
         USER_IDX,
-        F.transform(pairs, lambda p: p[ITEM_IDX]).alias(ITEM_IDX),
-        F.transform(pairs, lambda p: F.coalesce(F.unix_seconds(p[EVENT_TS]), F.lit(0).cast("bigint"))).alias(
-            EVENT_TS
-        ),
-        F.transform(pairs, lambda p: p[WEIGHT]).alias(WEIGHT),
+        F.col(f"{_PAIRS}.{ITEM_IDX}"),
+        F.col(f"{_PAIRS}.{_SECONDS}").alias(EVENT_TS),
+        F.col(f"{_PAIRS}.{WEIGHT}"),
         SEGMENT,
-        F.col(f"view.{AS_OF}").alias(AS_OF),
+        AS_OF,
     )
 
 

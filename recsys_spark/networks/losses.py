@@ -32,7 +32,9 @@ def sampled_softmax(
     logits = (users @ candidates.T / temperature).float()
     logits = torch.where(own, logits, logits - log_expected)
     hits = (ids[None, :] == targets[:, None]) & ~own
-    return F.cross_entropy(logits.masked_fill(hits, -torch.inf), torch.arange(len(users), device=users.device))
+    return F.cross_entropy(
+        logits.masked_fill(hits, -torch.inf), torch.arange(len(users), device=users.device)
+    )
 
 
 def log_expected_counts(counts: Tensor, batch: int, negatives: int) -> Tensor:

@@ -70,37 +70,32 @@ def _publish(context: Context, folder: Path, output_id: str) -> dict[str, Any]:
     if night:
         log.info("publish: this output is live already, in version %d", night.version)
     else:
-        there = commit.nights(
-            layout.top_n
-        )  # before the work, so that a table of another shape is told at once
-        leaving = retention.leaving(there, context.run_date, settings.keep_nights)
-        files = _write(context, folder / TABLE)
-        keep_laws(files, layout)
-        night = commit.publish(
-            layout.top_n,
-            files,
-            run_date=context.run_date,
-            run_id=layout.run_id,
-            output_id=output_id,
-            leaving=leaving,
-        )
-        log.info(
-            "publish: %s is live as version %d; %d nights left the table",
-            context.run_date,
-            night.version,
-            len(leaving),
-        )
-        shutil.rmtree(folder / TABLE)
+        night = _make_live(context, folder / TABLE, output_id)
     deleted = commit.vacuum(layout.top_n, settings.vacuum_hours)
-    users = manifest.require(layout, "score", RELEASE).counts.get("users")
     return {
         "rows": night.rows,
-        "users": users,
+        "users": manifest.require(layout, "score", RELEASE).counts.get("users"),
         "version": night.version,
         "files": len(night.files),
         "bytes": night.bytes,
         "vacuumed": deleted,
     }
+
+
+def _make_live(context: Context, staged: Path, output_id: str) -> commit.Night:
+    layout, run_date = context.layout, context.run_date
+    there = commit.nights(layout.top_n)  # before the work, so that a table of another shape is told at once
+    leaving = retention.leaving(there, run_date, context.config.publish.keep_nights)
+    files = _write(context, staged)
+    keep_laws(files, layout)
+    night = commit.publish(
+        layout.top_n, files, run_date=run_date, run_id=layout.run_id, output_id=output_id, leaving=leaving
+    )
+    log.info(
+        "publish: %s is live as version %d; %d nights left the table", run_date, night.version, len(leaving)
+    )
+    shutil.rmtree(staged)
+    return night
 
 
 def _write(context: Context, folder: Path) -> list[Path]:

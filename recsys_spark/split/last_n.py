@@ -39,9 +39,12 @@ from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX
 def split(interactions: DataFrame, *, valid_n: int, test_n: int, min_train: int) -> DataFrame:
     """The table `folds` of `interactions`. Key: user_idx, item_idx."""
     pair, user = Window.partitionBy(USER_IDX, ITEM_IDX), Window.partitionBy(USER_IDX)
-    events = interactions.withColumn("__first", F.min(EVENT_TS).over(pair))
+    # one exchange by user serves the windows over pairs as well
+    events = interactions.repartition(USER_IDX).withColumn("__first", F.min(EVENT_TS).over(pair))
     # dense_rank gives all events of a pair one place, counted from the user's newest pair
-    events = events.withColumn("__place", F.dense_rank().over(user.orderBy(F.desc("__first"), F.desc(ITEM_IDX))))
+    events = events.withColumn(
+        "__place", F.dense_rank().over(user.orderBy(F.desc("__first"), F.desc(ITEM_IDX)))
+    )
     all_train = F.max("__place").over(user) < valid_n + test_n + min_train
     fold = (
         F.when(all_train, F.lit(TRAIN))
@@ -54,7 +57,9 @@ def split(interactions: DataFrame, *, valid_n: int, test_n: int, min_train: int)
     horizon = F.when(F.col(FOLD) == TRAIN, begins[VALID]).when(F.col(FOLD) == VALID, begins[TEST])
     known = F.coalesce(F.col(EVENT_TS) <= horizon, F.lit(True))
     weighed = events.withColumn("__known", F.when(known, F.col(WEIGHT)))
-    return weighed.groupBy(USER_IDX, ITEM_IDX, FOLD).agg(F.min("__first").alias(EVENT_TS), F.sum("__known").cast("float").alias(WEIGHT))
+    return weighed.groupBy(USER_IDX, ITEM_IDX, FOLD).agg(
+        F.min("__first").alias(EVENT_TS), F.sum("__known").cast("float").alias(WEIGHT)
+    )
 
 
 def example(
@@ -70,7 +75,11 @@ def example(
     for user in {user for user, _ in first}:
         pairs = sorted((pair for pair in first if pair[0] == user), key=lambda pair: (first[pair], pair[1]))
         train = len(pairs) - valid_n - test_n
-        names = [TRAIN] * train + [VALID] * valid_n + [TEST] * test_n if train >= min_train else [TRAIN] * len(pairs)
+        names = (
+            [TRAIN] * train + [VALID] * valid_n + [TEST] * test_n
+            if train >= min_train
+            else [TRAIN] * len(pairs)
+        )
         fold |= dict(zip(pairs, names))
         if train >= min_train:
             horizon |= {(user, TRAIN): first[pairs[train]], (user, VALID): first[pairs[train + valid_n]]}

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyspark.sql import Column, DataFrame, Row, Window, WindowSpec
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX, VALID, WEIGHT
 from recsys_spark.errors import LawBroken
 
+FOLDS = (TRAIN, VALID, TEST)
 LAWS = {
     "two_folds": "stand in two folds, or twice in one",
     "unplaced": "of interactions stand in no fold",
@@ -35,75 +36,105 @@ def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: boo
     `cuts`: when valid and test begin for everybody (temporal). `by_user`: each user's own held-out pairs are the cuts (last_n). Neither: no
     order in time. Counts: pairs of train, valid and test, `repeats` (events that no fold knows), and users with pairs in each fold.
     """
-    pair, user = Window.partitionBy(USER_IDX, ITEM_IDX), Window.partitionBy(USER_IDX)
-    rows = _stacked(interactions, folds).withColumn("__fold", F.max(FOLD).over(pair))
-    rows = rows.withColumn("__knows", _knows(_horizon(cuts, by_user, user), by_user))
-    total = _by_user(_by_pair(rows)).agg(
-        *[F.sum(name).alias(name) for name in (TRAIN, VALID, TEST, "repeats", *LAWS)],
-        *[F.count_if(F.col(name) > 0).alias(f"users_with_{name}") for name in (TRAIN, VALID, TEST)],
+    rows = _bounded(_stacked(interactions, folds), folds, cuts, by_user)
+    total = _by_user(_by_pair(rows, _knows(by_user))).agg(
+        *[F.sum(name).alias(name) for name in (*FOLDS, "repeats", *LAWS)],
+        *[F.count_if(F.col(name) > 0).alias(f"users_with_{name}") for name in FOLDS],
         *[F.min(f"{law}_example").alias(f"{law}_example") for law in LAWS],
     )
     counts = {name: value or 0 for name, value in total.first().asDict().items()}
-    broken = [f"{counts[law]:,} pairs {text} (one: {_pair(counts[law + '_example'])})" for law, text in LAWS.items() if counts[law]]
+    broken = [
+        f"{counts[law]:,} pairs {text} (one: {_pair(counts[law + '_example'])})"
+        for law, text in LAWS.items()
+        if counts[law]
+    ]
     if broken:
-        raise LawBroken(f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program")
+        raise LawBroken(
+            f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program"
+        )
     return {name: value for name, value in counts.items() if not name.startswith(tuple(LAWS))}
 
 
 def _stacked(interactions: DataFrame, folds: DataFrame) -> DataFrame:
     """Rows of both tables under each other: FOLD is null for an event, `event` is null for a fold's row."""
-    events = interactions.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, F.lit(None).cast("string").alias(FOLD), F.lit(1).alias("event"))
+    events = interactions.select(
+        USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, F.lit(None).cast("string").alias(FOLD), F.lit(1).alias("event")
+    )
     return events.unionAll(folds.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, FOLD, F.lit(None).cast("int")))
 
 
-def _horizon(cuts: Cuts, by_user: bool, user: WindowSpec) -> dict[str, Column]:
-    """When the knowledge of train and of valid ends; null: never."""
-    if cuts:
-        return {TRAIN: F.lit(cuts[0]), VALID: F.lit(cuts[1])}
-    if not by_user:
-        never = F.lit(None).cast("timestamp")
-        return {TRAIN: never, VALID: never}
-    held_out = {TRAIN: F.col(FOLD).isin(VALID, TEST), VALID: F.col(FOLD) == TEST}
-    return {name: F.min(F.when(when, F.col(EVENT_TS))).over(user) for name, when in held_out.items()}
+def _bounded(rows: DataFrame, folds: DataFrame, cuts: Cuts, by_user: bool) -> DataFrame:
+    """`rows` and when the knowledge of train and of valid ends, in columns of their names' ends; null: never."""
+    if by_user:
+        held_out = {TRAIN: F.col(FOLD) != TRAIN, VALID: F.col(FOLD) == TEST}
+        ends = [F.min(F.when(when, F.col(EVENT_TS))).alias(_end(name)) for name, when in held_out.items()]
+        return rows.join(folds.groupBy(USER_IDX).agg(*ends), USER_IDX, "left")
+    train, valid = map(F.lit, cuts or (None, None))
+    return rows.withColumns({_end(TRAIN): train.cast("timestamp"), _end(VALID): valid.cast("timestamp")})
 
 
-def _knows(horizon: dict[str, Column], by_user: bool) -> Column:
-    """Whether the row's fold may know of the row's time. A user's own cut is the moment of an event, which may have company."""
-    ends = F.when(F.col("__fold") == TRAIN, horizon[TRAIN]).when(F.col("__fold") == VALID, horizon[VALID])
-    return F.coalesce(F.col(EVENT_TS) <= ends if by_user else F.col(EVENT_TS) < ends, F.lit(True))
+def _knows(by_user: bool) -> dict[str, Column]:
+    """Whether each fold may know of a row's time. A user's own cut is the moment of an event, which may have company."""
+    at = F.col(EVENT_TS)
+    ends = {name: at <= F.col(_end(name)) if by_user else at < F.col(_end(name)) for name in (TRAIN, VALID)}
+    return {**{name: F.coalesce(known, F.lit(True)) for name, known in ends.items()}, TEST: F.lit(True)}
 
 
-def _by_pair(rows: DataFrame) -> DataFrame:
+def _by_pair(rows: DataFrame, knows: dict[str, Column]) -> DataFrame:
     is_event, is_fold = F.col("event").isNotNull(), F.col(FOLD).isNotNull()
-    return rows.groupBy(USER_IDX, ITEM_IDX).agg(
+    late = is_fold & ~_of_fold(knows)
+    pairs = rows.groupBy(USER_IDX, ITEM_IDX).agg(
         F.count(FOLD).alias("places"),
         F.count("event").alias("events"),
         F.max(FOLD).alias(FOLD),
         F.max(F.when(is_fold, F.col(EVENT_TS))).alias("begin"),
         F.min(F.when(is_event, F.col(EVENT_TS))).alias("first"),
         F.max(F.when(is_fold, F.col(WEIGHT))).cast("double").alias(WEIGHT),
-        F.sum(F.when(is_event & F.col("__knows"), F.col(WEIGHT))).alias("known"),
-        F.count_if(is_event & ~F.col("__knows")).alias("repeats"),
-        F.count_if(is_fold & ~F.col("__knows")).alias("late"),
+        F.count_if(late).alias("late"),
+        *[
+            F.sum(F.when(is_event & known, F.col(WEIGHT))).alias(f"weight_{name}")
+            for name, known in knows.items()
+        ],
+        *[F.count_if(is_event & known).alias(f"events_{name}") for name, known in knows.items()],
     )
+    known = _of_fold({name: F.coalesce(f"weight_{name}", F.lit(0.0)) for name in FOLDS})
+    repeats = F.col("events") - _of_fold({name: F.col(f"events_{name}") for name in FOLDS})
+    return pairs.withColumns({"known": known, "repeats": repeats})
 
 
 def _by_user(pairs: DataFrame) -> DataFrame:
     placed, happened = F.col("places") > 0, F.col("events") > 0
-    close = F.abs(F.col(WEIGHT) - F.coalesce("known", F.lit(0.0))) <= _TOLERANCE * F.abs(F.col(WEIGHT))
     broken = {
         "two_folds": F.col("places") > 1,
         "unplaced": ~placed,
         "unfounded": placed & ~(happened & F.col("begin").eqNullSafe(F.col("first"))),
         "leaking": F.col("late") > 0,
-        "misweighed": placed & happened & ~close,
+        "misweighed": placed
+        & happened
+        & (F.abs(F.col(WEIGHT) - F.col("known")) > _TOLERANCE * F.abs(F.col(WEIGHT))),
     }
     return pairs.groupBy(USER_IDX).agg(
         F.sum("repeats").alias("repeats"),
-        *[F.count_if(F.col(FOLD) == name).alias(name) for name in (TRAIN, VALID, TEST)],
+        *[F.count_if(F.col(FOLD) == name).alias(name) for name in FOLDS],
         *[F.count_if(when).alias(law) for law, when in broken.items()],
-        *[F.min(F.when(when, F.struct(USER_IDX, ITEM_IDX))).alias(f"{law}_example") for law, when in broken.items()],
+        *[
+            F.min(F.when(when, F.struct(USER_IDX, ITEM_IDX))).alias(f"{law}_example")
+            for law, when in broken.items()
+        ],
     )
+
+
+def _of_fold(values: dict[str, Column]) -> Column:
+    """The value of the row's own fold."""
+    return (
+        F.when(F.col(FOLD) == TRAIN, values[TRAIN])
+        .when(F.col(FOLD) == VALID, values[VALID])
+        .otherwise(values[TEST])
+    )
+
+
+def _end(fold: str) -> str:
+    return f"{fold}_ends"
 
 
 def _pair(example: Row) -> str:

@@ -8,14 +8,18 @@ from pyspark.sql import functions as F
 from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX, VALID, WEIGHT
 
 
-def split(interactions: DataFrame, *, valid_share: float, test_share: float, min_train: int, seed: int) -> DataFrame:
+def split(
+    interactions: DataFrame, *, valid_share: float, test_share: float, min_train: int, seed: int
+) -> DataFrame:
     """The table `folds` of `interactions`. Key: user_idx, item_idx.
 
     Of a user's n pairs, those with the smallest hashes are test, `share_of(n, test_share)` of them, the next are valid. A user who would be left with fewer
     than `min_train` train pairs is all train. A pair knows all its events, since there is no before and after.
     """
     user = Window.partitionBy(USER_IDX)
-    pairs = interactions.groupBy(USER_IDX, ITEM_IDX).agg(F.min(EVENT_TS).alias(EVENT_TS), F.sum(WEIGHT).cast("float").alias(WEIGHT))
+    pairs = interactions.groupBy(USER_IDX, ITEM_IDX).agg(
+        F.min(EVENT_TS).alias(EVENT_TS), F.sum(WEIGHT).cast("float").alias(WEIGHT)
+    )
     hashed = F.xxhash64(F.lit(seed).cast("bigint"), USER_IDX, ITEM_IDX)
     placed = pairs.withColumn("__place", F.row_number().over(user.orderBy(hashed, ITEM_IDX)))
     n = F.max("__place").over(user)

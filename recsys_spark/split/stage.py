@@ -9,7 +9,18 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recsys_spark.columns import BACKTEST, EVENT_TS, FOLD, ITEM_IDX, RELEASE, TEST, TRAIN, USER_IDX, VALID, WEIGHT
+from recsys_spark.columns import (
+    BACKTEST,
+    EVENT_TS,
+    FOLD,
+    ITEM_IDX,
+    RELEASE,
+    TEST,
+    TRAIN,
+    USER_IDX,
+    VALID,
+    WEIGHT,
+)
 from recsys_spark.errors import LawBroken
 from recsys_spark.job import Context
 from recsys_spark.split import last_n, leakage, random, temporal
@@ -30,7 +41,11 @@ _SETTINGS = {
 def run(context: Context, pass_name: str) -> None:
     """Write the table `folds` of a pass and check its laws."""
     settings = context.config.split.model_dump(mode="json")
-    chosen = {name: settings[name] for name in ("method", *_SETTINGS[settings["method"]])} if pass_name == BACKTEST else {}
+    chosen = (
+        {name: settings[name] for name in ("method", *_SETTINGS[settings["method"]])}
+        if pass_name == BACKTEST
+        else {}
+    )
     run_stage(
         context.layout,
         NAME,
@@ -45,7 +60,9 @@ def run(context: Context, pass_name: str) -> None:
 def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`settings` is empty in the release pass."""
     table = context.layout.table("clean", BACKTEST, "interactions")
-    interactions = store.read(context.spark, table, "interactions").select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT)
+    interactions = store.read(context.spark, table, "interactions").select(
+        USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT
+    )
     method = settings.get("method")
     cuts = _cuts(interactions, settings) if method == "temporal" else None
     store.write(_folds(interactions, settings, cuts), folder / "folds", "folds")
@@ -64,7 +81,9 @@ def _folds(interactions: DataFrame, settings: dict[str, Any], cuts: leakage.Cuts
         return temporal.split(interactions, valid_begins=cuts[0], test_begins=cuts[1])
     if settings:
         return {"last_n": last_n.split, "random": random.split}[settings["method"]](interactions, **values)
-    pairs = interactions.groupBy(USER_IDX, ITEM_IDX).agg(F.min(EVENT_TS).alias(EVENT_TS), F.sum(WEIGHT).cast("float").alias(WEIGHT))
+    pairs = interactions.groupBy(USER_IDX, ITEM_IDX).agg(
+        F.min(EVENT_TS).alias(EVENT_TS), F.sum(WEIGHT).cast("float").alias(WEIGHT)
+    )
     return pairs.withColumn(FOLD, F.lit(TRAIN))
 
 
@@ -79,4 +98,6 @@ def _check_held_out(counts: dict[str, Any], settings: dict[str, Any]) -> None:
     empty = [name for name in (TRAIN, VALID, TEST) if not counts[name]]
     if empty:
         given = ", ".join(f"split.{name}={value}" for name, value in settings.items())
-        raise LawBroken(f"split: nothing is left for {' and '.join(empty)} with {given}; change these, or give a longer log")
+        raise LawBroken(
+            f"split: nothing is left for {' and '.join(empty)} with {given}; change these, or give a longer log"
+        )

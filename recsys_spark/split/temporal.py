@@ -52,7 +52,11 @@ def split(interactions: DataFrame, *, valid_begins: datetime, test_begins: datet
     sums = [F.sum(F.when(when, F.col(WEIGHT))).alias(f"__{name}") for name, when in before.items()]
     pairs = interactions.groupBy(USER_IDX, ITEM_IDX).agg(F.min(EVENT_TS).alias(EVENT_TS), *sums)
     fold = F.when(before[TRAIN], F.lit(TRAIN)).when(before[VALID], F.lit(VALID)).otherwise(F.lit(TEST))
-    weight = F.when(before[TRAIN], F.col(f"__{TRAIN}")).when(before[VALID], F.col(f"__{VALID}")).otherwise(F.col(f"__{TEST}"))
+    weight = (
+        F.when(before[TRAIN], F.col(f"__{TRAIN}"))
+        .when(before[VALID], F.col(f"__{VALID}"))
+        .otherwise(F.col(f"__{TEST}"))
+    )
     return pairs.select(USER_IDX, ITEM_IDX, EVENT_TS, weight.cast("float").alias(WEIGHT), fold.alias(FOLD))
 
 
@@ -68,5 +72,7 @@ def example(
     first: dict[tuple[str, str], float] = {}
     for user, item, moment in events:
         first[user, item] = min(moment, first.get((user, item), moment))
-    known = Counter((user, item) for user, item, moment in events if fold_at(moment) == fold_at(first[user, item]))
+    known = Counter(
+        (user, item) for user, item, moment in events if fold_at(moment) == fold_at(first[user, item])
+    )
     return {pair: (fold_at(first[pair]), known[pair]) for pair in sorted(first)}, len(events) - known.total()

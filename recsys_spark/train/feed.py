@@ -89,7 +89,7 @@ def _row_groups(folder: Path, rank: int, size: int, seed: int) -> Iterator[Rows]
         yield from reader
 
 
-class _Columns(ArrowReaderWorkerResultsQueueReader):  # type: ignore[misc]
+class _Columns(ArrowReaderWorkerResultsQueueReader):
     """Hands over a row group as numpy columns, lists as matrices, without touching single rows."""
 
     def read_next(self, workers_pool: Any, schema: Any, ngram: Any) -> Rows:

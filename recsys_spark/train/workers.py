@@ -128,7 +128,7 @@ def _launch_spark(job: Job, workers: int, threads: int, timeout_s: int) -> None:
 
     tail: deque[str] = deque(maxlen=200)
     relay = _Relay(tail)
-    with _own_signals():
+    with _contained():
         try:
             horovod.spark.run(
                 run_in_executor,
@@ -218,14 +218,17 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Horovod puts handlers of its own on SIGINT and SIGTERM and leaves them there."""
+def _contained() -> Iterator[None]:
+    """Horovod leaves its own handlers on SIGINT and SIGTERM, and a failed job's thread prints a stack trace past the log."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = threading.excepthook
+    threading.excepthook = lambda fault: log.debug("train: %s in %s", fault.exc_value, fault.thread)
     try:
         yield
     finally:
+        threading.excepthook = hook
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: a handler that is not Python's
 
 
 def _work(job: Job, threads: int, communicator: Communicator) -> None:

@@ -16,6 +16,8 @@ from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, _save_empty, _wri
 class Tasks:
     """What the fits need of a SparkContext."""
 
+    defaultParallelism = 2
+
     def __init__(self, inputs: Iterable[Any] = (), function: Callable[[Any], Any] = lambda value: value):
         self.inputs, self.function = inputs, function
 

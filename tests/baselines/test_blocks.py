@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from baselines.local import put_pairs, random_matrix
 from recsys_spark.baselines.blocks import ITEMS, USERS, Shards, save_array, write_pairs
@@ -54,9 +55,9 @@ def test_an_array_is_replaced_as_a_whole(tmp_path):
 
 
 def test_spark_writes_the_same_blocks(spark, tmp_path):
-    matrix = random_matrix(n_users=20, n_items=12)
-    matrix[::4] = 0  # leaves a block of users without pairs
-    matrix.eliminate_zeros()
+    dense = random_matrix(n_users=20, n_items=12).toarray()
+    dense[::4] = 0  # leaves a block of users without pairs
+    matrix = sp.csr_matrix(dense)
     entries = matrix.tocoo()
     rows = [(int(u), int(i), float(w)) for u, i, w in zip(entries.row, entries.col, entries.data)]
     folds = spark.createDataFrame(rows[::-1], "user_idx bigint, item_idx int, weight float")

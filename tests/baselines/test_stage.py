@@ -20,8 +20,14 @@ from recsys_spark.tables import manifest
 KINDS = {model.kind: model for model in (PopularityModel, FactorModel, NeighbourModel)}
 USERS, ITEMS = 20, 12
 TRAIN = checkerboard(USERS, ITEMS)
+OBJECTIVE = {
+    "confidence": 1.0,
+    "unobserved_weight": 0.1,
+    "regularization": 0.01,
+    "regularization_exponent": 1.0,
+}
 SECTIONS = {
-    "baselines": {"tasks": 2, "als": {"factors": 4, "iterations": 5, "regularization": 0.01}},
+    "baselines": {"tasks": 2, "als": {"factors": 4, "iterations": 5, "seed": 7, **OBJECTIVE}},
     "clean": {"segment_by": ["side"], "user_columns": {"attributes": ["side"]}},
     "paths": {"users": "users.csv"},
 }
@@ -104,18 +110,13 @@ def test_spark_and_its_blocks_change_nothing(done, tmp_path):
     matrix = checkerboard_matrix(TRAIN, ITEMS)
     matrix.resize(USERS + 3, ITEMS + 2)
     pairs = put_pairs(tmp_path / "pairs", matrix, 5)
-    objective = Objective(
-        confidence=1.0, unobserved_weight=0.1, regularization=0.01, regularization_exponent=1.0
-    )
-    defaults = done.context.config.baselines
-    objective = Objective(
-        defaults.als.confidence, defaults.als.unobserved_weight, 0.01, defaults.als.regularization_exponent
-    )
-    model, _ = als.fit(Tasks(), pairs, tmp_path / "als", factors=4, iterations=5, seed=7, objective=objective)
+    sizes = {"factors": 4, "iterations": 5, "seed": 7}
+    model, _ = als.fit(Tasks(), pairs, tmp_path / "als", objective=Objective(**OBJECTIVE), **sizes)
     np.testing.assert_allclose(
         done.models["als"].arrays["items"], model.arrays["items"], rtol=1e-3, atol=1e-4
     )
-    similarity = item_cosine.Similarity(**defaults.item_cosine.model_dump(exclude={"neighbours"}))
+    options = done.context.config.baselines.item_cosine.model_dump(exclude={"neighbours"})
+    similarity = item_cosine.Similarity(**options)
     table = item_cosine.fit(Tasks(), pairs, tmp_path / "table", neighbours=1000, similarity=similarity)
     for name, array in table.arrays.items():
         np.testing.assert_allclose(done.models["item_cosine"].arrays[name], array, rtol=1e-6)

@@ -9,6 +9,7 @@ from recsys_spark.clean import stage
 from recsys_spark.clean.quarantine import check_rows
 from recsys_spark.errors import AllQuarantined, EmptyLog, InputMismatch, InputMissing, LawBroken
 from recsys_spark.tables import manifest, store
+from recsys_spark.tables.layout import Layout
 
 HEADER = "who,what,kind,stars,pieces,paid,when"
 CLEAN = {
@@ -32,7 +33,11 @@ CLEAN = {
     "k_core_users": 2,
     "k_core_items": 2,
 }
-GOOD = [f"{user},{item},view,,,,2026-01-0{day}" for day, user in enumerate(("ann", "bob", "cid"), 1) for item in ("tea", "ale")]
+GOOD = [
+    f"{user},{item},view,,,,2026-01-0{day}"
+    for day, user in enumerate(("ann", "bob", "cid"), 1)
+    for item in ("tea", "ale")
+]
 BAD = {
     "malformed_row": ["eve,tea"],
     "missing_user": [",tea,view,,,,2026-01-01"],
@@ -61,8 +66,8 @@ def _write(root, events=(), items=("tea", "ale", "jam", "new"), users=("ann,Ulm"
     (root / "users.csv").write_text("\n".join(["id,city", *users]) + "\n")
 
 
-def _context(root, spark, **clean):
-    paths = {"items": str(root / "items.csv"), "users": str(root / "users.csv")}
+def _context(root, spark, events="events.csv", **clean):
+    paths = {"events": str(root / events), "items": str(root / "items.csv"), "users": str(root / "users.csv")}
     return make_context(root, spark, paths=paths, clean={**CLEAN, **clean})
 
 
@@ -83,7 +88,11 @@ def test_every_reason_and_the_law_of_rows(night):
     context, counts = night
     expected = {reason: len(rows) for reason, rows in BAD.items()}
     assert counts["quarantined_by_reason"] == expected
-    assert (counts["rows_in"], counts["interactions"], counts["quarantined"]) == (len(GOOD) + sum(expected.values()), len(GOOD), sum(expected.values()))
+    assert (counts["rows_in"], counts["interactions"], counts["quarantined"]) == (
+        len(GOOD) + sum(expected.values()),
+        len(GOOD),
+        sum(expected.values()),
+    )
     rows = _table(context, "quarantine")
     assert {row["source_file"] for row in rows} == {str(context.layout.root / "events.csv")}
     details = {row["reason"]: row["detail"] for row in rows}
@@ -91,27 +100,49 @@ def test_every_reason_and_the_law_of_rows(night):
     assert details["future_time"] == "when=2026-03-01"
     assert details["unknown_item"] == "what=gin"
     assert details["bot_user"] == "6 events on 2026-01-01"
-    assert {row["detail"] for row in rows if row["reason"] == "below_k_core"} == {"the user has fewer than 2 items"}
+    assert {row["detail"] for row in rows if row["reason"] == "below_k_core"} == {
+        "the user has fewer than 2 items"
+    }
     assert json.loads(next(row["row"] for row in rows if row["reason"] == "bot_user"))["item_id"] == "tea"
 
 
 def test_interactions(night):
     context, counts = night
     rows = _table(context, "interactions")
-    ids = {row["user_idx"]: row["user_id"] for row in _table(context, "users")}, {row["item_idx"]: row["item_id"] for row in _table(context, "items")}
-    found = sorted((ids[0][row["user_idx"]], ids[1][row["item_idx"]], row["event_ts"].date().isoformat()) for row in rows)
+    ids = (
+        {row["user_idx"]: row["user_id"] for row in _table(context, "users")},
+        {row["item_idx"]: row["item_id"] for row in _table(context, "items")},
+    )
+    found = sorted(
+        (ids[0][row["user_idx"]], ids[1][row["item_idx"]], row["event_ts"].date().isoformat()) for row in rows
+    )
     assert found == sorted((user, item, when) for user, item, *_, when in (row.split(",") for row in GOOD))
     assert {row["weight"] for row in rows} == {1.0}
-    assert (counts["events_first"], counts["events_last"], counts["events_by_month"]) == ("2026-01-01", "2026-01-03", [["2026-01", 6]])
+    assert (counts["events_first"], counts["events_last"], counts["events_by_month"]) == (
+        "2026-01-01",
+        "2026-01-03",
+        [["2026-01", 6]],
+    )
 
 
 def test_users_and_items_are_numbered_in_order(night):
     context, counts = night
     users = {row["user_id"]: (row["user_idx"], row["segment"]) for row in _table(context, "users")}
     # everyone with a well-formed event, and lee of the users file; eve's one row is torn
-    assert users == {name: (n, "Ulm" if name == "ann" else None) for n, name in enumerate(["ann", "bob", "bot", "cid", "dot", "fay", "lee"])}
-    assert {row["item_id"]: row["item_idx"] for row in _table(context, "items")} == {"ale": 1, "jam": 2, "new": 3, "tea": 4}
-    assert {name: counts[name] for name in ("users", "n_users", "new_users", "items", "n_items", "new_items", "orphan_items")} == {
+    assert users == {
+        name: (n, "Ulm" if name == "ann" else None)
+        for n, name in enumerate(["ann", "bob", "bot", "cid", "dot", "fay", "lee"])
+    }
+    assert {row["item_id"]: row["item_idx"] for row in _table(context, "items")} == {
+        "ale": 1,
+        "jam": 2,
+        "new": 3,
+        "tea": 4,
+    }
+    assert {
+        name: counts[name]
+        for name in ("users", "n_users", "new_users", "items", "n_items", "new_items", "orphan_items")
+    } == {
         "users": 7,
         "n_users": 7,
         "new_users": 7,
@@ -120,26 +151,47 @@ def test_users_and_items_are_numbered_in_order(night):
         "new_items": 4,
         "orphan_items": 0,
     }
+
+
+def test_missing_values_are_counted(night):
+    _, counts = night
+    # ratings stand in 2 rows, quantities in 4, prices in 3; the torn row lacks all but its ids, and one row its user
+    events = {"user_id": 1, "item_id": 0, "event_ts": 1, "event_type": 1}
+    events |= {
+        "rating": counts["rows_in"] - 2,
+        "quantity": counts["rows_in"] - 4,
+        "price": counts["rows_in"] - 3,
+    }
+    # of 7 users only ann has a city
     assert counts["missing"] == {
-        **{"events.user_id": 1, "events.item_id": 0, "events.event_ts": 1, "events.event_type": 1},
-        **{"events.rating": counts["rows_in"] - 2, "events.quantity": counts["rows_in"] - 4, "events.price": counts["rows_in"] - 3},
-        **{"items.title": 0, "items.text": 0, "users.city": 6},
-    } or counts["missing"]["users.city"] == 6
+        **{f"events.{name}": n for name, n in events.items()},
+        "items.title": 0,
+        "users.city": 7 - 1,
+    }
+    assert counts["content_faults"] == {"items": {}, "users": {}}
 
 
 def test_a_second_night_keeps_the_ids_of_the_first(night, spark, tmp_path):
     context, _ = night
     before = {row["user_id"]: row["user_idx"] for row in _table(context, "users")}
     root = context.layout.root
-    _write(root, [row.replace("bob", "abe") for row in GOOD], items=("tea", "ale", "aaa"), users=("lee,Ulm",), name="night2.csv")
-    later = _context(root, spark)
-    later = type(later)(later.config.model_copy(update={"paths": later.config.paths.model_copy(update={"events": str(root / "night2.csv")})}),
-                        type(later.layout)(root, "night2"), later.run_date)  # fmt: skip
-    later.__dict__["spark"] = spark
+    _write(
+        root,
+        [row.replace("bob", "abe") for row in GOOD],
+        items=("tea", "ale", "aaa"),
+        users=("lee,Ulm",),
+        name="night2.csv",
+    )
+    later = _context(root, spark, events="night2.csv")
+    later.layout = Layout(root, "night2")
     stage.run(later, "backtest")
     users = {row["user_id"]: row["user_idx"] for row in _table(later, "users")}
     assert users == {"abe": 7, **{name: before[name] for name in ("ann", "cid", "lee")}}
-    assert {row["item_id"]: row["item_idx"] for row in _table(later, "items")} == {"tea": 4, "ale": 1, "aaa": 5}
+    assert {row["item_id"]: row["item_idx"] for row in _table(later, "items")} == {
+        "tea": 4,
+        "ale": 1,
+        "aaa": 5,
+    }
     counts = manifest.require(later.layout, "clean", "backtest").counts
     assert (counts["new_users"], counts["n_users"], counts["new_items"], counts["n_items"]) == (1, 8, 1, 6)
 
@@ -147,8 +199,13 @@ def test_a_second_night_keeps_the_ids_of_the_first(night, spark, tmp_path):
 def test_the_same_night_again_is_skipped_and_forced_gives_the_same(night, spark):
     context, _ = night
     first = manifest.require(context.layout, "clean", "backtest")
-    tables = {name: sorted(map(str, _table(context, name))) for name in ("interactions", "quarantine", "users", "items")}
-    _write(context.layout.root, [*GOOD, *[row for rows in BAD.values() for row in rows]])  # an equal file, with a new time
+    tables = {
+        name: sorted(map(str, _table(context, name)))
+        for name in ("interactions", "quarantine", "users", "items")
+    }
+    _write(
+        context.layout.root, [*GOOD, *[row for rows in BAD.values() for row in rows]]
+    )  # an equal file, with a new time
     context.force = True
     stage.run(context, "backtest")
     context.force = False
@@ -165,7 +222,9 @@ def test_the_same_night_again_is_skipped_and_forced_gives_the_same(night, spark)
 
 def test_rows_lost_or_doubled_break_the_law():
     check_rows(10, 7, {"duplicate": 2, "return": 1})
-    with pytest.raises(LawBroken, match=r"10 rows came in, but 7 interactions and 2 quarantined rows went out, -1"):
+    with pytest.raises(
+        LawBroken, match=r"10 rows came in, but 7 interactions and 2 quarantined rows went out, -1"
+    ):
         check_rows(10, 7, {"duplicate": 2})
 
 
@@ -200,7 +259,10 @@ def test_a_key_that_no_json_line_has(spark, tmp_path):
         paths={"events": str(tmp_path / "events.jsonl")},
         clean={"columns": {"user_id": "who", "item_id": "what", "event_ts": "when", "rating": "stars"}},
     )
-    with pytest.raises(InputMismatch, match=r"events.jsonl has no column 'stars', which clean.columns.rating names; .*nearest: star"):
+    with pytest.raises(
+        InputMismatch,
+        match=r"events.jsonl has no column 'stars', which clean.columns.rating names; .*nearest: star",
+    ):
         stage.run(context, "backtest")
 
 

@@ -5,7 +5,13 @@ import logging
 import pytest
 from pyspark.sql import functions as F
 
-from recsys_spark.clean.content import items_table, missing_in_items, missing_in_users, one_row_an_id, users_table
+from recsys_spark.clean.content import (
+    items_table,
+    missing_in_items,
+    missing_in_users,
+    one_row_an_id,
+    users_table,
+)
 from recsys_spark.clean.files import find
 from recsys_spark.clean.read import Wanted, read
 
@@ -24,7 +30,9 @@ jam,Jam,"[not json|sweet",,
 
 def _read(spark, path, wanted):
     files = find(str(path), "paths.items", lambda: spark)
-    return read(spark, files, "csv", {name: Wanted(source, name) for name, source in wanted.items()}, multi_line=True)
+    return read(
+        spark, files, "csv", {name: Wanted(source, name) for name, source in wanted.items()}, multi_line=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +53,27 @@ def test_faulty_rows_are_counted_and_shown(spark, tmp_path, caplog):
 
 
 def test_items_of_the_file_and_of_the_log(spark, items):
-    index = spark.createDataFrame([(i, n) for n, i in enumerate(["tea", "ale", "rum", "jam", "orphan", "old"], 1)], "item_id string, item_idx int")
+    index = spark.createDataFrame(
+        [(i, n) for n, i in enumerate(["tea", "ale", "rum", "jam", "orphan", "old"], 1)],
+        "item_id string, item_idx int",
+    )
     in_log = spark.createDataFrame([(1,), (5,)], "item_idx int")
     table = items_table(index, items.frame, in_log, separator="|").persist()
-    assert {row["item_id"]: (row["title"], row["categories"], row["text"], row["withdrawn"]) for row in table.collect()} == {
+    assert {
+        row["item_id"]: (row["title"], row["categories"], row["text"], row["withdrawn"])
+        for row in table.collect()
+    } == {
         "tea": ("Green tea", ["drink", "hot"], "two\nlines", False),
         "ale": (None, [], None, True),
         "rum": ("Rum", ["strong, brown", "drink"], None, False),
         "jam": ("Jam", ["[not json", "sweet"], None, False),
         "orphan": (None, [], None, False),
     }
-    assert missing_in_items(table, ["title", "categories", "text"]) == {"items.title": 2, "items.categories": 2, "items.text": 4}
+    assert missing_in_items(table, ["title", "categories", "text"]) == {
+        "items.title": 2,
+        "items.categories": 2,
+        "items.text": 4,
+    }
 
 
 def test_items_without_a_file(spark):
@@ -67,15 +85,20 @@ def test_items_without_a_file(spark):
 @pytest.mark.parametrize("separator", [".", "\\E", "->"])
 def test_a_separator_is_no_pattern(spark, separator):
     index = spark.createDataFrame([("tea", 1)], "item_id string, item_idx int")
-    content = spark.createDataFrame([("tea", separator.join(["hot", "drink"]))], "item_id string, categories string")
+    content = spark.createDataFrame(
+        [("tea", separator.join(["hot", "drink"]))], "item_id string, categories string"
+    )
     table = items_table(index, content, index.select("item_idx"), separator=separator)
     assert table.first()["categories"] == ["hot", "drink"]
 
 
 def test_users_with_attributes_and_segments(spark):
-    index = spark.createDataFrame([(u, n) for n, u in enumerate(["ann", "bob", "eve", "old"])], "user_id string, user_idx bigint")
+    index = spark.createDataFrame(
+        [(u, n) for n, u in enumerate(["ann", "bob", "eve", "old"])], "user_id string, user_idx bigint"
+    )
     content = spark.createDataFrame(
-        [("ann", "f", " 30 ", "x"), ("bob", "m", " ", None), ("old", "f", "1", "y")], "user_id string, a0 string, a1 string, a2 string"
+        [("ann", "f", " 30 ", "x"), ("bob", "m", " ", None), ("old", "f", "1", "y")],
+        "user_id string, a0 string, a1 string, a2 string",
     )
     tonight = index.select("user_id").where(F.col("user_id") != "old")
     attributes = {"sex": "a0", "age": "a1", "user id.": "a2"}
@@ -85,7 +108,11 @@ def test_users_with_attributes_and_segments(spark):
         "bob": (None, {"sex": "m"}),
         "eve": (None, {}),
     }
-    assert missing_in_users(table, ["sex", "age", "user id."]) == {"users.sex": 1, "users.age": 2, "users.user id.": 2}
+    assert missing_in_users(table, ["sex", "age", "user id."]) == {
+        "users.sex": 1,
+        "users.age": 2,
+        "users.user id.": 2,
+    }
 
 
 def test_users_without_a_file(spark):

@@ -30,7 +30,9 @@ def test_ids_are_carried_on(spark, tmp_path):
 
 
 def test_users_begin_at_0(spark, tmp_path):
-    assert indexing.extend(spark, tmp_path / "users", "user_index", _ids(spark, "b", "a", column="user_id"), "n1") == (2, 2)
+    assert indexing.extend(
+        spark, tmp_path / "users", "user_index", _ids(spark, "b", "a", column="user_id"), "n1"
+    ) == (2, 2)
     assert _all(spark, tmp_path / "users", "user_index") == {"a": 0, "b": 1}
 
 

@@ -14,7 +14,10 @@ from recsys_spark.clean.read import FILE, MALFORMED, Wanted, file_name, read
 from recsys_spark.clean.unreadable import translated
 from recsys_spark.errors import InputMismatch, InputMissing, InputUnreadable
 
-WANTED = {"user": Wanted("who", "clean.columns.user_id", "id"), "item": Wanted("what", "clean.columns.item_id", "id")}
+WANTED = {
+    "user": Wanted("who", "clean.columns.user_id", "id"),
+    "item": Wanted("what", "clean.columns.item_id", "id"),
+}
 
 
 def _no_session():
@@ -30,7 +33,8 @@ def _read(spark, path, wanted=WANTED, **how):
     with translated():
         rows = read(spark, files, format_of(files, "auto", "paths.events"), wanted, **how)
         return sorted(
-            (tuple(row) for row in rows.select(*wanted, MALFORMED, file_name(rows[FILE])).collect()), key=lambda row: [str(v) for v in row]
+            (tuple(row) for row in rows.select(*wanted, MALFORMED, file_name(rows[FILE])).collect()),
+            key=lambda row: [str(v) for v in row],
         )
 
 
@@ -81,7 +85,9 @@ def test_a_folders_name_is_a_column(spark, tmp_path):
         (tmp_path / f"date={day}").mkdir()
         (tmp_path / f"date={day}" / "part.csv").write_text(f"who,what\nann,tea {day}\n")
     wanted = {**WANTED, "day": Wanted("date", "clean.columns.event_ts", "time")}
-    assert [row[:3] for row in _read(spark, tmp_path, wanted)] == [("ann", f"tea {day}", day) for day in ("2026-01-01", "2026-01-02")]
+    assert [row[:3] for row in _read(spark, tmp_path, wanted)] == [
+        ("ann", f"tea {day}", day) for day in ("2026-01-01", "2026-01-02")
+    ]
     assert len(_read(spark, tmp_path / "date=*" / "*.csv")) == 2
 
 
@@ -102,15 +108,35 @@ def test_parquet_of_sensible_types(spark, tmp_path):
     kinds = {"zone": "time", "plain": "time", "day": "time", "price": "number", "kinds": "list"}
     wanted = {**WANTED, **{name: Wanted(name, name, kind) for name, kind in kinds.items()}}
     times = "2026-01-02 03:04:05.678901"
-    assert _read(spark, tmp_path / "log.parquet", wanted)[0][:7] == ("7", "8", times, times, "2026-01-02", "1.25", '["a","b|c"]')
+    assert _read(spark, tmp_path / "log.parquet", wanted)[0][:7] == (
+        "7",
+        "8",
+        times,
+        times,
+        "2026-01-02",
+        "1.25",
+        '["a","b|c"]',
+    )
 
 
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("a.csv", "who,whet\n", "a.csv has no column 'what', which clean.columns.item_id names; its columns: who, whet; nearest: whet"),
-        ("a.csv", "who,what,who\n", "a.csv has 2 columns 'who', which clean.columns.user_id names; rename one"),
-        ("a.jsonl", '{"who": {"id": 1}, "what": 1}\n', "a.jsonl: 'who', which clean.columns.user_id names, holds {'id': 1}; it must be a plain value"),
+        (
+            "a.csv",
+            "who,whet\n",
+            "a.csv has no column 'what', which clean.columns.item_id names; its columns: who, whet; nearest: whet",
+        ),
+        (
+            "a.csv",
+            "who,what,who\n",
+            "a.csv has 2 columns 'who', which clean.columns.user_id names; rename one",
+        ),
+        (
+            "a.jsonl",
+            '{"who": {"id": 1}, "what": 1}\n',
+            "a.jsonl: 'who', which clean.columns.user_id names, holds {'id': 1}; it must be a plain value",
+        ),
     ],
 )
 def test_text_of_other_columns(spark, tmp_path, name, content, message):
@@ -123,10 +149,22 @@ def test_text_of_other_columns(spark, tmp_path, name, content, message):
 @pytest.mark.parametrize(
     "column, message",
     [
-        (pa.array([{"id": 1}]), "column 'who', which clean.columns.user_id names, is struct<id:bigint>; it must be one of string, tinyint"),
-        (pa.array([b"x"], pa.binary()), "column 'who', which clean.columns.user_id names, is binary; it must be one of string"),
-        (pa.array([1.5]), "column 'who', which clean.columns.user_id names, is double; it must be one of string"),
-        (pa.array([1], pa.timestamp("ns")), r"a Parquet file holds a column of type INT64 \(TIMESTAMP\(NANOS,false\)\), which Spark cannot read; "),
+        (
+            pa.array([{"id": 1}]),
+            "column 'who', which clean.columns.user_id names, is struct<id:bigint>; it must be one of string, tinyint",
+        ),
+        (
+            pa.array([b"x"], pa.binary()),
+            "column 'who', which clean.columns.user_id names, is binary; it must be one of string",
+        ),
+        (
+            pa.array([1.5]),
+            "column 'who', which clean.columns.user_id names, is double; it must be one of string",
+        ),
+        (
+            pa.array([1], pa.timestamp("ns")),
+            r"a Parquet file holds a column of type INT64 \(TIMESTAMP\(NANOS,false\)\), which Spark cannot read; ",
+        ),
     ],
 )
 def test_parquet_of_unfit_types(spark, tmp_path, column, message):
@@ -138,7 +176,10 @@ def test_parquet_of_unfit_types(spark, tmp_path, column, message):
 def test_parquet_files_at_odds(spark, tmp_path):
     pq.write_table(pa.table({"who": ["ann"], "what": ["tea"]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"who": [1], "what": ["tea"]}), tmp_path / "b.parquet")
-    with pytest.raises(InputMismatch, match='Parquet files give one column different types \\("(STRING|BIGINT)" and "(STRING|BIGINT)"\\)'):
+    with pytest.raises(
+        InputMismatch,
+        match='Parquet files give one column different types \\("(STRING|BIGINT)" and "(STRING|BIGINT)"\\)',
+    ):
         _read(spark, tmp_path)
 
 
@@ -150,7 +191,9 @@ def _damage(tmp_path, name):
     elif name == "plain.csv.gz":
         (tmp_path / name).write_text("who,what\nann,tea\n")
     elif name == "cut.jsonl.gz":
-        data = gzip.compress("".join(json.dumps({"who": line, "what": 1}) + "\n" for line in lines.split()).encode())
+        data = gzip.compress(
+            "".join(json.dumps({"who": line, "what": 1}) + "\n" for line in lines.split()).encode()
+        )
         (tmp_path / name).write_bytes(data[: len(data) // 2])
     elif name == "cut.parquet":
         pq.write_table(pa.table({"who": lines.split(), "what": lines.split()}), tmp_path / name)
@@ -180,7 +223,10 @@ def test_a_damaged_file_is_named(spark, tmp_path, name, what):
 
 def test_nothing_there(tmp_path):
     for path, message in (
-        (tmp_path / "none.csv", f"paths.events: {tmp_path}/none.csv does not exist; give the path of a file, of a folder"),
+        (
+            tmp_path / "none.csv",
+            f"paths.events: {tmp_path}/none.csv does not exist; give the path of a file, of a folder",
+        ),
         (tmp_path / "*.csv", f"paths.events: {tmp_path}/*.csv matches no file; "),
         (tmp_path, f"paths.events: no file lies in {tmp_path}; "),
     ):
@@ -192,9 +238,15 @@ def test_nothing_there(tmp_path):
 def test_formats_by_suffix(tmp_path):
     for name in ("a.csv", "b.CSV.gz", "c.tsv", "d.ndjson", "part-0.c000.snappy.parquet", "log.txt"):
         (tmp_path / name).write_text("x")
-    told = {name: format_of(_find(tmp_path / name), "auto", "k") for name in ("a.csv", "b.CSV.gz", "c.tsv", "d.ndjson", "part-0.c000.snappy.parquet")}
+    told = {
+        name: format_of(_find(tmp_path / name), "auto", "k")
+        for name in ("a.csv", "b.CSV.gz", "c.tsv", "d.ndjson", "part-0.c000.snappy.parquet")
+    }
     assert list(told.values()) == ["csv", "csv", "tsv", "jsonl", "parquet"]
-    with pytest.raises(InputUnreadable, match="log.txt: its name does not tell its format; set clean.format to one of csv, tsv, jsonl, parquet"):
+    with pytest.raises(
+        InputUnreadable,
+        match="log.txt: its name does not tell its format; set clean.format to one of csv, tsv, jsonl, parquet",
+    ):
         format_of(_find(tmp_path / "log.txt"), "auto", "k")
     with pytest.raises(InputUnreadable, match="k holds files of several formats"):
         format_of(_find(tmp_path / "[ac].*"), "auto", "k")
@@ -214,5 +266,7 @@ def test_urls_are_listed_through_hadoop(spark, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("who,what\n")
     for url in (f"file:{tmp_path}", f"file:{tmp_path}/date=*"):
-        assert [(file.path, file.size) for file in _remote(spark, url)] == [(f"file:{tmp_path}/{name}", 9) for name in ("date=1/a.csv", "date=2/b.csv")]
+        assert [(file.path, file.size) for file in _remote(spark, url)] == [
+            (f"file:{tmp_path}/{name}", 9) for name in ("date=1/a.csv", "date=2/b.csv")
+        ]
     assert _remote(spark, f"file:{tmp_path}/none") == []

@@ -4,11 +4,12 @@ import random
 from collections import defaultdict
 
 import pytest
+from pyspark.sql import functions as F
 
+from factories import moment
 from recsys_spark.clean.dedup import mark_duplicates
 from recsys_spark.clean.returns import mark_returns
 from recsys_spark.clean.volume import bots
-from factories import moment
 
 DDL = (
     "raw_rating string, __file string, user_id string, item_id string, event_ts timestamp, event_type string, rating float, "
@@ -18,11 +19,30 @@ DDL = (
 
 def _rows(spark, rows):
     """Rows of (user, item, day, changes)."""
-    columns = ("raw_rating", "__file", "user_id", "item_id", "event_ts", "event_type", "rating", "quantity", "price", "reason", "detail")
+    columns = (
+        "raw_rating",
+        "__file",
+        "user_id",
+        "item_id",
+        "event_ts",
+        "event_type",
+        "rating",
+        "quantity",
+        "price",
+        "reason",
+        "detail",
+    )
     values = []
     for user, item, day, change in rows:
         at = None if day is None else moment(day)
-        row = {"user_id": user, "item_id": item, "event_ts": at, "event_type": "view", "__file": "a", **change}
+        row = {
+            "user_id": user,
+            "item_id": item,
+            "event_ts": at,
+            "event_type": "view",
+            "__file": "a",
+            **change,
+        }
         values.append(tuple(row.get(name) for name in columns))
     return spark.createDataFrame(values, DDL)
 
@@ -39,7 +59,11 @@ def test_one_of_equal_rows_is_kept_from_the_first_file(spark):
             ("ann", "tea", 1, {"__file": "a", "rating": 5.0, "raw_rating": "5", "reason": "too_old"}),
         ],
     )
-    found = sorted((row["__file"], row["raw_rating"], row["event_ts"].day, row["reason"]) for row in mark_duplicates(rows).collect() if row["reason"])
+    found = sorted(
+        (row["__file"], row["raw_rating"], row["event_ts"].day, row["reason"])
+        for row in mark_duplicates(rows).collect()
+        if row["reason"]
+    )
     assert found == [("a", "5", 2, "too_old"), ("b", "5", 2, "duplicate"), ("c", "5", 2, "duplicate")]
     assert mark_duplicates(rows).count() == 6
 
@@ -70,13 +94,21 @@ EXAMPLE = [2, 1, -2, 3, -1, -9]
 def _sequences():
     roll = random.Random(3)
     drawn = [[roll.choice([-3, -2, -1, 1, 1, 2, 3]) for _ in range(roll.randint(2, 12))] for _ in range(60)]
-    return {"docstring": EXAMPLE, "docstring, 5 days": EXAMPLE[:5], **{f"drawn {i}": row for i, row in enumerate(drawn)}}
+    return {
+        "docstring": EXAMPLE,
+        "docstring, 5 days": EXAMPLE[:5],
+        **{f"drawn {i}": row for i, row in enumerate(drawn)},
+    }
 
 
 @pytest.fixture(scope="module")
 def returned(spark):
     """One user a sequence, one day an event."""
-    rows = [(user, "tea", day, {"quantity": float(n)}) for user, sequence in _sequences().items() for day, n in enumerate(sequence, 1)]
+    rows = [
+        (user, "tea", day, {"quantity": float(n)})
+        for user, sequence in _sequences().items()
+        for day, n in enumerate(sequence, 1)
+    ]
     found = defaultdict(dict)
     for row in mark_returns(_rows(spark, rows).repartition(3)).collect():
         found[row["user_id"]][(row["event_ts"] - moment(0).replace(tzinfo=None)).days - 1] = row["reason"]
@@ -91,7 +123,10 @@ def test_the_docstrings_example():
 @pytest.mark.parametrize("user", _sequences())
 def test_returns_take_back_the_latest_purchases(returned, user):
     sequence = _sequences()[user]
-    wanted = {day: "return" if n < 0 else "cancelled_by_return" if day in _cancelled(sequence) else None for day, n in enumerate(sequence)}
+    wanted = {
+        day: "return" if n < 0 else "cancelled_by_return" if day in _cancelled(sequence) else None
+        for day, n in enumerate(sequence)
+    }
     assert returned[user] == wanted
 
 
@@ -133,6 +168,11 @@ def test_bots(spark):
     rows += [("calm", str(i), 1, {}) for i in range(3)] + [("calm", "x", 1, {"reason": "too_old"})]
     rows += [("timeless", str(i), None, {}) for i in range(4)]
     frame = _rows(spark, rows)
-    found = {row["user_id"]: row["detail"] for row in bots(frame, per_day=3, in_all=4).collect()}
+    events = frame.groupBy("user_id").agg(F.count("*").alias("n"))
+    found = {row["user_id"]: row["detail"] for row in bots(frame, events, per_day=3, in_all=4).collect()}
     assert found == {"busy": "4 events on 2026-01-02", "steady": "5 events in all"}
-    assert [row["user_id"] for row in bots(frame, per_day=None, in_all=4).collect()] == ["steady"]
+    assert [row["user_id"] for row in bots(frame, events, per_day=None, in_all=4).collect()] == ["steady"]
+    assert (
+        bots(frame, events, per_day=4, in_all=None) is None
+    )  # calm and timeless reach it only by rows that do not count
+    assert bots(frame, events, per_day=None, in_all=None) is None

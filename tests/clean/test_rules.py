@@ -18,7 +18,15 @@ NAMES = {
     "quantity": "pieces",
     "price": "paid",
 }
-GOOD = {"user_id": "ann", "item_id": "tea", "event_ts": "2026-02-01", "event_type": "view", "rating": "4", "quantity": "2", "price": "1.5"}
+GOOD = {
+    "user_id": "ann",
+    "item_id": "tea",
+    "event_ts": "2026-02-01",
+    "event_type": "view",
+    "rating": "4",
+    "quantity": "2",
+    "price": "1.5",
+}
 DEFAULTS = {
     "earliest": date(2000, 1, 1),
     "cutoff": datetime(2026, 3, 1, tzinfo=timezone.utc),
@@ -69,13 +77,18 @@ CASES = [
 
 def _frame(spark, rows, names=NAMES):
     ddl = ", ".join(f"`{raw(name)}` string" for name in names) + f", `{FILE}` string, `{MALFORMED}` string"
-    values = [(*[row.get(name) for name in names], row.get("file", "file:/logs/a%20b+.csv"), row.get("malformed")) for row in rows]
+    values = [
+        (*[row.get(name) for name in names], row.get("file", "file:/logs/a%20b+.csv"), row.get("malformed"))
+        for row in rows
+    ]
     return spark.createDataFrame(values, ddl)
 
 
 def _judged(spark, rows, names=NAMES, time_unit="iso", **changes):
     rules = row_rules(names, **{**DEFAULTS, **changes})
-    return judged(typed(_frame(spark, rows, names), time_unit=time_unit, default_event_type="view"), rules), rules
+    return judged(
+        typed(_frame(spark, rows, names), time_unit=time_unit, default_event_type="view"), rules
+    ), rules
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +98,18 @@ def cases(spark):
     return frame, frame.collect(), [row.asDict() for row in quarantined(frame, rules).collect()]
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{reason}-{change}" for change, reason, _ in CASES])
+@pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=[f"{reason}-{change}" for change, reason, _ in CASES]
+)
 def test_reason(cases, number):
     assert cases[1][number]["reason"] == CASES[number][1]
 
 
 def test_quarantine_tells_what_where_and_as_read(cases):
     bad = [(change, reason, detail) for change, reason, detail in CASES if reason]
-    assert [(row["reason"], row["detail"]) for row in cases[2]] == [(reason, detail) for _, reason, detail in bad]
+    assert [(row["reason"], row["detail"]) for row in cases[2]] == [
+        (reason, detail) for _, reason, detail in bad
+    ]
     assert {row["source_file"] for row in cases[2]} == {"/logs/a b+.csv"}
     assert cases[2][1]["row"] == (
         '{"user_id":" \u00a0\\t","item_id":"tea","event_ts":"2026-02-01","event_type":"view","rating":"4","quantity":"2","price":"1.5"}'
@@ -116,14 +133,33 @@ def test_negative_quantity_is_out_of_range_when_returns_are_off(spark):
 @pytest.mark.parametrize("unit, scale", [("s", 1), ("ms", 10**3), ("us", 10**6)])
 def test_times_as_numbers(spark, unit, scale):
     second = 1_767_225_600  # 2026-01-01
-    texts = [str(second * scale), f"{second * scale}.0", "nan", "1e300", "-1e300", "", "2026-01-01", str(second * 1000 * scale)]
+    texts = [
+        str(second * scale),
+        f"{second * scale}.0",
+        "nan",
+        "1e300",
+        "-1e300",
+        "",
+        "2026-01-01",
+        str(second * 1000 * scale),
+    ]
     frame, _ = _judged(spark, [{**GOOD, "event_ts": text} for text in texts], time_unit=unit)
-    rows = frame.select("reason", (frame.event_ts == datetime(2026, 1, 1, tzinfo=timezone.utc)).alias("right")).collect()
+    rows = frame.select(
+        "reason", (frame.event_ts == datetime(2026, 1, 1, tzinfo=timezone.utc)).alias("right")
+    ).collect()
     assert [row["right"] for row in rows[:2]] == [True, True]
     assert [row["reason"] for row in rows[2:]] == ["unparsable_time"] * 5 + ["future_time"]
 
 
 def test_a_log_of_ids_alone(spark):
-    frame, _ = _judged(spark, [{"user_id": "ann", "item_id": " tea "}], names={"user_id": "u", "item_id": "i"})
+    frame, _ = _judged(
+        spark, [{"user_id": "ann", "item_id": " tea "}], names={"user_id": "u", "item_id": "i"}
+    )
     row = frame.first()
-    assert (row["item_id"], row["event_ts"], row["event_type"], row["rating"], row["reason"]) == ("tea", None, "view", None, None)
+    assert (row["item_id"], row["event_ts"], row["event_type"], row["rating"], row["reason"]) == (
+        "tea",
+        None,
+        "view",
+        None,
+        None,
+    )

@@ -24,10 +24,18 @@ def make_folds():
     rows = []
     for user, n in enumerate(LENGTHS):
         times = np.sort(RNG.integers(0, max(n // 2, 1), n))
-        for at, (item, time) in enumerate(zip(RNG.permutation(np.arange(1, 20))[:n].tolist(), times.tolist())):
+        for at, (item, time) in enumerate(
+            zip(RNG.permutation(np.arange(1, 20))[:n].tolist(), times.tolist())
+        ):
             fold = "train" if n < 5 or at < n - 2 else "valid" if at == n - 2 else "test"
             rows.append(
-                {"user_idx": user, "item_idx": item, "event_ts": moment(time), "weight": 1.0 + at, "fold": fold}
+                {
+                    "user_idx": user,
+                    "item_idx": item,
+                    "event_ts": moment(time),
+                    "weight": 1.0 + at,
+                    "fold": fold,
+                }
             )
     return rows
 
@@ -51,7 +59,9 @@ ITEMS = [
 def prepare(root, spark, folds=FOLDS, **features):
     settings = {"history_length": LENGTH, "max_examples_per_user": MOST, "row_groups": GROUPS, **features}
     context = make_context(root, spark, features=settings)
-    finish_stage(context, "clean", BACKTEST, {"users": ("users", USERS), "items": ("items", ITEMS)}, n_items=21)
+    finish_stage(
+        context, "clean", BACKTEST, {"users": ("users", USERS), "items": ("items", ITEMS)}, n_items=21
+    )
     finish_stage(context, "split", BACKTEST, {"folds": ("folds", folds)})
     finish_stage(context, "split", RELEASE, {"folds": ("folds", [{**row, "fold": "train"} for row in folds])})
     return context
@@ -105,7 +115,9 @@ def test_only_the_moments_of_the_pass_are_there(context):
 
 @pytest.mark.parametrize("fold", ["valid", "test"])
 def test_positives_are_the_held_out_items(context, fold):
-    found = {r["user_idx"]: r["item_idx"] for r in table(context, BACKTEST, "positives") if r["as_of"] == fold}
+    found = {
+        r["user_idx"]: r["item_idx"] for r in table(context, BACKTEST, "positives") if r["as_of"] == fold
+    }
     held = [row for row in FOLDS if row["fold"] == fold]
     assert found == {row["user_idx"]: [row["item_idx"]] for row in held}
     assert len(held) == sum(n >= 5 for n in LENGTHS)
@@ -122,7 +134,9 @@ def expected_examples(folds):
     return found
 
 
-@pytest.mark.parametrize(("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])])
+@pytest.mark.parametrize(
+    ("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])]
+)
 def test_examples_are_each_users_newest_targets(context, pass_name, folds):
     expected = expected_examples(folds)
     rows = table(context, pass_name, "examples")
@@ -168,12 +182,16 @@ def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
         two, tmp_path / "examples", history_length=LENGTH, max_examples_per_user=MOST, row_groups=5, seed=7
     )
     assert found == {"examples": 5, "padded_examples": 3, "row_groups": 5, "users_with_history": 1}
-    items = store.read_arrow(tmp_path / "examples", "examples").sort_by("example").column("item_idx").to_pylist()
+    items = (
+        store.read_arrow(tmp_path / "examples", "examples").sort_by("example").column("item_idx").to_pylist()
+    )
     assert items == [items[0], items[1]] * 2 + [items[0]]
     assert items[0] != items[1]
 
 
-@pytest.mark.parametrize(("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])])
+@pytest.mark.parametrize(
+    ("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])]
+)
 def test_item_counts_are_of_the_training_pairs(context, pass_name, folds):
     found = {row["item_idx"]: row["count"] for row in table(context, pass_name, "item_counts")}
     assert found == Counter(row["item_idx"] for row in FOLDS if row["fold"] in folds)
@@ -220,7 +238,9 @@ def test_a_log_without_times_and_with_one_item_each(spark, tmp_path):
     rows = table(timeless, RELEASE, "examples")
     for row in rows:
         shown = {i for i in row["history"] if i}
-        assert any(shown | {row["item_idx"]} <= own and row["item_idx"] not in shown for own in owners.values())
+        assert any(
+            shown | {row["item_idx"]} <= own and row["item_idx"] not in shown for own in owners.values()
+        )
         assert set(row["recency"]) <= {0, 1}
     singles = [row for row in FOLDS if row["user_idx"] == 1]
     lonely = prepare(tmp_path / "lonely", spark, singles)
@@ -236,5 +256,7 @@ def test_missing_stage_is_named(tmp_path):
 def test_unequal_row_groups_break_the_law(tmp_path):
     for name, n in [("a", 3), ("b", 2)]:
         pq.write_table(pa.table({"x": range(n)}), tmp_path / f"{name}.parquet")
-    with pytest.raises(LawBroken, match=r"row groups of \[\[3\], \[2\]\] rows by file, where 2 files .* of 3 rows"):
+    with pytest.raises(
+        LawBroken, match=r"row groups of \[\[3\], \[2\]\] rows by file, where 2 files .* of 3 rows"
+    ):
         shuffling.check_row_groups(tmp_path, 2, 3)

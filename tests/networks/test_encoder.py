@@ -13,6 +13,7 @@ def encoder():
     torch.manual_seed(0)
     encoder = UserEncoder(length=LENGTH, dimension=DIMENSION, hidden=16, heads=2, dropout=0.5).eval()
     with torch.no_grad():
+        encoder.place.normal_()
         encoder.recency.normal_()
     return encoder
 
@@ -34,10 +35,14 @@ def naive(encoder, table, items, recency):
     """One user at a time, one head at a time, over the real items only."""
     users = []
     for row, buckets in zip(items.tolist(), recency.tolist()):
-        real = [(len(row) - 1 - at, item, bucket) for at, (item, bucket) in enumerate(zip(row, buckets)) if item]
+        real = [
+            (len(row) - 1 - at, item, bucket) for at, (item, bucket) in enumerate(zip(row, buckets)) if item
+        ]
         pooled = []
         for head in range(encoder.heads):
-            places = [encoder.place[head, LENGTH - 1 - back] + encoder.recency[head, b] for back, _, b in real]
+            places = [
+                encoder.place[head, LENGTH - 1 - back] + encoder.recency[head, b] for back, _, b in real
+            ]
             weights = torch.stack(places).softmax(0) if real else []
             pooled.append(sum((w * table[i] for w, (_, i, _) in zip(weights, real)), torch.zeros(DIMENSION)))
         joined = torch.cat(pooled)

@@ -18,7 +18,9 @@ ITEMS, LENGTH = 30, 6
 
 def make_network(n_features=0):
     torch.manual_seed(4)
-    network = TwoTower(Architecture(ITEMS, n_features, LENGTH, dimension=8, hidden=16, heads=2), dropout=0.3).eval()
+    network = TwoTower(
+        Architecture(ITEMS, n_features, LENGTH, dimension=8, hidden=16, heads=2), dropout=0.3
+    ).eval()
     with torch.no_grad():
         network.users.recency.normal_()
     return network

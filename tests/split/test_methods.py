@@ -6,9 +6,9 @@ from datetime import date, datetime, timezone
 
 import pytest
 
+from factories import moment
 from recsys_spark.split import last_n, leakage, random, temporal
 from recsys_spark.tables import contract as contracts
-from factories import moment
 
 DDL = contracts.load("interactions").spark_ddl("user_idx", "item_idx", "event_ts", "weight")
 VALID_BEGINS, TEST_BEGINS = 12, 16
@@ -18,7 +18,7 @@ def _log():
     """150 events of 12 users on 14 items and 20 days: ties in time, repeats, and users with one item only."""
     roll = dice.Random(5)
     events = {(roll.randrange(12), roll.randint(1, 14), roll.randrange(20)) for _ in range(150)}
-    return sorted(events) + [(90, 1, 3), (91, 1, 3), (91, 2, 3), (92, 3, 19)]
+    return [*sorted(events), (90, 1, 3), (91, 1, 3), (91, 2, 3), (92, 3, 19)]
 
 
 EVENTS = _log()
@@ -41,19 +41,26 @@ def _expected(oracle):
     first = {}
     for user, item, day in EVENTS:
         first[user, item] = min(day, first.get((user, item), day))
-    return {pair: (fold, known * HALF, moment(first[pair]).replace(tzinfo=None)) for pair, (fold, known) in oracle.items()}
+    return {
+        pair: (fold, known * HALF, moment(first[pair]).replace(tzinfo=None))
+        for pair, (fold, known) in oracle.items()
+    }
 
 
 METHODS = {
     "last_n": lambda df: last_n.split(df, valid_n=2, test_n=1, min_train=3),
-    "temporal": lambda df: temporal.split(df, valid_begins=moment(VALID_BEGINS), test_begins=moment(TEST_BEGINS)),
+    "temporal": lambda df: temporal.split(
+        df, valid_begins=moment(VALID_BEGINS), test_begins=moment(TEST_BEGINS)
+    ),
     "random": lambda df: random.split(df, valid_share=0.2, test_share=0.3, min_train=2, seed=7),
 }
 
 
 @pytest.fixture(scope="module")
 def folds(interactions):
-    return {name: _collected(method(interactions.repartition(3, "item_idx"))) for name, method in METHODS.items()}
+    return {
+        name: _collected(method(interactions.repartition(3, "item_idx"))) for name, method in METHODS.items()
+    }
 
 
 def test_last_n_equals_plain_python(folds):
@@ -75,7 +82,11 @@ def test_random_holds_out_a_share_of_each_user(folds):
     for user, found in counts.items():
         n = found.total()
         n_test, n_valid = int(n * 0.3 + 0.5), int(n * 0.2 + 0.5)
-        wanted = {"test": n_test, "valid": n_valid, "train": n - n_test - n_valid} if n - n_test - n_valid >= 2 else {"train": n}
+        wanted = (
+            {"test": n_test, "valid": n_valid, "train": n - n_test - n_valid}
+            if n - n_test - n_valid >= 2
+            else {"train": n}
+        )
         assert found == Counter(wanted), user
     weights = Counter()
     for user, item, _ in EVENTS:
@@ -85,7 +96,9 @@ def test_random_holds_out_a_share_of_each_user(folds):
 
 def test_another_seed_chooses_other_items(folds, interactions):
     other = _collected(random.split(interactions, valid_share=0.2, test_share=0.3, min_train=2, seed=8))
-    assert {pair: fold for pair, (fold, _, _) in other.items()} != {pair: fold for pair, (fold, _, _) in folds["random"].items()}
+    assert {pair: fold for pair, (fold, _, _) in other.items()} != {
+        pair: fold for pair, (fold, _, _) in folds["random"].items()
+    }
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -109,7 +122,11 @@ def test_the_first_instant_of_valid_is_valid(spark, second, fold):
 
 @pytest.mark.parametrize(
     "method, cuts, by_user",
-    [("last_n", None, True), ("temporal", (moment(VALID_BEGINS), moment(TEST_BEGINS)), False), ("random", None, False)],
+    [
+        ("last_n", None, True),
+        ("temporal", (moment(VALID_BEGINS), moment(TEST_BEGINS)), False),
+        ("random", None, False),
+    ],
 )
 def test_audit_counts_what_the_oracle_counts(interactions, folds, method, cuts, by_user):
     oracle = {
@@ -121,5 +138,7 @@ def test_audit_counts_what_the_oracle_counts(interactions, folds, method, cuts, 
     counts = leakage.audit(interactions, METHODS[method](interactions), cuts=cuts, by_user=by_user)
     for name in ("train", "valid", "test"):
         assert counts[name] == sum(fold == name for fold, _ in placed.values())
-        assert counts[f"users_with_{name}"] == len({user for (user, _), (fold, _) in placed.items() if fold == name})
+        assert counts[f"users_with_{name}"] == len(
+            {user for (user, _), (fold, _) in placed.items() if fold == name}
+        )
     assert counts["repeats"] == repeats

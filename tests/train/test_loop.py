@@ -68,7 +68,9 @@ def test_it_learns_the_checkerboard(tmp_path, sampled):
 def test_a_killed_training_ends_with_the_same_bits(tmp_path, sampled, stop):
     histories, answers = circle()
     nets = [make_network(25, LENGTH, sparse=sampled, dropout=0.3) for _ in range(2)]
-    whole, expected = run(histories, answers, 25, tmp_path / "whole", epochs=5, sampled=sampled, network=nets[0])
+    whole, expected = run(
+        histories, answers, 25, tmp_path / "whole", epochs=5, sampled=sampled, network=nets[0]
+    )
     feed = batches_of(examples_of(histories, LENGTH), BATCH)
 
     def breaks(epoch):
@@ -82,7 +84,9 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, sampled, stop):
     with pytest.raises(InterruptedError):
         run(histories, answers, 25, tmp_path / "cut", epochs=5, sampled=sampled, network=killed, feed=breaks)
     torch.manual_seed(99)  # another process, another state of the generator
-    resumed, progress = run(histories, answers, 25, tmp_path / "cut", epochs=5, sampled=sampled, network=nets[1])
+    resumed, progress = run(
+        histories, answers, 25, tmp_path / "cut", epochs=5, sampled=sampled, network=nets[1]
+    )
     assert [e["loss"] for e in progress.epochs] == [e["loss"] for e in expected.epochs]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
@@ -91,7 +95,7 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, sampled, stop):
 def test_it_stops_without_progress_and_keeps_the_best(tmp_path):
     """A learning rate of nothing leaves the NDCG as it is, so the first epoch is the best and patience runs out."""
     histories, answers = circle()
-    network, progress = run(histories, answers, 25, tmp_path, epochs=20, patience=3, learning_rate=1e-30)
+    _, progress = run(histories, answers, 25, tmp_path, epochs=20, patience=3, learning_rate=1e-30)
     assert (progress.best_epoch, len(progress.epochs)) == (1, 1 + 3)
 
 
@@ -100,7 +104,15 @@ def test_the_weights_are_those_of_the_best_epoch(tmp_path):
     network, progress = run(histories, answers, 25, tmp_path, epochs=12, learning_rate=0.4)
     assert progress.best_epoch < 12  # at this rate it goes up and down
     best = make_network(25, LENGTH)
-    run(histories, answers, 25, tmp_path / "again", epochs=progress.best_epoch, learning_rate=0.4, network=best)
+    run(
+        histories,
+        answers,
+        25,
+        tmp_path / "again",
+        epochs=progress.best_epoch,
+        learning_rate=0.4,
+        network=best,
+    )
     for name, tensor in network.state_dict().items():
         assert torch.equal(best.state_dict()[name], tensor), name
 

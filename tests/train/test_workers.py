@@ -21,7 +21,16 @@ from recsys_spark.item_models import base
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.train import workers
 from recsys_spark.train.loop import Communicator, train
-from train.world import batches_of, circle, examples_of, held, make_job, make_network, make_plan, write_features
+from train.world import (
+    batches_of,
+    circle,
+    examples_of,
+    held,
+    make_job,
+    make_network,
+    make_plan,
+    write_features,
+)
 
 ITEMS, LENGTH, GROUPS = 25, 8, 4
 REPO = Path(__file__).parents[2]
@@ -49,7 +58,9 @@ def processes(job):
     found = []
     for process in psutil.process_iter():
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and any(job.output in part for part in process.cmdline()):
+            if process.status() != psutil.STATUS_ZOMBIE and any(
+                job.output in part for part in process.cmdline()
+            ):
                 found.append(process)
         except psutil.NoSuchProcess:
             pass
@@ -57,7 +68,11 @@ def processes(job):
 
 
 def ranks(job):
-    return [p for p in processes(job) if "HOROVOD_RANK" in p.environ() and "recsys_spark.train.workers" in p.cmdline()]
+    return [
+        p
+        for p in processes(job)
+        if "HOROVOD_RANK" in p.environ() and "recsys_spark.train.workers" in p.cmdline()
+    ]
 
 
 def gone(job, seconds=15):
@@ -76,11 +91,22 @@ def test_one_worker_writes_a_model_and_tells_of_it(features, tmp_path, caplog):
     assert "valid ndcg@5" in told[0]
     training = json.loads((tmp_path / "train" / "training.json").read_text())
     assert (training["workers"], len(training["epochs"]), training["device"]) == (1, 2, "cpu")
-    assert set(training["epochs"][0]) == {"epoch", "loss", "ndcg", "learning_rate", "seconds", "examples_per_s"}
+    assert set(training["epochs"][0]) == {
+        "epoch",
+        "loss",
+        "ndcg",
+        "learning_rate",
+        "seconds",
+        "examples_per_s",
+    }
     model = base.load(tmp_path / "train" / "network", {"network": NetworkModel})
     assert model.arrays["items"].shape == (ITEMS, 8)
     assert model.parameters["n_features"] == 1
-    assert sorted(p.name for p in (tmp_path / "train").iterdir()) == ["checkpoints", "network", "training.json"]
+    assert sorted(p.name for p in (tmp_path / "train").iterdir()) == [
+        "checkpoints",
+        "network",
+        "training.json",
+    ]
 
 
 def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
@@ -88,7 +114,9 @@ def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
     with pytest.raises(TrainingFailed) as caught:
         launch(job)
     said = str(caught.value)
-    assert said.startswith("training worker ended with exit code 1: StageMissing: table item_features is not at ")
+    assert said.startswith(
+        "training worker ended with exit code 1: StageMissing: table item_features is not at "
+    )
     assert said.endswith("; run again, and training goes on from its last checkpoint")
 
 
@@ -96,18 +124,36 @@ def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
 def two_ranks(tmp_path_factory):
     pytest.importorskip("horovod.torch", reason="horovod is not installed")
     out = tmp_path_factory.mktemp("ranks")
-    command = [*workers._horovodrun(), "-np", "2", "--gloo", sys.executable, str(Path(__file__).with_name("two_ranks.py")), str(out)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "tests")])}
+    command = [
+        *workers._horovodrun(),
+        "-np",
+        "2",
+        "--gloo",
+        sys.executable,
+        str(Path(__file__).with_name("two_ranks.py")),
+        str(out),
+    ]
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "tests")]),
+    }
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
-    return {(sampled, rank): np.load(out / f"sampled{sampled}-rank{rank}.npz") for sampled in (False, True) for rank in (0, 1)}
+    return {
+        (name, sampled, rank): np.load(out / f"{name}-{sampled}-{rank}.npz")
+        for name in ("whole", "resumed")
+        for sampled in (False, True)
+        for rank in (0, 1)
+    }
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_ranks_end_with_the_same_weights(two_ranks, sampled):
-    one, other = two_ranks[sampled, 0], two_ranks[sampled, 1]
-    for name in one.files:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+@pytest.mark.parametrize("other", [("whole", 1), ("resumed", 0), ("resumed", 1)])
+def test_ranks_end_with_the_same_weights_also_after_an_interruption(two_ranks, sampled, other):
+    expected, found = two_ranks["whole", sampled, 0], two_ranks[other[0], sampled, other[1]]
+    for name in expected.files:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
 def test_two_ranks_equal_one_of_twice_the_batch(two_ranks, tmp_path):
@@ -124,7 +170,7 @@ def test_two_ranks_equal_one_of_twice_the_batch(two_ranks, tmp_path):
         communicator=Communicator(),
         checkpoints=tmp_path,
     )
-    found = two_ranks[False, 0]
+    found = two_ranks["whole", False, 0]
     np.testing.assert_allclose(found["loss"], [entry["loss"] for entry in progress.epochs], rtol=1e-3)
     np.testing.assert_allclose(found["ndcg"], [entry["ndcg"] for entry in progress.epochs], atol=0.02)
     untrained = make_network(ITEMS, LENGTH).state_dict()
@@ -148,9 +194,12 @@ def test_a_killed_rank_takes_all_down_and_the_next_run_goes_on(features, tmp_pat
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    with pytest.raises(TrainingFailed, match=r"training worker \d was killed by signal 9: .*; run again") as caught:
+    with pytest.raises(
+        TrainingFailed, match=r"training worker \d was killed by signal 9: .*; run again"
+    ) as caught:
         launch(job, 2)
-    (found, at), seconds = killed_at[0], time.monotonic() - killed_at[0][1]
+    found, at = killed_at[0]
+    seconds = time.monotonic() - at
     assert found == 2
     assert seconds < 20, caught.value
     assert gone(job)
@@ -169,7 +218,9 @@ def test_workers_end_with_the_job_that_started_them(features, tmp_path, n):
         "import sys; from pathlib import Path; from recsys_spark.train import workers; from recsys_spark.train.task import Job\n"
         f"workers.launch(Job.read(Path(sys.argv[1])), workers={n}, launcher='local', threads=1, timeout_s=60)"
     )
-    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job-copy.json")], stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "job-copy.json")], stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 90
     while not (Path(job.checkpoints) / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -187,10 +238,32 @@ def test_workers_end_with_the_job_that_started_them(features, tmp_path, n):
         (1, ["[fault] ValueError: x", "noise"], "training worker ended with exit code 1: ValueError: x"),
         (
             1,
-            ["Process 1 exit with status code 137.", "[fault] HorovodInternalError: lost", "Process 0 exit with status code 1."],
+            [
+                "Process 1 exit with status code 137.",
+                "[fault] HorovodInternalError: lost",
+                "Process 0 exit with status code 1.",
+            ],
             "training worker 1 was killed by signal 9: HorovodInternalError: lost",
         ),
     ],
 )
 def test_a_failure_is_one_line(code, lines, expected):
-    assert workers._explain(code, deque(lines)) == expected + "; run again, and training goes on from its last checkpoint"
+    assert (
+        workers._explain(code, deque(lines))
+        == expected + "; run again, and training goes on from its last checkpoint"
+    )
+
+
+def test_ranks_in_the_executors(features, tmp_path, spark, caplog):
+    pytest.importorskip("horovod.torch", reason="horovod is not installed")
+    before = signal.getsignal(signal.SIGTERM)
+    job = job_of(features, tmp_path / "train", epochs=2)
+    with caplog.at_level(logging.INFO):
+        workers.launch(job, workers=2, launcher="spark", threads=1, timeout_s=60)
+    assert json.loads((tmp_path / "train" / "training.json").read_text())["workers"] == 2
+    assert any("epoch 2/2" in record.message for record in caplog.records)
+    assert signal.getsignal(signal.SIGTERM) == before
+    broken = job_of((tmp_path / "nowhere", features[1]), tmp_path / "broken")
+    with pytest.raises(TrainingFailed, match="StageMissing: table item_features is not at .*nowhere"):
+        workers.launch(broken, workers=2, launcher="spark", threads=1, timeout_s=60)
+    assert gone(broken)

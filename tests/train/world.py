@@ -65,7 +65,9 @@ def batches_of(examples: Examples, size: int):
 
 def make_network(n_items: int, length: int, sparse: bool = False, dropout: float = 0.0) -> TwoTower:
     torch.manual_seed(0)
-    return TwoTower(Architecture(n_items, 0, length, dimension=8, hidden=16, heads=2), dropout=dropout, sparse=sparse)
+    return TwoTower(
+        Architecture(n_items, 0, length, dimension=8, hidden=16, heads=2), dropout=dropout, sparse=sparse
+    )
 
 
 def make_plan(epochs: int, steps: int, **changes) -> Plan:
@@ -73,7 +75,9 @@ def make_plan(epochs: int, steps: int, **changes) -> Plan:
     return Plan(**{**values, "epochs": epochs, "steps": steps, **changes})
 
 
-def write_features(folder: Path, histories: Histories, answers: list[int], *, n_items: int, length: int, row_groups: int) -> int:
+def write_features(
+    folder: Path, histories: Histories, answers: list[int], *, n_items: int, length: int, row_groups: int
+) -> int:
     """A features folder as the features stage leaves it, with one content feature; returns the rows of the examples table."""
     examples = examples_of(histories, length)
     size = len(examples.items) // row_groups
@@ -92,14 +96,36 @@ def write_features(folder: Path, histories: Histories, answers: list[int], *, n_
         for u, h in enumerate(histories.batches(1))
     ]
     put_table(folder / "histories", "histories", rows)
-    put_table(folder / "positives", "positives", [{"user_idx": u, "item_idx": [i], "as_of": "valid"} for u, i in enumerate(answers)])
+    put_table(
+        folder / "positives",
+        "positives",
+        [{"user_idx": u, "item_idx": [i], "as_of": "valid"} for u, i in enumerate(answers)],
+    )
     counts = np.bincount(histories.items, minlength=n_items)
-    put_table(folder / "item_counts", "item_counts", [{"item_idx": i, "count": c} for i, c in enumerate(counts.tolist()) if c])
-    put_table(folder / "item_features", "item_features", [{"item_idx": i, "features": [0]} for i in range(1, n_items, 2)])
+    put_table(
+        folder / "item_counts",
+        "item_counts",
+        [{"item_idx": i, "count": c} for i, c in enumerate(counts.tolist()) if c],
+    )
+    put_table(
+        folder / "item_features",
+        "item_features",
+        [{"item_idx": i, "features": [0]} for i in range(1, n_items, 2)],
+    )
     return size * row_groups
 
 
-def make_job(features: Path, output: Path, *, examples: int, n_items: int, length: int, epochs: int, validate: bool = True, **settings) -> Job:
+def make_job(
+    features: Path,
+    output: Path,
+    *,
+    examples: int,
+    n_items: int,
+    length: int,
+    epochs: int,
+    validate: bool = True,
+    **settings,
+) -> Job:
     output.mkdir(parents=True, exist_ok=True)
     return Job(
         features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), examples=examples, n_items=n_items,

@@ -1,0 +1,107 @@
+"""The train stage without Spark: what the workers are told in each pass, what is kept, and what is skipped."""
+
+import json
+
+import pytest
+
+from factories import finish_stage, make_context
+from recsys_spark.columns import BACKTEST, RELEASE
+from recsys_spark.errors import LawBroken, TrainingFailed
+from recsys_spark.tables import manifest
+from recsys_spark.train import stage, workers
+from train.world import circle, write_features
+
+ITEMS, LENGTH = 25, 8
+SMALL = {"dimension": 8, "hidden": 16, "batch_size": 64, "epochs": 3, "dropout": 0.0}
+
+
+def prepare(root, examples=None, **train):
+    """A run whose clean and features stages are done."""
+    context = make_context(root, train={**SMALL, **train})
+    finish_stage(context, "clean", BACKTEST, {}, n_items=ITEMS)
+    for pass_name in (BACKTEST, RELEASE):
+
+        def work(folder):
+            histories, answers = circle()
+            rows = write_features(folder, histories, answers, n_items=ITEMS, length=LENGTH, row_groups=2)
+            return {"examples": rows if examples is None else examples, "features": 1}
+
+        settings = {"history_length": LENGTH}
+        manifest.run_stage(context.layout, "features", pass_name, inputs={}, settings=settings, work=work)
+    return context
+
+
+def training(context, pass_name):
+    return json.loads((context.layout.stage("train", pass_name) / "training.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    """The circle is learned further with each epoch here, so the best one is the last."""
+    context = prepare(tmp_path_factory.mktemp("train"), learning_rate=0.01)
+    stage.run(context, BACKTEST)
+    stage.run(context, RELEASE)
+    return context
+
+
+def test_the_stage_leaves_a_model_and_its_story(context):
+    folder = context.layout.stage("train", BACKTEST)
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "network", "training.json"]
+    story = training(context, BACKTEST)
+    best = max(story["epochs"], key=lambda entry: entry["ndcg"])
+    counts = manifest.require(context.layout, "train", BACKTEST).counts
+    assert (counts["best_epoch"], counts["valid_ndcg"]) == (best["epoch"], best["ndcg"])
+    assert (counts["epochs"], counts["workers"], counts["device"]) == (len(story["epochs"]), 1, "cpu")
+
+
+def test_the_release_trains_for_the_best_epochs_of_the_backtest(context):
+    best = training(context, BACKTEST)["best_epoch"]
+    story = training(context, RELEASE)
+    assert len(story["epochs"]) == story["best_epoch"] == best
+    assert {entry["ndcg"] for entry in story["epochs"]} == {None}
+
+
+def test_a_finished_training_is_skipped(context, monkeypatch):
+    monkeypatch.setattr(workers, "launch", None)
+    stage.run(context, BACKTEST)
+    stage.run(context, RELEASE)
+
+
+def test_disabled_training_leaves_a_manifest_and_asks_for_nothing(tmp_path):
+    context = make_context(tmp_path, train={"enabled": False})
+    for pass_name in (BACKTEST, RELEASE):
+        stage.run(context, pass_name)
+        folder = context.layout.stage("train", pass_name)
+        assert [p.name for p in folder.iterdir()] == ["manifest.json"]
+        assert manifest.read(folder).counts == {}
+
+
+def test_nothing_to_train_on_is_said(tmp_path):
+    with pytest.raises(
+        LawBroken, match="no user has two items, so there is nothing to train on; set train.enabled to false"
+    ):
+        stage.run(prepare(tmp_path, examples=0), BACKTEST)
+
+
+def test_a_failed_training_keeps_its_checkpoint_for_the_same_training_only(tmp_path, monkeypatch):
+    seen = []
+
+    def fail(job, **_):
+        from pathlib import Path
+
+        seen.append(Path(job.checkpoints))
+        existed = seen[-1].exists()
+        seen[-1].mkdir(parents=True, exist_ok=True)
+        raise TrainingFailed(f"had a checkpoint: {existed}")
+
+    monkeypatch.setattr(workers, "launch", fail)
+    context = prepare(tmp_path)
+    for said in ("False", "True"):
+        with pytest.raises(TrainingFailed, match=f"had a checkpoint: {said}"):
+            stage.run(context, BACKTEST)
+    other = make_context(tmp_path, train={**SMALL, "seed": 8})
+    with pytest.raises(TrainingFailed, match="had a checkpoint: False"):
+        stage.run(other, BACKTEST)
+    assert seen[0] == seen[1] != seen[2]
+    assert not seen[0].exists()
+    assert manifest.read(context.layout.stage("train", BACKTEST)) is None
