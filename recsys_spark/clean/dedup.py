@@ -19,8 +19,8 @@ _HASH = "__hash"
 def mark_duplicates(rows: DataFrame) -> DataFrame:
     """`rows` with reason `duplicate` for the well-formed ones that repeat another.
 
-    Runs one job, which looks for hashes met more than once; only their rows are sorted and compared. A log without duplicates comes
-    back as the very frame that went in.
+    Runs one job, which looks for hashes met more than once; only their rows are sorted, compared and persisted. A log without duplicates
+    comes back as the very frame that went in.
     """
     hashed = rows.withColumn(_HASH, F.when(F.col(REASON).isNull(), F.xxhash64(*FIELDS)))
     counts = hashed.where(F.col(_HASH).isNotNull()).groupBy(_HASH).count()
@@ -41,4 +41,4 @@ def mark_duplicates(rows: DataFrame) -> DataFrame:
         }
     )
     log.info("clean: %s rows have exact duplicates", f"{n_twice:,}")
-    return alone.drop(_HASH).unionByName(marked.drop(_HASH, "__number"))
+    return alone.drop(_HASH).unionByName(marked.drop(_HASH, "__number").persist())

@@ -40,10 +40,12 @@ def mark_returns(rows: DataFrame) -> DataFrame:
 
     With b the running sum of quantities, a purchase is taken back in full when and only when b falls, then or later, to what it was before the
     purchase. This needs the pair's running sum and its minimum over the later rows, so two passes over sorted rows, and no loop. Only the
-    pairs that have a return are sorted.
+    rows of pairs that have a return are sorted and persisted. Runs one job, which looks for them.
     """
     is_good = F.col(REASON).isNull()
-    returned = rows.where(is_good & (F.col(QUANTITY) < 0)).select(*_PAIR).distinct()
+    returned = rows.where(is_good & (F.col(QUANTITY) < 0)).select(*_PAIR).distinct().persist()
+    # a cached frame of known size is broadcast, if it is small, and the log stays where it is
+    returned.count()
     alone = rows.join(returned, _PAIR, "left_anti")
     moved = rows.join(returned, _PAIR, "left_semi").withColumn(
         "__n", F.when(is_good, F.col(QUANTITY).cast("double"))
@@ -70,11 +72,9 @@ def mark_returns(rows: DataFrame) -> DataFrame:
         .when(cancelled, F.lit("cancelled_by_return"))
         .otherwise(F.col(REASON))
     )
+    told = F.concat(F.lit("quantity="), F.col(QUANTITY).cast("string"))
+    is_new = F.col("__n").isNotNull() & F.col(REASON).isNotNull()
     marked = summed.withColumn(REASON, reason).withColumn(
-        DETAIL,
-        F.when(
-            F.col(REASON).isin("return", "cancelled_by_return"),
-            F.concat(F.lit("quantity="), F.col(QUANTITY).cast("string")),
-        ),
+        DETAIL, F.when(is_new, told).otherwise(F.col(DETAIL))
     )
-    return alone.unionByName(marked.drop("__n", "__sum", "__lowest"))
+    return alone.unionByName(marked.drop("__n", "__sum", "__lowest").persist())

@@ -214,7 +214,6 @@ def _write_log(
     spark, clean = context.spark, context.config.clean
     marked = mark_duplicates(rows)
     marked = mark_returns(marked) if seen.returns else marked
-    marked = marked if marked is rows else marked.persist()
     limits = Limits(
         clean.max_events_per_user_day, clean.max_events_per_user, clean.k_core_users, clean.k_core_items
     )

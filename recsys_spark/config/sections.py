@@ -210,12 +210,12 @@ class Als(Section):
     factors: Count = Field(default=64, description="length of the vectors")
     iterations: Count = Field(default=12, description="alternations")
     regularization: Positive = Field(
-        default=0.05,
+        default=5.0,
         description="lambda, times the confidence mass of a row to the power regularization_exponent",
     )
-    regularization_exponent: Share = Field(default=1.0, description="nu: 0 plain ridge, 1 scaled by counts")
+    regularization_exponent: Share = Field(default=0.0, description="nu: 0 plain ridge, 1 scaled by counts")
     confidence: Positive = Field(default=1.0, description="alpha: an observed pair weighs 1 + alpha * weight")
-    unobserved_weight: Positive = Field(default=0.1, description="weight of a pair that was not observed")
+    unobserved_weight: Positive = Field(default=1.0, description="weight of a pair that was not observed")
     seed: int = Field(default=7, description="of the first vectors")
 
 

@@ -20,6 +20,7 @@ from recsys_spark.columns import (
     VALID,
     WEIGHT,
 )
+from recsys_spark.tables.order import tie_order
 
 BACKTEST_MOMENTS = {VALID: (TRAIN,), TEST: (TRAIN, VALID)}
 """as_of: the folds that are known then."""
@@ -34,8 +35,9 @@ def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Seq
     A pair stands in one fold only, so the folds of a moment never name an item twice.
     """
     seconds = F.coalesce(F.unix_seconds(EVENT_TS), F.lit(0).cast("bigint")).alias(_SECONDS)
-    # sorted as structs: by time, ties by item; no two pairs of a user are alike in both, so the rest never decides
-    pair = F.struct(EVENT_TS, ITEM_IDX, FOLD, WEIGHT, seconds)
+    # sorted as structs: by time and the user's order of ties; no two pairs of a user are alike in both, so the rest never decides
+    tie = tie_order(F.col(USER_IDX), F.col(ITEM_IDX).cast("bigint"))
+    pair = F.struct(EVENT_TS, tie.alias("tie"), ITEM_IDX, FOLD, WEIGHT, seconds)
     grouped = folds.groupBy(USER_IDX).agg(F.sort_array(F.collect_list(pair)).alias(_PAIRS))
     known = users.select(USER_IDX, SEGMENT).join(grouped, USER_IDX, "left")
     views = F.array(

@@ -138,7 +138,7 @@ def test_returns_touch_only_their_own(spark):
         ("bob", "tea", 1, {"quantity": 1.0}),
         ("ann", "tea", 1, {"quantity": 1.0, "event_type": "cart"}),
         ("ann", "tea", 1, {"price": 3.0}),
-        ("ann", "tea", 1, {"quantity": 1.0, "price": 4.0, "reason": "too_old"}),
+        ("ann", "tea", 1, {"quantity": 1.0, "price": 4.0, "reason": "duplicate", "detail": "as it was"}),
         ("ann", "tea", 2, {"quantity": 1.0, "price": 5.0}),
         # in floats 0.1 + 0.2 - 0.3 is not 0
         ("eve", "tea", 1, {"quantity": 0.1}),
@@ -151,10 +151,17 @@ def test_returns_touch_only_their_own(spark):
     out = mark_returns(_rows(spark, rows)).collect()
     assert len(out) == len(rows)
     changed = [(row["user_id"], row["price"], row["reason"]) for row in out if row["reason"]]
+    details = {row["price"]: row["detail"] for row in out if row["user_id"] == "ann"}
+    assert (details[1.0], details[2.0], details[4.0], details[5.0]) == (
+        "quantity=1.0",
+        "quantity=-1.0",
+        "as it was",
+        None,
+    )
     assert sorted(changed, key=str) == [
         ("ann", 1.0, "cancelled_by_return"),
         ("ann", 2.0, "return"),
-        ("ann", 4.0, "too_old"),
+        ("ann", 4.0, "duplicate"),
         ("eve", None, "cancelled_by_return"),
         ("eve", None, "cancelled_by_return"),
         ("eve", None, "return"),

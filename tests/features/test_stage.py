@@ -13,6 +13,7 @@ from recsys_spark.errors import LawBroken, StageMissing
 from recsys_spark.features import shuffling, stage
 from recsys_spark.features.stage import write_examples
 from recsys_spark.tables import manifest, store
+from recsys_spark.tables.order import tie_order
 
 LENGTH, MOST, GROUPS = 4, 6, 4
 RNG = np.random.default_rng(5)
@@ -85,7 +86,7 @@ def counts(context, pass_name):
 
 def history_of(user, folds):
     rows = [row for row in FOLDS if row["user_idx"] == user and row["fold"] in folds]
-    return sorted(rows, key=lambda row: (row["event_ts"], row["item_idx"]))
+    return sorted(rows, key=lambda row: (row["event_ts"], tie_order(row["user_idx"], row["item_idx"])))
 
 
 MOMENTS = [
@@ -232,7 +233,7 @@ def test_a_log_without_times_and_with_one_item_each(spark, tmp_path):
     timeless = prepare(tmp_path / "timeless", spark, folds)
     stage.run(timeless, RELEASE)
     histories = {row["user_idx"]: row for row in table(timeless, RELEASE, "histories")}
-    assert histories[5]["item_idx"] == sorted(histories[5]["item_idx"])
+    assert histories[5]["item_idx"] == sorted(histories[5]["item_idx"], key=lambda item: tie_order(5, item))
     assert set(histories[5]["event_ts"]) == {0}
     owners = {row["user_idx"]: set(row["item_idx"]) for row in histories.values()}
     rows = table(timeless, RELEASE, "examples")
