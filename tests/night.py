@@ -58,7 +58,9 @@ def published(root: Path):
     from deltalake import DeltaTable, QueryBuilder
 
     # deltalake's own to_pandas asks for a newer pyarrow than Petastorm allows
-    rows = QueryBuilder().register("top_n", DeltaTable(root / "top_n")).execute("select * from top_n").read_all()
+    rows = (
+        QueryBuilder().register("top_n", DeltaTable(root / "top_n")).execute("select * from top_n").read_all()
+    )
     table = pd.DataFrame({name: rows.column(name).to_pylist() for name in rows.column_names})
     return table.sort_values(["run_date", "user_id", "rank"], ignore_index=True)
 

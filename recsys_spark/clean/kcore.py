@@ -17,25 +17,23 @@ from recsys_spark.columns import ITEM_IDX, USER_IDX
 
 log = logging.getLogger(__name__)
 
+_BROADCAST = 500_000
+"""Ids that are sent to every task rather than exchanged [ids]."""
+
 
 def outside_core(pairs: DataFrame, *, users: int, items: int) -> dict[str, DataFrame | None]:
     """What is not in the core: under USER_IDX the users with fewer than `users` items left, under ITEM_IDX the items with fewer than `items` users.
 
     `pairs`: distinct (user_idx, item_idx). None for a side of which all are in the core. A pair is in the core when both its ends are.
-    Runs one small job a turn. What is found is persisted, so that no turn is computed twice.
+    Runs two small jobs a turn. What is left is persisted at each turn, and what is found is cut off from where it came from: each turn uses
+    the last one's result twice, so plans would double with every turn.
     """
     least = {ITEM_IDX: items, USER_IDX: users}
     gone: dict[str, list[DataFrame]] = {ITEM_IDX: [], USER_IDX: []}
     left = before = pairs.persist()
     for turn, side in enumerate(cycle(least)):
-        poor = (
-            left.groupBy(side)
-            .agg(F.count(F.lit(1)).alias("n"))
-            .where(F.col("n") < least[side])
-            .select(side)
-            .persist()
-        )
-        # this count also tells the join below how small `poor` is, so that `left` need not be moved
+        degrees = left.groupBy(side).agg(F.count(F.lit(1)).alias("n"))
+        poor = degrees.where(F.col("n") < least[side]).select(side).localCheckpoint()
         n_poor = poor.count()
         if before is not left:
             before.unpersist()
@@ -43,13 +41,11 @@ def outside_core(pairs: DataFrame, *, users: int, items: int) -> dict[str, DataF
         if n_poor == 0 and turn > 0:
             break
         if n_poor:
-            log.info(
-                "clean: k-core turn %d takes away %s of %s",
-                turn + 1,
-                f"{n_poor:,}",
-                "items" if side == ITEM_IDX else "users",
-            )
+            what = "items" if side == ITEM_IDX else "users"
+            log.info("clean: k-core turn %d takes away %s %s", turn + 1, f"{n_poor:,}", what)
             gone[side].append(poor)
-            before, left = left, left.join(poor, side, "left_anti").persist()
+            # Spark does not know how small `poor` is, and would move `left` to meet it
+            few = F.broadcast(poor) if n_poor <= _BROADCAST else poor
+            before, left = left, left.join(few, side, "left_anti").persist()
     left.unpersist()
     return {side: reduce(DataFrame.unionAll, frames) if frames else None for side, frames in gone.items()}

@@ -10,7 +10,6 @@ from pyspark.sql import functions as F
 
 from recsys_spark.clean.parse import FIELDS, raw
 from recsys_spark.clean.read import FILE, file_name
-from recsys_spark.clean.rules import Rule, detail
 from recsys_spark.columns import DETAIL, QUANTITY, REASON, ROW, SOURCE_FILE
 from recsys_spark.errors import LawBroken
 
@@ -27,7 +26,7 @@ class Tally:
 
 
 def tally(rows: DataFrame) -> Tally:
-    """Count `rows`. Runs one job; when `rows` are persisted, it is the one that reads the raw files."""
+    """Count `rows`. Runs one job."""
     mapped = [name for name in FIELDS if raw(name) in rows.columns]
     returns = F.count_if(F.col(QUANTITY) < 0).alias("returns")
     found = (
@@ -43,12 +42,12 @@ def tally(rows: DataFrame) -> Tally:
     )
 
 
-def quarantined(rows: DataFrame, rules: list[Rule]) -> DataFrame:
+def quarantined(rows: DataFrame) -> DataFrame:
     """The table `quarantine` made of those of `rows` that have a reason."""
     mapped = [name for name in FIELDS if raw(name) in rows.columns]
     return rows.where(F.col(REASON).isNotNull()).select(
         REASON,
-        F.coalesce(DETAIL, detail(rules)).alias(DETAIL),
+        DETAIL,
         file_name(F.col(FILE)).alias(SOURCE_FILE),
         F.to_json(F.struct(*[F.col(raw(name)).alias(name) for name in mapped])).alias(ROW),
     )

@@ -85,14 +85,18 @@ def row_rules(
 
 
 def judged(rows: DataFrame, rules: list[Rule]) -> DataFrame:
-    """`rows` with REASON, null for a well-formed row, and an empty DETAIL for the rules that come later."""
-    reason = F.coalesce(*[F.when(rule.when, F.lit(rule.reason)) for rule in rules])
-    return rows.withColumns({REASON: reason, DETAIL: F.lit(None).cast("string")})
-
-
-def detail(rules: list[Rule]) -> Column:
-    """What met the rule that gave REASON; null for a reason that is none of `rules`."""
-    return F.coalesce(*[F.when((F.col(REASON) == rule.reason) & rule.when, rule.detail) for rule in rules])
+    """`rows` with REASON and DETAIL of the first rule a row breaks, null for a well-formed row. Bad rows lose their time, which may lie
+    beyond what other programs read."""
+    verdict = F.coalesce(
+        *[
+            F.when(rule.when, F.struct(F.lit(rule.reason).alias(REASON), rule.detail.alias(DETAIL)))
+            for rule in rules
+        ]
+    )
+    marked = rows.withColumn("__verdict", verdict)
+    reason, detail = F.col(f"__verdict.{REASON}"), F.col(f"__verdict.{DETAIL}")
+    time = F.when(reason.isNull(), F.col(EVENT_TS))
+    return marked.withColumns({REASON: reason, DETAIL: detail, EVENT_TS: time}).drop("__verdict", KNOWN)
 
 
 def _outside(value: Column, bounds: Range) -> Column:

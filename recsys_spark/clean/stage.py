@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ from recsys_spark.clean.parse import NUMBERS, raw, typed
 from recsys_spark.clean.quarantine import Tally, check_rows, counted, quarantined, tally
 from recsys_spark.clean.read import Wanted
 from recsys_spark.clean.returns import mark_returns
-from recsys_spark.clean.rules import KNOWN, Rule, detail, judged, row_rules
+from recsys_spark.clean.rules import KNOWN, Rule, judged, row_rules
 from recsys_spark.clean.unreadable import translated
 from recsys_spark.clean.verdicts import Limits, interactions, judge
 from recsys_spark.columns import (
     BACKTEST,
     CATEGORIES,
+    DETAIL,
     EVENT_TS,
     ITEM_ID,
     ITEM_IDX,
@@ -49,6 +51,7 @@ log = logging.getLogger(__name__)
 
 NAME = "clean"
 PASSES = (BACKTEST,)
+SCRATCH = ".rows"
 
 Files = Mapping[str, list[RawFile]]
 
@@ -73,29 +76,29 @@ def run(context: Context, pass_name: str) -> None:
 
 
 def _work(context: Context, files: Files, folder: Path) -> dict[str, Any]:
-    spark = context.spark
+    spark, scratch = context.spark, folder / SCRATCH
     try:
         with translated():
-            return _clean(context, files, folder)
+            return _clean(context, files, folder, scratch)
     finally:
         spark.catalog.clearCache()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _clean(context: Context, files: Files, folder: Path) -> dict[str, Any]:
+def _clean(context: Context, files: Files, folder: Path, scratch: Path) -> dict[str, Any]:
     items, users = _items_file(context, files), _users_file(context, files)
-    rules = _rules(context)
-    rows = _rows(context, files, rules, items).persist()
+    rows = _rows(context, files, items, scratch)
     seen = tally(rows)
     log.info(
         "clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed"
     )
-    _check_log(context, files, rows, rules, seen)
+    _check_log(context, files, rows, seen)
 
     events = _events(rows, users, USER_ID).persist()
     user_index, user_counts = _index(context, "user", events)
     item_index, item_counts = _index(context, "item", _events(rows, items, ITEM_ID))
     return {
-        **_write_log(context, rows, rules, seen, events, user_index, item_index, folder),
+        **_write_log(context, rows, seen, events, user_index, item_index, folder),
         **_write_items(context, item_index, items, folder),
         **_write_users(context, user_index, users, events, folder),
         **user_counts,
@@ -105,8 +108,11 @@ def _clean(context: Context, files: Files, folder: Path) -> dict[str, Any]:
     }
 
 
-def _rows(context: Context, files: Files, rules: list[Rule], items: Content | None) -> DataFrame:
-    """The log with typed columns, each row with the reason of the first row rule it breaks."""
+def _rows(context: Context, files: Files, items: Content | None, scratch: Path) -> DataFrame:
+    """The log with typed columns, each row with the reason of the first row rule it breaks.
+
+    It is used half a dozen times, so it is put into `scratch`: that takes less time and memory than Spark's cache, and every plan starts anew.
+    """
     clean = context.config.clean
     time_kind = "time" if clean.time_unit == "iso" else "number"
     kinds = {USER_ID: "id", ITEM_ID: "id", EVENT_TS: time_kind, **dict.fromkeys(NUMBERS, "number")}
@@ -124,7 +130,9 @@ def _rows(context: Context, files: Files, rules: list[Rule], items: Content | No
     if clean.require_known_items and items:
         known = items.frame.select(ITEM_ID, F.lit(True).alias(KNOWN))
         rows = rows.join(known, ITEM_ID, "left").withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
-    return judged(rows, rules)
+    rows = judged(rows, _rules(context))
+    rows.write.parquet(str(scratch))
+    return context.spark.read.schema(rows.schema).parquet(str(scratch))
 
 
 def _rules(context: Context) -> list[Rule]:
@@ -151,7 +159,7 @@ def _mapped(context: Context) -> dict[str, str]:
     }
 
 
-def _check_log(context: Context, files: Files, rows: DataFrame, rules: list[Rule], seen: Tally) -> None:
+def _check_log(context: Context, files: Files, rows: DataFrame, seen: Tally) -> None:
     """Raise unless there is something to work with."""
     path = context.config.paths.events
     if not seen.rows:
@@ -162,7 +170,7 @@ def _check_log(context: Context, files: Files, rows: DataFrame, rules: list[Rule
         _check_keys(context, files["events"], seen)
     if sum(seen.by_reason.values()) == seen.rows:
         worst = max(seen.by_reason, key=lambda reason: (seen.by_reason[reason], reason))
-        example = rows.where(F.col(REASON) == worst).select(F.min(detail(rules))).first()
+        example = rows.where(F.col(REASON) == worst).select(F.min(DETAIL)).first()
         raise AllQuarantined(
             _none_left(path, seen.rows, seen.by_reason)
             + f"; an example of {worst}: {example[0] if example else None}"
@@ -203,7 +211,6 @@ def _index(context: Context, word: str, ids: DataFrame) -> tuple[DataFrame, dict
 def _write_log(
     context: Context,
     rows: DataFrame,
-    rules: list[Rule],
     seen: Tally,
     events: DataFrame,
     user_index: DataFrame,
@@ -219,9 +226,7 @@ def _write_log(
     )
     verdicts = judge(marked, user_index, item_index, events, limits)
     kept = store.write(interactions(verdicts, clean.event_weights), folder / "interactions", "interactions")
-    store.write(
-        quarantined(marked, rules).unionAll(quarantined(verdicts, rules)), folder / "quarantine", "quarantine"
-    )
+    store.write(quarantined(marked).unionAll(quarantined(verdicts)), folder / "quarantine", "quarantine")
     by_reason = counts.by_reason(store.read(spark, folder / "quarantine", "quarantine"))
     check_rows(seen.rows, kept, by_reason)
     if not kept:
