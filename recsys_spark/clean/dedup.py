@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_spark.clean.parse import FIELDS
+from recsys_spark.clean.pinned import pinned
 from recsys_spark.clean.read import FILE
 from recsys_spark.columns import DETAIL, REASON
 
@@ -19,14 +20,12 @@ _HASH = "__hash"
 def mark_duplicates(rows: DataFrame) -> DataFrame:
     """`rows` with reason `duplicate` for the well-formed ones that repeat another.
 
-    Runs one job, which looks for hashes met more than once; only their rows are sorted, compared and persisted. A log without duplicates
+    Runs a job that looks for hashes met more than once; only their rows are sorted and compared, in a second one. A log without duplicates
     comes back as the very frame that went in.
     """
     hashed = rows.withColumn(_HASH, F.when(F.col(REASON).isNull(), F.xxhash64(*FIELDS)))
     counts = hashed.where(F.col(_HASH).isNotNull()).groupBy(_HASH).count()
-    # counted in full: a cached frame of known size is broadcast, if it is small, and the log stays where it is
-    twice = counts.where("count > 1").select(_HASH).persist()
-    n_twice = twice.count()
+    twice, n_twice = pinned(counts.where("count > 1").select(_HASH))
     if not n_twice:
         return rows
     alone = hashed.join(twice, _HASH, "left_anti")
@@ -41,4 +40,4 @@ def mark_duplicates(rows: DataFrame) -> DataFrame:
         }
     )
     log.info("clean: %s rows have exact duplicates", f"{n_twice:,}")
-    return alone.drop(_HASH).unionByName(marked.drop(_HASH, "__number").persist())
+    return alone.drop(_HASH).unionByName(marked.drop(_HASH, "__number").localCheckpoint())

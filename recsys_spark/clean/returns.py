@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from recsys_spark.clean.pinned import pinned
 from recsys_spark.clean.read import FILE
 from recsys_spark.columns import (
     DETAIL,
@@ -40,12 +41,10 @@ def mark_returns(rows: DataFrame) -> DataFrame:
 
     With b the running sum of quantities, a purchase is taken back in full when and only when b falls, then or later, to what it was before the
     purchase. This needs the pair's running sum and its minimum over the later rows, so two passes over sorted rows, and no loop. Only the
-    rows of pairs that have a return are sorted and persisted. Runs one job, which looks for them.
+    rows of pairs that have a return are sorted. Runs a job that looks for these pairs, and one that sorts them.
     """
     is_good = F.col(REASON).isNull()
-    returned = rows.where(is_good & (F.col(QUANTITY) < 0)).select(*_PAIR).distinct().persist()
-    # a cached frame of known size is broadcast, if it is small, and the log stays where it is
-    returned.count()
+    returned, _ = pinned(rows.where(is_good & (F.col(QUANTITY) < 0)).select(*_PAIR).distinct())
     alone = rows.join(returned, _PAIR, "left_anti")
     moved = rows.join(returned, _PAIR, "left_semi").withColumn(
         "__n", F.when(is_good, F.col(QUANTITY).cast("double"))
@@ -77,4 +76,4 @@ def mark_returns(rows: DataFrame) -> DataFrame:
     marked = summed.withColumn(REASON, reason).withColumn(
         DETAIL, F.when(is_new, told).otherwise(F.col(DETAIL))
     )
-    return alone.unionByName(marked.drop("__n", "__sum", "__lowest").persist())
+    return alone.unionByName(marked.drop("__n", "__sum", "__lowest").localCheckpoint())

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.clean.kcore import outside_core
+from recsys_spark.clean.pinned import pinned
 from recsys_spark.clean.volume import bots
 from recsys_spark.columns import DETAIL, EVENT_TYPE, ITEM_ID, ITEM_IDX, REASON, USER_ID, USER_IDX, WEIGHT
 
@@ -31,7 +32,7 @@ def judge(
     """The well-formed of `rows` with their dense ids, and a reason for those that a verdict on their user or item puts out.
 
     `users` (user_id, user_idx) and `items` (item_id, item_idx) must hold every id of `rows`; `events` is that of `bots`.
-    Runs the jobs of `bots` and those of the k-core.
+    Runs the jobs of `bots` and of the k-core, and one for each index that they flag.
     """
     bad = bots(rows, events, per_day=limits.per_user_day, in_all=limits.per_user)
     if bad is not None:
@@ -61,13 +62,8 @@ def interactions(judged: DataFrame, weights: Mapping[str, float]) -> DataFrame:
 
 
 def _flagged(index: DataFrame, flags: DataFrame | None, key: str) -> DataFrame:
-    """`index` with the columns of `flags`. Runs one job: Spark takes a join for as large as both its sides multiplied, unless it is cached and
-    counted, and would move the whole log to meet it."""
-    if flags is None:
-        return index
-    flagged = index.join(flags, key, "left").persist()
-    flagged.count()
-    return flagged
+    """`index` with the columns of `flags`."""
+    return index if flags is None else pinned(index.join(flags, key, "left"))[0]
 
 
 def _joined(rows: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:

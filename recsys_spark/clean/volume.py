@@ -7,6 +7,7 @@ import logging
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recsys_spark.clean.pinned import pinned
 from recsys_spark.columns import DETAIL, EVENT_TS, REASON, USER_ID
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,7 @@ def bots(rows: DataFrame, events: DataFrame, *, per_day: int | None, in_all: int
     if busy is None or busy.isEmpty():
         return None
     good = rows.where(F.col(REASON).isNull()).join(busy, USER_ID, "left_semi")
-    found = _above(good, per_day, in_all).persist()
-    n = found.count()
+    found, n = pinned(_above(good, per_day, in_all))
     if n:
         log.info("clean: %s users of bot-like volume", f"{n:,}")
     return found if n else None
