@@ -136,7 +136,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.in_memory:
         torch.set_num_threads(1)
-        workers.keep_memory()
+        workers._keep_memory()
         in_memory(task.Job.read(arguments.in_memory))
         return
     run = newest_run(arguments.root)

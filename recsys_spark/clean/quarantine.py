@@ -68,3 +68,8 @@ def counted(by_reason: Mapping[str, int]) -> str:
     return ", ".join(
         f"{reason} {n:,}" for reason, n in sorted(by_reason.items(), key=lambda pair: (-pair[1], pair[0]))
     )
+
+
+def none_left(path: str, rows: int, by_reason: Mapping[str, int]) -> str:
+    """The message of `AllQuarantined`."""
+    return f"paths.events: {path}: all of its {rows:,} rows are quarantined ({counted(by_reason)}); check clean.columns, clean.time_unit and the limits"

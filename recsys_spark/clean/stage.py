@@ -23,7 +23,7 @@ from recsys_spark.clean.content import (
 from recsys_spark.clean.dedup import mark_duplicates
 from recsys_spark.clean.files import RawFile, find, format_of, identity
 from recsys_spark.clean.parse import NUMBERS, raw, typed
-from recsys_spark.clean.quarantine import Tally, check_rows, counted, quarantined, tally
+from recsys_spark.clean.quarantine import Tally, check_rows, counted, none_left, quarantined, tally
 from recsys_spark.clean.read import Wanted
 from recsys_spark.clean.returns import mark_returns
 from recsys_spark.clean.rules import KNOWN, Rule, judged, row_rules
@@ -172,7 +172,7 @@ def _check_log(context: Context, files: Files, rows: DataFrame, seen: Tally) -> 
         worst = max(seen.by_reason, key=lambda reason: (seen.by_reason[reason], reason))
         example = rows.where(F.col(REASON) == worst).select(F.min(DETAIL)).first()
         raise AllQuarantined(
-            _none_left(path, seen.rows, seen.by_reason)
+            none_left(path, seen.rows, seen.by_reason)
             + f"; an example of {worst}: {example[0] if example else None}"
         )
 
@@ -185,10 +185,6 @@ def _check_keys(context: Context, files: list[RawFile], seen: Tally) -> None:
             have = sorted(read.keys_of(context.spark, first))
             if have and source not in have:
                 raise read.missing(first.path, Wanted(source, f"clean.columns.{name}"), have)
-
-
-def _none_left(path: str, rows: int, by_reason: Mapping[str, int]) -> str:
-    return f"paths.events: {path}: all of its {rows:,} rows are quarantined ({counted(by_reason)}); check clean.columns, clean.time_unit and the limits"
 
 
 def _events(rows: DataFrame, file: Content | None, key: str) -> DataFrame:
@@ -230,7 +226,7 @@ def _write_log(
     by_reason = counts.by_reason(store.read(spark, folder / "quarantine", "quarantine"))
     check_rows(seen.rows, kept, by_reason)
     if not kept:
-        raise AllQuarantined(_none_left(context.config.paths.events, seen.rows, by_reason))
+        raise AllQuarantined(none_left(context.config.paths.events, seen.rows, by_reason))
     times = counts.times(store.read(spark, folder / "interactions", "interactions"))
     total = {"rows_in": seen.rows, "interactions": kept, "quarantined": sum(by_reason.values())}
     return {**total, "quarantined_by_reason": by_reason, **times}
