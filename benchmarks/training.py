@@ -70,7 +70,7 @@ def in_memory(job: task.Job) -> None:
             if name != "item_idx"
             else np.asarray(column)
         )
-        rows[name] = torch.from_numpy(np.ascontiguousarray(values))
+        rows[name] = torch.from_numpy(np.array(values))
 
     def batches(
         folder: Path, *, batch: int, steps: int, seed: int, epoch: int, **_: Any
