@@ -3,6 +3,10 @@
 A message states the rule, the value it met (file, column or key) and the way out, in one line.
 """
 
+from __future__ import annotations
+
+import re
+
 
 class RecsysError(Exception):
     """Base of every error a job reports in one line. Exit code 1 is left to faults of the program itself."""
@@ -90,3 +94,11 @@ class Busy(RecsysError):
     """Another job holds this run's lock."""
 
     exit_code = 14
+
+
+def told_in(text: str) -> RecsysError | None:
+    """The error of this family that a stack trace in `text` ends with: what a Spark worker raised comes to the driver as text alone."""
+    found = re.findall(rf"^{re.escape(__name__)}\.(\w+): (.+)$", text, re.MULTILINE)
+    kinds = {kind.__name__: kind for kind in RecsysError.__subclasses__()}
+    known = [(kinds[name], message) for name, message in found if name in kinds and name != "ConfigError"]
+    return known[-1][0](known[-1][1]) if known else None

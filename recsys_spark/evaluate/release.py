@@ -27,7 +27,8 @@ def tonight(spark: SparkSession, layout: Layout, last: int | None) -> Tonight:
     both = users.withColumn("known", F.lit(True)).join(lists, c.USER_ID, "full")
     unserved = F.count_if(F.col("known") & F.col("rows").isNull())
     rows, known, without = both.agg(F.coalesce(F.sum("rows"), F.lit(0)), F.count("known"), unserved).first()
-    return Tonight(rows=rows, users=known, unserved=without, last_rows=last)
+    exhausted = manifest.require(layout, "score", c.RELEASE).counts.get("users_exhausted", 0)
+    return Tonight(rows=rows, users=known, unserved=without, last_rows=last, exhausted=int(exhausted))
 
 
 def last_rows(layout: Layout, run_date: str) -> int | None:

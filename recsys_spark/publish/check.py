@@ -49,6 +49,7 @@ def _check(root: Path, run_date: date | None) -> Findings:
     print(
         f"{layout.top_n}, night {night.run_date} of run {run_id}, version {night.version}: "
         f"{found.rows:,} rows, {found.users:,} users, {found.files:,} files, {night.bytes:,} bytes"
+        + (f"; {found.exhausted:,} users have seen everything" if found.exhausted else "")
     )
     return found
 

@@ -20,6 +20,7 @@ from recsys_spark.columns import ITEM_IDX, MODEL, RANK, SCORE, SOURCE, USER_IDX
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import models
+from recsys_spark.score.exclusions import exhausted
 from recsys_spark.score.lists import Ranked, Scored, Search, Wanted, rank, score_candidates
 from recsys_spark.tables import contract as contracts
 
@@ -63,6 +64,17 @@ def sample_candidates(histories: DataFrame, crew: Crew, search: Search) -> DataF
     """
 
     return _each_batch(histories, crew, partial(_sample, search=search), _SAMPLE_DDL)
+
+
+def count_exhausted(histories: DataFrame, banned: np.ndarray) -> int:
+    """Users of the table `histories` to whom nothing is left to show. A pass over all of it, for when somebody has no list."""
+
+    def counts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found = int(exhausted(Histories.from_arrow(batch), banned).sum())
+            yield pa.RecordBatch.from_pydict({"n": [found]})
+
+    return int(histories.mapInArrow(counts, "n bigint").agg({"n": "sum"}).first()[0] or 0)
 
 
 def _lists(opened: Opened, users: pa.RecordBatch, search: Search, wanted: Wanted) -> Iterator[pa.RecordBatch]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from recsys_spark.columns import ITEM_ID, ITEM_IDX, PADDING_ITEM, WITHDRAWN
 from recsys_spark.errors import InputMissing, InputUnreadable
+from recsys_spark.item_models.histories import Histories
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,13 @@ class Exclusions:
 
     banned: np.ndarray
     counts: dict[str, int]
+
+
+def exhausted(histories: Histories, banned: np.ndarray) -> np.ndarray:
+    """bool [B]: users who have seen every item that is not banned, so that there is nothing left to show them."""
+    showable = np.append(0, np.cumsum(~banned[histories.items]))
+    seen = showable[histories.indptr[1:]] - showable[histories.indptr[:-1]]
+    return np.asarray(seen == np.count_nonzero(~banned))
 
 
 def exclusions(items: pa.Table, n_items: int, blocked: list[str]) -> Exclusions:

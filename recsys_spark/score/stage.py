@@ -18,7 +18,14 @@ from recsys_spark import columns as c
 from recsys_spark.errors import StageMissing
 from recsys_spark.item_models import base
 from recsys_spark.score import models as item_models
-from recsys_spark.score.all_users import HELD_OUT, Crew, sample_candidates, score_users, unpack_sample
+from recsys_spark.score.all_users import (
+    HELD_OUT,
+    Crew,
+    count_exhausted,
+    sample_candidates,
+    score_users,
+    unpack_sample,
+)
 from recsys_spark.score.exclusions import exclusions, read_blocked
 from recsys_spark.score.fusion import Blend
 from recsys_spark.score.learning import learn
@@ -158,7 +165,8 @@ def _release(desk: _Desk) -> dict[str, Any]:
 def _counted(
     desk: _Desk, histories: DataFrame, wanted: Wanted
 ) -> tuple[DataFrame, Callable[[], dict[str, int]]]:
-    """The lists of `histories`, and a function that says, once they are written, how many users got one and how many had no history."""
+    """The lists of `histories`, and a function that says, once they are written, how many users got one, had no history, or have seen
+    everything."""
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
@@ -170,11 +178,16 @@ def _counted(
 
     def counts() -> dict[str, int]:
         asked, without, served = came.get["asked"], came.get["without_history"], went.get["served"]
+        counts = {"users": served, "users_asked": asked, "users_without_history": without}
         if served < asked:
+            counts["users_exhausted"] = count_exhausted(histories, desk.banned)
             log.warning(
-                "score: %d of %d users have no list, having seen all that may be shown", asked - served, asked
+                "score: %d of %d users have no list; %d have seen all that may be shown",
+                asked - served,
+                asked,
+                counts["users_exhausted"],
             )
-        return {"users": served, "users_asked": asked, "users_without_history": without}
+        return counts
 
     return lists, counts
 

@@ -12,7 +12,6 @@ import ctypes
 import logging
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 
 import recsys_spark
 from recsys_spark.errors import TrainingFailed
+from recsys_spark.lifeline import end_with
 from recsys_spark.train.loop import Communicator
 from recsys_spark.train.task import Job, run_worker
 
@@ -255,23 +255,6 @@ def _keep_memory() -> None:
         libc.mallopt(m_trim_threshold, 1 << 30)
 
 
-def _end_with(job: int) -> None:
-    """End this worker when the job that started it is gone: a killed job leaves no worker behind that writes into the next run.
-
-    Under horovodrun the job is not the parent, so its death is waited for by its process id, held by a descriptor that no successor can take.
-    """
-    try:
-        descriptor = os.pidfd_open(job)
-    except ProcessLookupError:
-        os._exit(1)
-
-    def watch() -> None:
-        select.select([descriptor], [], [])
-        os._exit(1)
-
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="One training worker, alone or under horovodrun.")
     parser.add_argument("--job", type=Path, required=True, help="the job file")
@@ -279,7 +262,7 @@ def main() -> None:
         "--of", type=int, required=True, help="process id of the job that the worker belongs to and ends with"
     )
     arguments = parser.parse_args()
-    _end_with(arguments.of)
+    end_with(arguments.of)
     communicator = HorovodCommunicator() if "HOROVOD_RANK" in os.environ else Communicator()
     _work(Job.read(arguments.job), int(os.environ["OMP_NUM_THREADS"]), communicator)
 

@@ -58,6 +58,8 @@ def test_gates_on_metrics(gate, limit, found, passed):
         ("every_user_served", True, Tonight(200, 10, 0, None), True),
         ("every_user_served", True, Tonight(200, 10, 1, None), False),
         ("every_user_served", True, Tonight(0, 0, 0, None), False),
+        ("every_user_served", True, Tonight(200, 10, 2, None, exhausted=2), True),
+        ("every_user_served", True, Tonight(200, 10, 3, None, exhausted=2), False),
         ("max_size_change", 0.5, Tonight(150, 10, 0, 100), True),
         ("max_size_change", 0.5, Tonight(151, 10, 0, 100), False),
         ("max_size_change", 0.5, Tonight(49, 10, 0, 100), False),

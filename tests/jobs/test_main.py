@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from recsys_spark import job
-from recsys_spark.errors import EmptyLog, GateFailed
+from recsys_spark.errors import EmptyLog, GateFailed, LawBroken
 
 
 class FakeStage:
@@ -65,6 +65,18 @@ def test_a_known_error_is_one_line_and_its_own_exit_code(config, capsys, error):
     code, ran = run(config, error=error)
     assert code == type(error).exit_code and ran[-1][0] == "split"
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {' '.join(str(error).split())}"
+
+
+def test_what_a_spark_worker_raised_keeps_its_line_and_exit_code(config, capsys):
+    """As Spark tells it: the worker's stack trace, inside the driver's."""
+    text = (
+        "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
+        "  File \"topk.py\", line 1, in _finite\nrecsys_spark.errors.LawBroken: item model 'als' gives NaN scores\n\n"
+        "\tat org.apache.spark.api.python.BasePythonRunner"
+    )
+    code, _ = run(config, error=RuntimeError(text))
+    assert code == LawBroken.exit_code
+    assert capsys.readouterr().err.splitlines()[-1] == "error: item model 'als' gives NaN scores"
 
 
 def test_debug_shows_the_stack(config, capsys):

@@ -1,5 +1,6 @@
 """Each law, broken on purpose, is found by the command that anyone can run."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from datetime import date
 
 import pytest
 
-from publish.world import BLOCKED_ITEM, N_USERS, WITHDRAWN_ITEM, N, finish_release, put_file, rows
+from publish.world import BLOCKED_ITEM, N_ITEMS, N_USERS, WITHDRAWN_ITEM, N, finish_release, put_file, rows
+from recsys_spark.columns import RELEASE
 from recsys_spark.publish import commit, laws
 from recsys_spark.publish.check import main
 
@@ -99,6 +101,22 @@ def test_a_lawful_table_passes_and_says_what_was_checked(release, capsys):
     out = capsys.readouterr().out
     assert f"{N_USERS * N} rows, {N_USERS} users, 2 files" in out
     assert [line.removeprefix("ok           ") for line in out.splitlines()[1:]] == list(laws.LAWS)
+
+
+def test_who_has_seen_everything_may_be_missing(tmp_path, capsys):
+    """User u0 has seen i1 and i2; with all others blocked, only u0 is excused."""
+    context = finish_release(tmp_path)
+    blocked = [f"i{i}" for i in range(3, N_ITEMS + 1)]
+    (context.layout.stage("score", RELEASE) / "blocked.json").write_text(json.dumps(blocked))
+    lists = [
+        {**row, "item_id": "i1" if row["user_id"] != "u1" else "i2", "rank": 1}
+        for row in rows(context.layout.run_id)[N::N]
+    ]
+    publish(context, [row for row in lists if row["user_id"] != "u1"])
+    assert main([str(tmp_path)]) == 10
+    out = capsys.readouterr().out
+    assert f"BROKEN       {laws.EVERY_USER}: 1 times, e.g. user_id='u1'" in out
+    assert "; 1 users have seen everything" in out
 
 
 def test_rows_in_any_order_are_lawful(release):

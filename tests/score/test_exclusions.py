@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from recsys_spark.errors import InputMissing, InputUnreadable
-from recsys_spark.score.exclusions import exclusions, read_blocked
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.score.exclusions import exclusions, exhausted, read_blocked
 
 
 def items(*rows):
@@ -23,6 +24,12 @@ def test_banned_is_blocked_withdrawn_unlisted_and_padding(caplog):
     np.testing.assert_array_equal(np.flatnonzero(found.banned), [0, 2, 3, 5, 6])
     assert found.counts == {"withdrawn": 1, "blocked": 2, "blocked_unknown": 1, "unlisted": 2}
     assert "1 of 3 ids are no items of tonight" in caplog.text
+
+
+def test_exhausted_is_who_has_seen_all_that_may_be_shown():
+    banned = np.isin(np.arange(6), [0, 2, 5])  # 1, 3 and 4 may be shown
+    histories = Histories.of([[], [1, 3, 4], [4, 2, 3, 1, 5], [1, 2, 3, 5], [2, 5]])
+    assert exhausted(histories, banned).tolist() == [False, True, True, False, False]
 
 
 def test_nothing_blocked():

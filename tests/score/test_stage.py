@@ -10,7 +10,7 @@ from recsys_spark.errors import InputMissing, LawBroken, StageMissing
 from recsys_spark.item_models import base
 from recsys_spark.score import stage
 from recsys_spark.tables import manifest, store
-from score.world import MODELS, N_USERS, UNLISTED, WITHDRAWN, finish_features, histories
+from score.world import MODELS, N_ITEMS, N_USERS, UNLISTED, WITHDRAWN, finish_features, histories
 
 TOP_N, CANDIDATES = 5, 8
 WITHOUT_HISTORY = N_USERS // 5
@@ -117,6 +117,17 @@ def test_a_changed_list_of_blocked_items_is_noticed(spark, night):
     stage.run(night, RELEASE)
     assert "i8" not in set(table(night, RELEASE, "top_n", "top_n")["item_id"])
     assert counts(night, RELEASE)["blocked"] == 2
+    seen = {row["user_idx"]: row["item_idx"] for row in histories(("release",))}
+    showable = set(seen[1]) - {WITHDRAWN, UNLISTED, 7}
+    with open(path, "a") as file:
+        file.writelines(f"i{i}\n" for i in range(1, N_ITEMS) if i not in showable)
+    stage.run(night, RELEASE)
+    exhausted = {f"u{user}" for user, items in seen.items() if showable <= set(items)}
+    assert "u1" in exhausted
+    assert {f"u{u}" for u in range(N_USERS)} - set(
+        table(night, RELEASE, "top_n", "top_n")["user_id"]
+    ) == exhausted
+    assert counts(night, RELEASE)["users_exhausted"] == len(exhausted)
 
 
 def test_faults_before_any_work(tmp_path):
