@@ -307,7 +307,7 @@ class Train(Section):
         default=20_000, description="users the valid NDCG is measured on, chosen by hash [users]"
     )
     mixed_precision: bool = Field(
-        default=True, description="bfloat16 on a GPU; a CPU always computes in float32"
+        default=True, description="products in bfloat16, where the GPU or CPU has instructions for them"
     )
     seed: int = Field(default=7, description="of weights, order and negatives")
     timeout_s: Count = Field(

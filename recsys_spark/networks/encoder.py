@@ -5,6 +5,8 @@ Shapes:  B users · L history window · D dimension of the vectors · H pooling 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,16 +40,10 @@ class UserEncoder(nn.Module):
         `sparse`: the gradient of `table` names the rows it touches.
         """
         weights = self._weights(items, recency)
-        pooled = torch.cat(
-            [
-                # one fused kernel: vectors [B, L, D] are never laid out
-                F.embedding_bag(
-                    items, table, mode="sum", per_sample_weights=weights[:, h].contiguous(), sparse=sparse
-                )
-                for h in range(self.heads)
-            ],
-            dim=1,
-        )
+        with torch.autocast(
+            table.device.type, enabled=False
+        ):  # it moves memory, so half precision would gain nothing
+            pooled = _Pool.apply(table, items, weights.float(), sparse).flatten(start_dim=1)
         inner = F.dropout(F.gelu(self.inner(pooled)), self.dropout, self.training)
         return self.norm(self.skip(pooled) + self.outer(inner))
 
@@ -58,4 +54,33 @@ class UserEncoder(nn.Module):
             real = real & (torch.rand(items.shape, device=items.device) >= self.dropout)
         logits = self.place[:, -items.shape[1] :] + self.recency.T[recency].transpose(1, 2)
         logits = logits.masked_fill(~real[:, None], -1e4)
-        return logits.softmax(dim=-1) * real[:, None]
+        return (logits.softmax(dim=-1) * real[:, None]).contiguous()
+
+
+class _Pool(torch.autograd.Function):
+    """float32 [B, H, D]: sums of the rows `items` (int [B, L]) of `table` [I, D], with the `weights` [B, H, L].
+
+    All heads share one look at the table, and one row of gradient for each place; torch's bags take one of each for every head.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, items: Tensor, weights: Tensor, sparse: bool) -> Tensor:
+        vectors = F.embedding(items, table)
+        ctx.save_for_backward(items, weights, vectors)
+        ctx.rows, ctx.sparse = len(table), sparse
+        return torch.bmm(weights, vectors)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:  # type: ignore[override]
+        items, weights, vectors = ctx.saved_tensors
+        by_weight = torch.bmm(gradient, vectors.transpose(1, 2))
+        by_place = torch.bmm(weights.transpose(1, 2), gradient).flatten(end_dim=1)
+        places, shape = items.flatten().long(), (ctx.rows, vectors.shape[2])
+        if ctx.sparse:
+            return (
+                torch.sparse_coo_tensor(places[None], by_place, shape, check_invariants=False),
+                None,
+                by_weight,
+                None,
+            )
+        return by_place.new_zeros(shape).index_add_(0, places, by_place), None, by_weight, None

@@ -5,15 +5,50 @@ Shapes:  B examples · D dimension · I items counting the padding item 0 · N u
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+ROWS_OF_A_TILE = 128
+"""Examples whose scores a CPU works on at a time, so that they stay in its cache: a GPU takes all of them at once."""
+
 
 def full_softmax(users: Tensor, items: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Mean cross-entropy of `targets` (int64 [B]) among all items but the padding; users [B, D], items [I, D], unit vectors."""
-    logits = users @ items[1:].T / temperature
-    return F.cross_entropy(logits.float(), targets - 1)
+    loss: Tensor = _FullSoftmax.apply(users / temperature, items[1:], targets - 1)
+    return loss
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """Mean cross-entropy of the logits users @ items.T, whose gradient is taken at once: the logits [B, I] never stand in memory whole and
+    are never read again."""
+
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        by_user, by_item = torch.empty_like(users), torch.zeros_like(items)
+        loss = users.new_zeros((), dtype=torch.float32)
+        step = len(users) if users.is_cuda else ROWS_OF_A_TILE
+        for start in range(0, len(users), step):
+            part, own = users[start : start + step], targets[start : start + step, None]
+            powers = (part @ items.T).float()
+            powers -= powers.amax(dim=1, keepdim=True)
+            own_logits = powers.gather(1, own)
+            total = powers.exp_().sum(dim=1, keepdim=True)
+            loss += (total.log() - own_logits).sum()
+            # the gradient of the logits: the softmax, less 1 at the target, over the number of examples
+            powers /= total * len(users)
+            powers.scatter_add_(1, own, powers.new_full(own.shape, -1 / len(users)))
+            by_user[start : start + step] = powers @ items
+            by_item += powers.T @ part
+        ctx.save_for_backward(by_user, by_item)
+        return loss / len(users)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        by_user, by_item = ctx.saved_tensors
+        return by_user * gradient, by_item * gradient, None
 
 
 def sampled_softmax(

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def choose_device(local_rank: int) -> torch.device:
     return device
 
 
+@cache
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16; a CPU without them is slower with bfloat16 than with float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def make_optimizers(network: TwoTower, plan: Plan, communicator: Communicator) -> list[torch.optim.Optimizer]:
     """AdamW for all, but SparseAdam for the item table when its gradients are sparse."""
     named = list(network.named_parameters())
@@ -230,7 +240,8 @@ def _loss(
     network: TwoTower, plan: Plan, batch: Batch, candidates: Candidates | None, generator: torch.Generator
 ) -> Tensor:
     targets = batch["item_idx"].long()
-    with torch.autocast("cuda", torch.bfloat16, enabled=plan.mixed_precision and targets.is_cuda):
+    halves = plan.mixed_precision and multiplies_bfloat16(targets.device)
+    with torch.autocast(targets.device.type, torch.bfloat16, enabled=halves):
         users = network.encode_users(batch["history"], batch["recency"])
         if candidates is None:
             return full_softmax(users, network.encode_items(), targets, plan.temperature)

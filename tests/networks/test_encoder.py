@@ -96,3 +96,27 @@ def test_sparse_gradients_equal_dense_ones(encoder, table):
         gradients.append(leaf.grad.to_dense())
     torch.testing.assert_close(*gradients)
     assert gradients[0].abs().sum(dim=1).nonzero().flatten().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_gradients_are_those_of_the_naive_encoder(encoder, table, sparse):
+    items, recency = windows([[3, 7, 1], [], [5], [7, 3, 9, 2]], 6)
+    gradients = []
+    for encode in (lambda t: encoder(t, items, recency, sparse), lambda t: naive(encoder, t, items, recency)):
+        encoder.zero_grad()
+        own = table.clone().requires_grad_()
+        (encode(own) * torch.arange(DIMENSION)).sum().backward()
+        assert own.grad.is_sparse == (sparse and not gradients)
+        gradients.append([own.grad.to_dense(), encoder.place.grad.clone(), encoder.recency.grad.clone()])
+    for found, expected in zip(*gradients):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_around_it_leaves_the_pooling_alone(encoder, table):
+    items, recency = windows([[3, 7, 1], [5]], 6)
+    own = table.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        users = encoder(own, items, recency)
+    users.float().pow(2).sum().backward()
+    assert own.grad.dtype == torch.float32
+    torch.testing.assert_close(users.float(), encoder(table, items, recency), rtol=0, atol=0.05)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from recsys_spark.networks.losses import full_softmax, log_expected_counts, sampled_softmax
+from recsys_spark.networks.losses import ROWS_OF_A_TILE, full_softmax, log_expected_counts, sampled_softmax
 
 TEMPERATURE = 0.5
 
@@ -67,3 +67,23 @@ def test_sampled_softmax_is_the_full_one_in_the_limit():
             losses.append(torch.cat([loss.reshape(1), torch.autograd.grad(loss, user)[0].flatten()]).detach())
     # the sample of a batch is one for all its rows, so what is left is its noise over the draws
     torch.testing.assert_close(torch.stack(sampled).mean(0), torch.stack(full).mean(0), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_tiles(halves):
+    n = 2 * ROWS_OF_A_TILE + 3
+    users, items, targets = vectors(n, 0), vectors(40, 1), 1 + torch.arange(n) % 39
+    given = [users.clone().requires_grad_(), items.clone().requires_grad_()]
+    with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+        loss = full_softmax(*given, targets, TEMPERATURE)
+    (3 * loss).backward()
+    wanted = [users.clone().requires_grad_(), items.clone().requires_grad_()]
+    naive = F.cross_entropy(wanted[0] @ wanted[1][1:].T / TEMPERATURE, targets - 1)
+    (3 * naive).backward()
+    tolerance = 2e-2 if halves else 1e-5
+    torch.testing.assert_close(loss, naive, rtol=tolerance, atol=0)
+    for found, expected in zip(given, wanted):
+        assert found.grad.dtype == torch.float32
+        torch.testing.assert_close(
+            found.grad, expected.grad, rtol=0, atol=tolerance * float(expected.grad.abs().max())
+        )
