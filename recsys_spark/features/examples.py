@@ -1,8 +1,9 @@
 """Training examples out of histories: the pure part of the features stage, vectorised numpy.
 
-An example is one (user, position): the item at the position is the target, the items before it are the history. In a log without times order
-means nothing; there a user's items are first put into a seeded random order and read in a circle, so that the history is a seeded sample of
-the user's other items.
+An example is one (user, position): the item at the position is the target, the items before it are the history. With `earlier` those of the
+target's own moment are left out of it: of a basket that is yet to come nothing is known. In a log without times order means nothing;
+there a user's items are first put into a seeded random order and read in a circle, so that the history is a seeded sample of the user's
+other items.
 
 Shapes:  B users · T history entries of all of them · E examples · L history length
 """
@@ -31,13 +32,16 @@ class Examples:
 
 
 def make_examples(
-    histories: Histories, rows: np.ndarray, positions: np.ndarray, length: int
+    histories: Histories, rows: np.ndarray, positions: np.ndarray, length: int, *, earlier: bool = False
 ) -> Iterator[Examples]:
-    """The examples whose target is entry `positions` (int64 [E], at least 1) of user `rows` (int64 [E]), in chunks, in the order given."""
+    """The examples whose target is entry `positions` (int64 [E], with something before it) of user `rows` (int64 [E]), in chunks, in the
+    order given."""
     timeless = _timeless(histories)
+    ends = _first_of_moment(histories)[histories.indptr[rows] + positions] if earlier else positions
+    ends = np.where(timeless[rows], positions, ends)
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
-        yield _chunk(histories, timeless, rows[part], positions[part], length)
+        yield _chunk(histories, timeless, rows[part], positions[part], ends[part], length)
 
 
 def shuffle_timeless(histories: Histories, users: np.ndarray, seed: int) -> Histories:
@@ -62,20 +66,35 @@ def shuffle_timeless(histories: Histories, users: np.ndarray, seed: int) -> Hist
 
 
 def _chunk(
-    histories: Histories, timeless: np.ndarray, rows: np.ndarray, positions: np.ndarray, length: int
+    histories: Histories,
+    timeless: np.ndarray,
+    rows: np.ndarray,
+    positions: np.ndarray,
+    ends: np.ndarray,
+    length: int,
 ) -> Examples:
+    """`ends` int64 [E]: the history is what stands before this position."""
     back = np.arange(length, 0, -1)
     start, n = histories.indptr[rows], histories.lengths()[rows]
-    room = np.where(timeless[rows], n - 1, positions)
+    room = np.where(timeless[rows], n - 1, ends)
     real = back[None, :] <= room[:, None]
-    source = start[:, None] + np.where(real, (positions[:, None] - back[None, :]) % n[:, None], 0)
-    gap = histories.times[start + positions - 1][:, None] - histories.times[source]
+    source = start[:, None] + np.where(real, (ends[:, None] - back[None, :]) % n[:, None], 0)
+    gap = histories.times[start + ends - 1][:, None] - histories.times[source]
     return Examples(
         items=histories.items[start + positions],
         weights=histories.weights[start + positions],
         history=np.where(real, histories.items[source], 0).astype(np.int32),
         recency=np.where(real, recency_buckets(gap), 0).astype(np.int32),
     )
+
+
+def _first_of_moment(histories: Histories) -> np.ndarray:
+    """int64 [T]: the position, within its user, of the first entry of each entry's time."""
+    rows = np.repeat(np.arange(len(histories)), histories.lengths())
+    at = np.arange(len(rows))
+    begins = np.ones(len(rows), bool)
+    begins[1:] = (rows[1:] != rows[:-1]) | (histories.times[1:] != histories.times[:-1])
+    return np.maximum.accumulate(np.where(begins, at, 0)) - histories.indptr[rows]
 
 
 def _timeless(histories: Histories) -> np.ndarray:

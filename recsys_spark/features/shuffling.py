@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recsys_spark.columns import ITEM_IDX, USER_IDX
+from recsys_spark.columns import EVENT_TS, ITEM_IDX, USER_IDX
 from recsys_spark.errors import LawBroken
 from recsys_spark.features.examples import make_examples, shuffle_timeless
 from recsys_spark.item_models.histories import Histories
@@ -28,19 +28,25 @@ EXAMPLE, POSITION, GROUP = "example", "position", "group"
 _TABLE = "examples"
 
 
-def example_count(max_examples_per_user: int) -> Column:
-    """Examples a user of the `histories` table gives: their newest targets, as far as something stands before them."""
-    return F.greatest(F.least(F.size(ITEM_IDX) - 1, F.lit(max_examples_per_user)), F.lit(0))
+def example_count(max_examples_per_user: int, earlier: bool) -> Column:
+    """Examples a user of the `histories` table gives: their newest targets, as far as something stands before them (`earlier`: at an
+    earlier moment)."""
+    first: Column = F.lit(1)
+    if earlier:
+        of_first_moment = F.size(F.filter(EVENT_TS, lambda time: time == F.element_at(EVENT_TS, 1)))
+        timeless = F.try_element_at(F.col(EVENT_TS), F.lit(-1)) == 0
+        first = F.when(~timeless, of_first_moment).otherwise(first)
+    return F.greatest(F.least(F.size(ITEM_IDX) - first, F.lit(max_examples_per_user)), F.lit(0))
 
 
 def place_examples(
-    histories: DataFrame, *, total: int, row_groups: int, max_examples_per_user: int, seed: int
+    histories: DataFrame, *, total: int, row_groups: int, max_examples_per_user: int, earlier: bool, seed: int
 ) -> DataFrame:
     """(user_idx, position, example, group) of every example, its place drawn from (seed, user, position).
 
     `total` is their number. To make the groups equal the first examples are repeated at the end, in places of their own.
     """
-    count = example_count(max_examples_per_user)
+    count = example_count(max_examples_per_user, earlier)
     positions = F.sequence(F.size(ITEM_IDX) - count, F.size(ITEM_IDX) - 1)
     small = histories.where(count > 0).select(USER_IDX, F.explode(positions).alias(POSITION))
     drawn = small.withColumn("draw", F.xxhash64(F.lit(seed), USER_IDX, POSITION))
@@ -54,7 +60,7 @@ def place_examples(
 
 
 def build_examples(
-    placed: DataFrame, histories: DataFrame, *, row_groups: int, length: int, seed: int
+    placed: DataFrame, histories: DataFrame, *, row_groups: int, length: int, earlier: bool, seed: int
 ) -> DataFrame:
     """The `examples` table. A partition holds whole groups, one after the other, each in the order of its places."""
     wanted = placed.groupBy(USER_IDX, GROUP).agg(F.collect_list(F.struct(EXAMPLE, POSITION)).alias("wanted"))
@@ -70,7 +76,7 @@ def build_examples(
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for group in _by_group(batches):
-            yield from _group_examples(group, length, seed)
+            yield from _group_examples(group, length, earlier, seed)
 
     return joined.mapInArrow(build, contracts.load(_TABLE).spark_ddl())
 
@@ -110,7 +116,7 @@ def _group_of(batch: pa.RecordBatch) -> int:
     return int(batch.column(batch.schema.names.index(GROUP))[0].as_py())
 
 
-def _group_examples(group: pa.Table, length: int, seed: int) -> Iterator[pa.RecordBatch]:
+def _group_examples(group: pa.Table, length: int, earlier: bool, seed: int) -> Iterator[pa.RecordBatch]:
     group = group.combine_chunks()
     wanted, positions = group.column(EXAMPLE).chunk(0), group.column(POSITION).chunk(0)
     rows = np.repeat(np.arange(group.num_rows), np.diff(np.asarray(wanted.offsets)))
@@ -124,7 +130,7 @@ def _group_examples(group: pa.Table, length: int, seed: int) -> Iterator[pa.Reco
     histories = shuffle_timeless(Histories.from_arrow(group), group.column(USER_IDX).to_numpy(), seed)
     schema = contracts.load(_TABLE).arrow_schema()
     done = 0
-    for part in make_examples(histories, rows, positions, length):
+    for part in make_examples(histories, rows, positions, length, earlier=earlier):
         taken = places[done : done + len(part.items)]
         done += len(taken)
         columns = [

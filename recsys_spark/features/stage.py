@@ -25,7 +25,11 @@ def run(context: Context, pass_name: str) -> None:
         "clean": manifest.require(context.layout, "clean", pass_name).output_id,
         "split": manifest.require(context.layout, "split", pass_name).output_id,
     }
-    settings = context.config.features.model_dump(mode="json")
+    settings = {
+        **context.config.features.model_dump(mode="json"),
+        # a temporal split asks for what comes later, and later nothing of that moment is known
+        "earlier": context.config.split.method == "temporal",
+    }
 
     def work(folder: Path) -> dict[str, Any]:
         spark, layout = context.spark, context.layout
@@ -62,11 +66,12 @@ def write_examples(
     history_length: int,
     max_examples_per_user: int,
     row_groups: int,
+    earlier: bool,
     seed: int,
 ) -> dict[str, int]:
     """Write the `examples` table of one moment's histories in `row_groups` files of one equal row group each; returns the counts."""
     sums = histories.agg(
-        F.sum(shuffling.example_count(max_examples_per_user).cast("bigint")).alias("examples"),
+        F.sum(shuffling.example_count(max_examples_per_user, earlier).cast("bigint")).alias("examples"),
         F.count_if(F.size(ITEM_IDX) > 0).alias("users"),
     ).first()
     total = int(sums["examples"] or 0)
@@ -77,10 +82,11 @@ def write_examples(
             total=total,
             row_groups=row_groups,
             max_examples_per_user=max_examples_per_user,
+            earlier=earlier,
             seed=seed,
         )
         examples = shuffling.build_examples(
-            placed, histories, row_groups=row_groups, length=history_length, seed=seed
+            placed, histories, row_groups=row_groups, length=history_length, earlier=earlier, seed=seed
         )
         store.write(examples, folder, "examples", max_rows_per_file=size)
         shuffling.check_row_groups(folder, row_groups, size)

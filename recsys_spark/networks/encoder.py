@@ -34,16 +34,13 @@ class UserEncoder(nn.Module):
         self.skip = nn.Linear(heads * dimension, dimension, bias=False)
         self.norm = nn.LayerNorm(dimension)
 
-    def forward(self, table: Tensor, items: Tensor, recency: Tensor, sparse: bool = False) -> Tensor:
-        """float32 [B, D]: users out of the windows `items` and `recency` (int [B, L]) and the item vectors `table` [I, D].
-
-        `sparse`: the gradient of `table` names the rows it touches.
-        """
+    def forward(self, table: Tensor, items: Tensor, recency: Tensor) -> Tensor:
+        """float32 [B, D]: users out of the windows `items` and `recency` (int [B, L]) and the item vectors `table` [I, D]."""
         weights = self._weights(items, recency)
         with torch.autocast(
             table.device.type, enabled=False
         ):  # it moves memory, so half precision would gain nothing
-            pooled = _Pool.apply(table, items, weights.float(), sparse).flatten(start_dim=1)
+            pooled = _Pool.apply(table.float(), items, weights.float()).flatten(start_dim=1)
         inner = F.dropout(F.gelu(self.inner(pooled)), self.dropout, self.training)
         return self.norm(self.skip(pooled) + self.outer(inner))
 
@@ -64,23 +61,16 @@ class _Pool(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, items: Tensor, weights: Tensor, sparse: bool) -> Tensor:
+    def forward(ctx: Any, table: Tensor, items: Tensor, weights: Tensor) -> Tensor:
         vectors = F.embedding(items, table)
         ctx.save_for_backward(items, weights, vectors)
-        ctx.rows, ctx.sparse = len(table), sparse
+        ctx.rows = len(table)
         return torch.bmm(weights, vectors)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[override]
         items, weights, vectors = ctx.saved_tensors
         by_weight = torch.bmm(gradient, vectors.transpose(1, 2))
         by_place = torch.bmm(weights.transpose(1, 2), gradient).flatten(end_dim=1)
-        places, shape = items.flatten().long(), (ctx.rows, vectors.shape[2])
-        if ctx.sparse:
-            return (
-                torch.sparse_coo_tensor(places[None], by_place, shape, check_invariants=False),
-                None,
-                by_weight,
-                None,
-            )
-        return by_place.new_zeros(shape).index_add_(0, places, by_place), None, by_weight, None
+        by_row = by_place.new_zeros(ctx.rows, vectors.shape[2])
+        return by_row.index_add_(0, items.flatten(), by_place), None, by_weight

@@ -17,15 +17,16 @@ from recsys_spark.columns import NETWORK
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.networks.encoder import UserEncoder
+from recsys_spark.networks.item_tower import as_read, as_scored
 from recsys_spark.networks.two_tower import Architecture, TwoTower
 
 VECTORS, TABLE, ENCODER = "items", "table", "encoder."
 
 
 class NetworkModel(ItemModel):
-    """Scores are cosines of user and item vectors.
+    """Scores are cosines of user and item vectors plus the item's bias.
 
-    arrays: items float32 [I, D] unit vectors · table float32 [I, D], what the encoder reads of history items · encoder.* its weights.
+    arrays: items float32 [I, D + 1] unit vectors and biases · table float32 [I, D], what the encoder reads of history items · encoder.* its weights.
     parameters: the architecture.
     """
 
@@ -35,9 +36,10 @@ class NetworkModel(ItemModel):
     def of(cls, network: TwoTower) -> NetworkModel:
         """The model of a trained network, its arrays copied."""
         with torch.no_grad():
+            rows = network.items()
             arrays = {
-                VECTORS: network.encode_items(),
-                TABLE: network.items.ids.weight,
+                VECTORS: as_scored(rows),
+                TABLE: as_read(rows),
                 **{ENCODER + name: weight for name, weight in network.users.state_dict().items()},
             }
         plain = {name: np.array(tensor.detach().float().cpu(), order="C") for name, tensor in arrays.items()}
@@ -45,10 +47,10 @@ class NetworkModel(ItemModel):
 
     @torch.no_grad()
     def encode(self, histories: Histories) -> np.ndarray:
-        """float32 [B, D] unit vectors. A user without history gets the same vector as any other without."""
+        """float32 [B, D + 1] unit vectors, and 1 for the bias. A user without history gets the same vector as any other without."""
         items, recency = histories.last(self.parameters["history_length"])
         users = self._encoder(_tensor(self.arrays[TABLE]), torch.from_numpy(items), torch.from_numpy(recency))
-        return np.asarray(F.normalize(users, dim=-1))
+        return np.asarray(F.pad(F.normalize(users, dim=-1), (0, 1), value=1.0))
 
     def score_tile(self, encoded: Any, start: int, stop: int) -> np.ndarray:
         scores: np.ndarray = encoded @ np.asarray(self.arrays[VECTORS][start:stop]).T

@@ -1,4 +1,4 @@
-"""The item tower: an item's vector out of its id and its content.
+"""The item tower: an item's vector out of its id and its content, and a bias for how often it is taken.
 
 Shapes:  I items counting the padding item 0 · D dimension · C items asked for · K most content features an item has
 """
@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NO_FEATURE = 0
+OWN_PART = 0.16
+"""Length, at the start, of what an item with content has of its own: an item that is rarely seen keeps to its content."""
 
 
 class ItemTower(nn.Module):
-    """Unit vectors: id embedding plus the mean of the embeddings of the item's content features, when there are any."""
+    """Rows of D + 1: id embedding plus the mean of the embeddings of the item's content features, when there are any; the last is the bias."""
 
     def __init__(self, *, n_items: int, n_features: int, dimension: int, sparse: bool):
         super().__init__()
-        self.ids = nn.Embedding(n_items, dimension, sparse=sparse)
-        nn.init.normal_(self.ids.weight, std=dimension**-0.5)
+        # the bias stands in the same table, so that one gradient carries both
+        self.ids = nn.Embedding(n_items, dimension + 1, sparse=sparse)
+        length = OWN_PART if n_features else 1.0
+        nn.init.normal_(self.ids.weight, std=length * dimension**-0.5)
         self.content: nn.EmbeddingBag | None = None
         if n_features:
             self.content = nn.EmbeddingBag(1 + n_features, dimension, mode="mean", padding_idx=NO_FEATURE)
@@ -31,12 +35,29 @@ class ItemTower(nn.Module):
         """Take the items' content: int64 [I, K] as `feature_matrix` makes it."""
         self.features = features.to(self.ids.weight.device)
 
+    @torch.no_grad()
+    def set_popularity(self, counts: Tensor, temperature: float) -> None:
+        """Start the biases where the softmax of nobody in particular gives each item its share of `counts` (int64 [I]), one added to each."""
+        logs = (counts + 1.0).log()
+        self.ids.weight[:, -1] = temperature * (logs - logs.mean())
+
     def forward(self, items: Tensor | None = None) -> Tensor:
-        """float32 [C, D] unit vectors of `items` (int64 [C]), or [I, D] of all of them."""
-        vectors = self.ids.weight if items is None else self.ids(items)
+        """float32 [C, D + 1] rows of `items` (int64 [C]), or [I, D + 1] of all of them."""
+        rows = self.ids.weight if items is None else self.ids(items)
         if self.content is not None:
-            vectors = vectors + self.content(self.features if items is None else self.features[items])
-        return F.normalize(vectors, dim=-1)
+            content = self.content(self.features if items is None else self.features[items])
+            rows = rows + F.pad(content, (0, 1))
+        return rows
+
+
+def as_read(rows: Tensor) -> Tensor:
+    """float32 [C, D]: `rows` as the user encoder reads them in a history."""
+    return rows[:, :-1]
+
+
+def as_scored(rows: Tensor) -> Tensor:
+    """float32 [C, D + 1]: `rows` as users are scored against: a unit vector and the bias."""
+    return torch.cat([F.normalize(rows[:, :-1], dim=-1), rows[:, -1:]], dim=1)
 
 
 def feature_matrix(n_items: int, items: np.ndarray, offsets: np.ndarray, features: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Softmax losses over cosines: full for small catalogues, sampled for large ones.
+"""Softmax losses over scores: full for small catalogues, sampled for large ones.
 
 Shapes:  B examples · D dimension · I items counting the padding item 0 · N uniform negatives · C = B + N candidates
 """
@@ -16,7 +16,7 @@ ROWS_OF_A_TILE = 128
 
 
 def full_softmax(users: Tensor, items: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Mean cross-entropy of `targets` (int64 [B]) among all items but the padding; users [B, D], items [I, D], unit vectors."""
+    """Mean cross-entropy of `targets` (int64 [B]) among all items but the padding; users [B, D], items [I, D]."""
     loss: Tensor = _FullSoftmax.apply(users / temperature, items[1:], targets - 1)
     return loss
 
@@ -56,7 +56,7 @@ def sampled_softmax(
 ) -> Tensor:
     """Mean cross-entropy of each target among the batch's targets and shared uniform negatives.
 
-    `ids` (int64 [C]) are the B targets, then N negatives; `candidates` [C, D] their unit vectors, `log_expected` [C] the logarithm of how
+    `ids` (int64 [C]) are the B targets, then N negatives; `candidates` [C, D] their vectors, `log_expected` [C] the logarithm of how
     often each is expected among the candidates, which is taken off its logit. Bengio & Senecal 2008 gives the correction, Yi et al. 2019
     uses it for in-batch negatives, Yang et al. 2020 mixes those with uniform ones. An example's own target in another place is no negative
     of it and is left out; so the target stands in its row once, for certain, and nothing is taken off. Then the sum of the powers of a row

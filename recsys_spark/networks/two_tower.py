@@ -1,6 +1,6 @@
-"""The two-tower network: users and items as unit vectors of one space, scored by their cosine.
+"""The two-tower network: users and items as unit vectors of one space; a score is their cosine plus the item's bias.
 
-Shapes:  B users · L history window · D dimension · I items · H pooling heads
+Shapes:  B users · L history window · D dimension · I items · C candidates of a batch · H pooling heads
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_spark.columns import PADDING_ITEM
 from recsys_spark.networks.encoder import UserEncoder
-from recsys_spark.networks.item_tower import ItemTower
+from recsys_spark.networks.item_tower import ItemTower, as_read, as_scored
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Architecture:
 
 
 class TwoTower(nn.Module):
-    """`sparse`: gradients of the item tables name the rows they touch, which a sampled softmax over a large catalogue needs."""
+    """`sparse`: the gradient of the item table names the rows it touches, which a sampled softmax over a large catalogue needs."""
 
     def __init__(self, architecture: Architecture, *, dropout: float = 0.0, sparse: bool = False):
         super().__init__()
@@ -45,12 +47,25 @@ class TwoTower(nn.Module):
             length=a.history_length, dimension=a.dimension, hidden=a.hidden, heads=a.heads, dropout=dropout
         )
 
-    def encode_users(self, history: Tensor, recency: Tensor) -> Tensor:
-        """float32 [B, D] unit vectors of users with the windows `history` and `recency`, int [B, L]."""
-        users = self.users(self.items.ids.weight, history, recency, self.sparse)
-        return F.normalize(users, dim=-1)
+    def forward(
+        self, history: Tensor, recency: Tensor, candidates: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(users float32 [B, D + 1], items float32 [C, D + 1]), whose products are the scores.
 
-    def encode_items(self, items: Tensor | None = None) -> Tensor:
-        """float32 [C, D] unit vectors of `items` (int64 [C]), or [I, D] of all."""
-        vectors: Tensor = self.items(items)
-        return vectors
+        `history` and `recency` int [B, L]; `candidates` int64 [C], or None for all I items. Only the rows that the batch needs are
+        made, each once.
+        """
+        if candidates is None:
+            rows = self.items()
+            return self.encode_users(rows, history, recency), as_scored(rows)
+        # the padding item is always there and comes first, so that padding keeps its number
+        needed = torch.cat([candidates.new_tensor([PADDING_ITEM]), history.flatten().long(), candidates])
+        unique, places = torch.unique(needed, return_inverse=True)
+        rows = self.items(unique)
+        window, asked = places[1 : 1 + history.numel()].view_as(history), places[1 + history.numel() :]
+        return self.encode_users(rows, window, recency), as_scored(rows)[asked]
+
+    def encode_users(self, rows: Tensor, history: Tensor, recency: Tensor) -> Tensor:
+        """float32 [B, D + 1]: unit vectors of users, and 1 for the bias. `history` int [B, L] counts the rows of the item tower's `rows`."""
+        users = F.normalize(self.users(as_read(rows), history, recency), dim=-1)
+        return F.pad(users, (0, 1), value=1.0)

@@ -242,11 +242,12 @@ def _loss(
     targets = batch["item_idx"].long()
     halves = plan.mixed_precision and multiplies_bfloat16(targets.device)
     with torch.autocast(targets.device.type, torch.bfloat16, enabled=halves):
-        users = network.encode_users(batch["history"], batch["recency"])
         if candidates is None:
-            return full_softmax(users, network.encode_items(), targets, plan.temperature)
+            users, items = network(batch["history"], batch["recency"])
+            return full_softmax(users, items, targets, plan.temperature)
         ids, log_expected = candidates.draw(targets, generator)
-        return sampled_softmax(users, network.encode_items(ids), ids, log_expected, plan.temperature)
+        users, items = network(batch["history"], batch["recency"], ids)
+        return sampled_softmax(users, items, ids, log_expected, plan.temperature)
 
 
 def _validate(

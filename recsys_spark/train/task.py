@@ -68,6 +68,8 @@ def run_worker(job: Job, communicator: Communicator) -> None:
     )
     network = TwoTower(architecture, dropout=s["dropout"], sparse=not full)
     network.items.set_features(torch.from_numpy(read_features(features / "item_features", job.n_items)))
+    counts = read_counts(features / "item_counts", job.n_items)
+    network.items.set_popularity(counts, s["temperature"])
     steps, batch = feed.batch_plan(job.examples, communicator.size, s["batch_size"])
     progress = train(
         network,
@@ -81,9 +83,7 @@ def run_worker(job: Job, communicator: Communicator) -> None:
             seed=s["seed"],
             epoch=epoch,
         ),
-        candidates=None
-        if full
-        else Candidates(read_counts(features / "item_counts", job.n_items), batch, s["negatives"]),
+        candidates=None if full else Candidates(counts, batch, s["negatives"]),
         held=read_held(features, s["valid_users"], communicator.rank, communicator.size)
         if job.validate
         else None,

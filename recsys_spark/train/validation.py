@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.networks.item_tower import as_scored
 from recsys_spark.networks.two_tower import TwoTower
 
 CELLS = 1 << 24
@@ -31,23 +32,23 @@ class Held:
 def ndcg_sum(network: TwoTower, held: Held, k: int, device: torch.device) -> tuple[float, int]:
     """(sum of the users' NDCG@k, users): DCG of the binary hits over the ideal of min(k, held-out items)."""
     network.eval()
-    items = network.encode_items()
-    size = max(1, CELLS // len(items))
+    rows = network.items()
+    size = max(1, CELLS // len(rows))
     total = sum(
-        _tile(network, items, held, start, min(start + size, len(held.histories)), k, device)
+        _tile(network, rows, held, start, min(start + size, len(held.histories)), k, device)
         for start in range(0, len(held.histories), size)
     )
     return total, len(held.histories)
 
 
 def _tile(
-    network: TwoTower, items: Tensor, held: Held, start: int, stop: int, k: int, device: torch.device
+    network: TwoTower, rows: Tensor, held: Held, start: int, stop: int, k: int, device: torch.device
 ) -> float:
     histories = held.histories.rows(start, stop)
     history, recency = (
         torch.from_numpy(a).to(device) for a in histories.last(network.architecture.history_length)
     )
-    scores = network.encode_users(history, recency) @ items.T
+    scores = network.encode_users(rows, history, recency) @ as_scored(rows).T
     scores[:, 0] = -torch.inf
     scores[_cells(histories.indptr, histories.items)] = -torch.inf
     relevant = torch.zeros_like(scores, dtype=torch.bool)

@@ -121,7 +121,7 @@ def test_complete_journey(tmp_path):
         (
             "25671",
             "Ice - crushed, 22 lb, national brand",
-            "GROCERY|FRZN ICE",
+            "GROCERY|FRZN ICE|ICE - CRUSHED",
             "GROCERY FRZN ICE ICE - CRUSHED National 22 LB",
         ),
         ("26081", "Miscellaneous, national brand", "MISCELLANEOUS", "MISCELLANEOUS National"),

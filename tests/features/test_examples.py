@@ -34,12 +34,13 @@ def bucket(gap):
     return 1 + min(int(math.log2(1 + gap // 60)), RECENCY_BUCKETS - 2)
 
 
-def naive(histories, rows, positions, length):
+def naive(histories, rows, positions, length, earlier=False):
     out = {"items": [], "weights": [], "history": [], "recency": []}
     for row, position in zip(rows.tolist(), positions.tolist()):
         start = histories.indptr[row]
-        before = list(range(start, start + position))[-length:]
-        newest = histories.times[start + position - 1]
+        target = histories.times[start + position]
+        known = [i for i in range(start, start + position) if not earlier or histories.times[i] < target]
+        newest, before = histories.times[known[-1]], known[-length:]
         out["items"].append(histories.items[start + position])
         out["weights"].append(histories.weights[start + position])
         out["history"].append([0] * (length - len(before)) + [histories.items[i] for i in before])
@@ -61,6 +62,20 @@ def test_equals_the_naive_loop(length, chunk, monkeypatch):
     for name, array in found.items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
         assert array.dtype == (np.float32 if name == "weights" else np.int32)
+
+
+@pytest.mark.parametrize("length", [1, 4, 50])
+def test_of_the_target_s_own_moment_nothing_is_known(length):
+    histories = some_histories(timed=True)
+    histories.times[:] = histories.times // 3_000_000 + 1  # baskets of a few
+    rows, positions = every_position(histories)
+    begin = histories.times[histories.indptr[rows]]
+    later = histories.times[histories.indptr[rows] + positions] > begin
+    assert 0 < later.sum() < len(rows)
+    found = join(make_examples(histories, rows[later], positions[later], length, earlier=True))
+    expected = naive(histories, rows[later], positions[later], length, earlier=True)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
 def test_a_worked_example():

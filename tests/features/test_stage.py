@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factories import finish_stage, make_context, moment
+from factories import finish_stage, make_context, moment, put_table
 from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.errors import LawBroken, StageMissing
 from recsys_spark.features import shuffling, stage
@@ -169,18 +169,46 @@ def test_the_order_is_random_but_fixed(context, spark, tmp_path):
     assert first.column("item_idx").to_pylist()[: len(targets)] != targets
     source = store.read(spark, context.layout.table("features", BACKTEST, "histories"), "histories")
     histories = source.where("as_of = 'valid'").repartition(5, "item_idx")
-    settings = {"history_length": LENGTH, "max_examples_per_user": MOST, "row_groups": GROUPS}
+    settings = {
+        "history_length": LENGTH,
+        "max_examples_per_user": MOST,
+        "row_groups": GROUPS,
+        "earlier": False,
+    }
     write_examples(histories, tmp_path / "again", seed=7, **settings)
     assert store.read_arrow(tmp_path / "again", "examples").sort_by("example").equals(first)
     write_examples(histories, tmp_path / "other", seed=8, **settings)
     assert not store.read_arrow(tmp_path / "other", "examples").sort_by("example").equals(first)
 
 
+def test_under_a_temporal_split_the_first_basket_gives_no_example(spark, tmp_path):
+    baskets = {1: [5, 5, 5, 5], 2: [1, 1, 8, 8, 9], 3: [4], 4: []}
+    rows = [
+        {"user_idx": user, "item_idx": [10 * user + i for i in range(len(times))], "event_ts": times,
+         "weight": [1.0] * len(times), "segment": None, "as_of": "release"}
+        for user, times in baskets.items()
+    ]  # fmt: skip
+    put_table(tmp_path / "histories", "histories", rows)
+    histories = store.read(spark, tmp_path / "histories", "histories")
+    settings = {"history_length": 4, "max_examples_per_user": 9, "row_groups": 1, "seed": 7}
+    counts = write_examples(histories, tmp_path / "examples", earlier=True, **settings)
+    assert counts["examples"] == 3
+    rows = store.read_arrow(tmp_path / "examples", "examples").to_pylist()
+    found = {row["item_idx"]: [item for item in row["history"] if item] for row in rows}
+    assert found == {22: [20, 21], 23: [20, 21], 24: [20, 21, 22, 23]}
+
+
 def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
     source = store.read(spark, context.layout.table("features", BACKTEST, "histories"), "histories")
     two = source.where("as_of = 'valid' and user_idx = 7")  # a user of three items: two examples
     found = write_examples(
-        two, tmp_path / "examples", history_length=LENGTH, max_examples_per_user=MOST, row_groups=5, seed=7
+        two,
+        tmp_path / "examples",
+        history_length=LENGTH,
+        max_examples_per_user=MOST,
+        row_groups=5,
+        earlier=False,
+        seed=7,
     )
     assert found == {"examples": 5, "padded_examples": 3, "row_groups": 5, "users_with_history": 1}
     items = (

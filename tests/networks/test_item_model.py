@@ -32,7 +32,7 @@ class TestNetworkModel(ItemModelLaws):
         return NetworkModel.of(make_network())
 
 
-def test_scores_are_the_networks_cosines():
+def test_scores_are_the_networks_cosines_and_biases():
     network = make_network(n_features=3)
     network.items.set_features(torch.randint(0, 4, (ITEMS, 2)))
     with torch.no_grad():
@@ -40,10 +40,26 @@ def test_scores_are_the_networks_cosines():
     histories = make_histories(ITEMS)
     windows = [torch.from_numpy(a) for a in histories.last(LENGTH)]
     with torch.no_grad():
-        expected = network.encode_users(*windows) @ network.encode_items().T
+        network.items.ids.weight[:, -1].normal_()
+        users, items = network(*windows)
+        expected = users @ items.T
     found = all_scores(NetworkModel.of(network), histories)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
-    assert np.abs(found[2]).max() <= 1 + 1e-5
+    biases = network.items.ids.weight[:, -1].detach().numpy()
+    assert np.abs(found[2] - biases).max() <= 1 + 1e-5
+
+
+def test_a_batch_s_own_items_are_scored_as_among_all():
+    network = make_network(n_features=3)
+    network.items.set_features(torch.randint(0, 4, (ITEMS, 2)))
+    windows = [torch.from_numpy(a) for a in make_histories(ITEMS).last(LENGTH)]
+    ids = torch.tensor([7, 3, 3, 29, 1])
+    users, items = network(*windows)
+    some_users, some_items = network(*windows, ids)
+    torch.testing.assert_close(some_users, users)
+    torch.testing.assert_close(some_items, items[ids])
+    full = windows[0].clamp(min=1)  # no padding in it
+    torch.testing.assert_close(network(full, windows[1], ids)[0], network(full, windows[1])[0])
 
 
 def test_only_the_window_counts():

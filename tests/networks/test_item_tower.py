@@ -1,10 +1,10 @@
-"""Item vectors: unit length, content averaged over what an item has."""
+"""Item rows: content averaged over what an item has, a bias, and unit vectors where they are scored."""
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from recsys_spark.networks.item_tower import ItemTower, feature_matrix
+from recsys_spark.networks.item_tower import ItemTower, as_read, as_scored, feature_matrix
 
 # items 2 and 4 have content: features 0, 2 and feature 1
 FEATURES = feature_matrix(5, np.array([2, 4]), np.array([0, 2, 3]), np.array([0, 2, 1]))
@@ -27,8 +27,17 @@ def test_vectors_are_id_plus_mean_content():
     tower = make_tower()
     content = tower.content.weight[1:]
     means = [0, 0, (content[0] + content[2]) / 2, 0, content[1]]
-    expected = torch.stack([F.normalize(tower.ids.weight[i] + means[i], dim=0) for i in range(5)])
-    torch.testing.assert_close(tower(), expected)
+    expected = torch.stack([tower.ids.weight[i, :4] + means[i] for i in range(5)])
+    torch.testing.assert_close(as_read(tower()), expected)
+    torch.testing.assert_close(as_scored(tower())[:, :4], F.normalize(expected, dim=-1))
+    torch.testing.assert_close(as_scored(tower())[:, 4], tower.ids.weight[:, 4])
+
+
+def test_biases_start_at_the_items_shares():
+    tower, counts = make_tower(), torch.tensor([0, 3, 0, 7, 1])
+    tower.set_popularity(counts, temperature=0.5)
+    found = (as_scored(tower())[:, 4] / 0.5).softmax(0)
+    torch.testing.assert_close(found, (counts + 1.0) / 16)
 
 
 def test_some_items_equal_their_rows_of_all():
@@ -39,7 +48,7 @@ def test_some_items_equal_their_rows_of_all():
 
 def test_without_content_the_id_stands_alone():
     tower = ItemTower(n_items=3, n_features=0, dimension=4, sparse=False)
-    torch.testing.assert_close(tower(), F.normalize(tower.ids.weight, dim=-1))
+    torch.testing.assert_close(tower(), tower.ids.weight)
     assert [name for name, _ in tower.named_parameters()] == ["ids.weight"]
 
 

@@ -33,8 +33,8 @@ def test_equals_scikit_learn(case, monkeypatch, k, cells):
     network, held, positives = case
     monkeypatch.setattr(validation, "CELLS", cells)
     with torch.no_grad():
-        users = network.encode_users(*[torch.from_numpy(a) for a in held.histories.last(LENGTH)])
-        scores = (users @ network.encode_items().T).numpy().astype(float)
+        users, items = network(*[torch.from_numpy(a) for a in held.histories.last(LENGTH)])
+        scores = (users @ items.T).numpy().astype(float)
     expected = 0.0
     for u, own in enumerate(positives):
         open_items = np.setdiff1d(np.arange(1, ITEMS), held.histories.rows(u, u + 1).items)

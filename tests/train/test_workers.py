@@ -100,7 +100,7 @@ def test_one_worker_writes_a_model_and_tells_of_it(features, tmp_path, caplog):
         "examples_per_s",
     }
     model = base.load(tmp_path / "train" / "network", {"network": NetworkModel})
-    assert model.arrays["items"].shape == (ITEMS, 8)
+    assert model.arrays["items"].shape == (ITEMS, 8 + 1)
     assert model.parameters["n_features"] == 1
     assert sorted(p.name for p in (tmp_path / "train").iterdir()) == [
         "checkpoints",
