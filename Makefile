@@ -14,7 +14,7 @@ export PYSPARK_DRIVER_PYTHON := $(PYTHON)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data test test-slow lint format conf package clean
+.PHONY: help setup demo data test test-slow bench lint format conf package clean
 
 help: ## this page
 	@echo 'usage: make TARGET [VARIABLE=value]'
@@ -47,6 +47,13 @@ test: setup ## linters, then every test but the slow ones
 
 test-slow: setup ## the slow tests alone: whole nights, a cluster, killed processes
 	@$(BIN)/pytest -m slow $(PYTEST)
+
+bench: setup ## the figures of docs/benchmarks into build/bench (half an hour, on a machine that does nothing else)
+	@$(MAKE) data CONF=demo
+	@$(MAKE) data CONF=retail
+	@for conf in demo retail; do $(PYTHON) benchmarks/night.py conf/$$conf.yaml \
+		--driver-java-options -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties || exit; done
+	@$(PYTHON) benchmarks/training.py build/bench/night/demo
 
 lint: setup ## ruff, the import directions, and types of the pure parts
 	@$(BIN)/ruff check --quiet .

@@ -4,7 +4,7 @@
 
 env="$REPO/build/package-env"
 archive="$REPO/dist/recsys_spark-env.tar.gz"
-wheels=$(dirname "$(ls -t "$CACHE"/horovod/*/*.whl | head -n 1)")
+wheels="$REPO/.venv/.horovod"
 mkdir -p dist
 
 rm -rf dist/*.whl build/lib build/bdist.*
