@@ -68,7 +68,7 @@ class _Pool(torch.autograd.Function):
         return torch.bmm(weights, vectors)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
         items, weights, vectors = ctx.saved_tensors
         by_weight = torch.bmm(gradient, vectors.transpose(1, 2))
         by_place = torch.bmm(weights.transpose(1, 2), gradient).flatten(end_dim=1)

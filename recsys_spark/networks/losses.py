@@ -46,7 +46,7 @@ class _FullSoftmax(torch.autograd.Function):
         return loss / len(users)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         by_user, by_item = ctx.saved_tensors
         return by_user * gradient, by_item * gradient, None
 
