@@ -25,7 +25,7 @@ help: ## this page
 	@echo '  CONF=retail     The Complete Journey (1.5 million purchases); conf/retail.yaml'
 	@echo '  PYTEST="..."    more arguments for pytest, such as PYTEST="tests/score -k seen"'
 	@echo '  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu'
-	@echo '                  for the first set-up: PyTorch without its several GB of CUDA'
+	@echo '                  for set-up and package: PyTorch without its several GB of CUDA'
 
 setup: ## .venv with everything in it, Horovod built from source; does nothing when it is done already
 	@.make/environment.sh
@@ -45,7 +45,7 @@ test: setup ## linters, then every test but the slow ones
 	@$(MAKE) lint
 	@$(BIN)/pytest -m 'not slow' $(PYTEST)
 
-test-slow: setup ## the slow tests alone: whole nights, a cluster, killed processes
+test-slow: setup ## the slow tests alone: the driver killed in every stage (half an hour)
 	@$(BIN)/pytest -m slow $(PYTEST)
 
 bench: setup ## the figures of docs/benchmarks into build/bench (half an hour, on a machine that does nothing else)

@@ -5,6 +5,8 @@
 env="$REPO/build/package-env"
 archive="$REPO/dist/recsys_spark-env.tar.gz"
 wheels="$REPO/.venv/.horovod"
+# the very build that Horovod was compiled against
+torch=$("$PYTHON" -c 'import torch; print(torch.__version__)')
 mkdir -p dist
 
 rm -rf dist/*.whl build/lib build/bdist.*
@@ -14,7 +16,7 @@ wheel=$(ls dist/recsys_spark-*.whl)
 rm -rf "$env"
 logged "making an environment of its own" "$("$PYTHON" -c 'import sys; print(sys._base_executable)')" -m venv "$env"
 logged "installing the wheel into it (2 minutes)" "$env/bin/python" -m pip install --disable-pip-version-check \
-    --find-links "$wheels" --only-binary horovod "$(pin torch)" "$(pin setuptools)" "$wheel[horovod]"
+    --find-links "$wheels" --only-binary horovod "torch==$torch" "$(pin setuptools)" "$wheel[horovod]"
 # a fixed order and time for each entry would not help: the archive holds compiled files that differ from machine to machine
 logged "packing it (2 minutes)" "$PYTHON" -m venv_pack --force --prefix "$env" --output "$archive" --compress-level 1
 rm -rf "$env"

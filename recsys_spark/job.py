@@ -77,7 +77,7 @@ class Stage(Protocol):
 
 def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
     """Run `stages` in each pass, backtest first; returns the exit code and never raises for a known error."""
-    arguments = _parse([stage.NAME for stage in stages], argv)
+    arguments = _parse(stages, argv)
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(levelname)-7s %(message)s",
@@ -156,8 +156,8 @@ def _exclusive(layout: Layout) -> Iterator[None]:
         yield
 
 
-def _parse(names: Sequence[str], argv: Sequence[str] | None) -> argparse.Namespace:
-    what = names[0] if len(names) == 1 else "all"
+def _parse(stages: Sequence[Stage], argv: Sequence[str] | None) -> argparse.Namespace:
+    what = stages[0].NAME if len(stages) == 1 else "all"
     parser = argparse.ArgumentParser(
         description=f"Run {what} stage{'s' if what == 'all' else ''} of the nightly job."
     )
@@ -186,6 +186,10 @@ def _parse(names: Sequence[str], argv: Sequence[str] | None) -> argparse.Namespa
     parser.add_argument("--debug", action="store_true", help="stack traces and debug messages")
     arguments = parser.parse_args(argv)
     arguments.passes = arguments.passes or [BACKTEST, RELEASE]
+    if not any(pass_name in stage.PASSES for stage in stages for pass_name in arguments.passes):
+        parser.error(
+            f"{what} has no {arguments.passes[0]} pass; it takes part in the {stages[0].PASSES[0]} pass"
+        )
     return arguments
 
 

@@ -52,7 +52,7 @@ def run(context: Context, pass_name: str) -> None:
         context.layout,
         NAME,
         pass_name,
-        inputs={"clean": clean.output_id, "split": split.output_id},
+        inputs={f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id},
         settings={**context.config.baselines.model_dump(mode="json"), "segmented": segmented},
         work=work,
         force=context.force,

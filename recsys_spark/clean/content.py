@@ -27,11 +27,13 @@ from recsys_spark.columns import (
     USER_IDX,
     WITHDRAWN,
 )
+from recsys_spark.errors import InputMismatch
 
 log = logging.getLogger(__name__)
 
 _FAULT = "__fault"
-_TRUE = ("true", "t", "yes", "y", "1")
+_TRUE = ("true", "t", "yes", "y")
+_FALSE = ("false", "f", "no", "n")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,23 @@ def one_row_an_id(raw: DataFrame, key: str, what: str) -> Content:
     )
 
 
+def truth(text: Column) -> Column:
+    """true or false as people and programs write them, numbers among them; null when the text is neither."""
+    word, number = F.lower(trimmed(text)), trimmed(text).try_cast("double")
+    return F.when(word.isin(*_TRUE), True).when(word.isin(*_FALSE), False).otherwise(number != 0)
+
+
+def check_withdrawn(content: DataFrame, source: str) -> None:
+    """`InputMismatch` for a value that is neither true nor false: a guess would show what must not be shown. `source` names the column."""
+    doubtful = content.where(trimmed(F.col(WITHDRAWN)).isNotNull() & truth(F.col(WITHDRAWN)).isNull())
+    row = doubtful.select(F.min(F.struct(ITEM_ID, WITHDRAWN))).first()[0]
+    if row:
+        raise InputMismatch(
+            f"paths.items: item {row[ITEM_ID]!r} has {row[WITHDRAWN]!r} in column {source!r}, which clean.item_columns.withdrawn names; "
+            "write true or false, 1 or 0, or leave it empty"
+        )
+
+
 def items_table(
     index: DataFrame, content: DataFrame | None, in_log: DataFrame, *, separator: str
 ) -> DataFrame:
@@ -85,7 +104,7 @@ def items_table(
         _optional(content, TITLE).alias(TITLE),
         _categories(_optional(content, CATEGORIES), separator).alias(CATEGORIES),
         _optional(content, TEXT).alias(TEXT),
-        F.lower(_optional(content, WITHDRAWN)).isin(*_TRUE).alias(WITHDRAWN),
+        truth(_optional(content, WITHDRAWN)).alias(WITHDRAWN),
         F.lit(True).alias("__in_file"),
     )
     every = index.join(known, ITEM_ID, "left").join(

@@ -55,7 +55,7 @@ def find(path: str, key: str, session: Callable[[], SparkSession]) -> list[RawFi
     paths = sorted({os.path.abspath(file) for start in starts for file in _walk(start)})
     if not paths:
         raise InputMissing(f"{key}: no file lies in {os.path.abspath(local)}; {_WAY_OUT}")
-    return [RawFile(p, os.stat(p).st_size, os.stat(p).st_mtime_ns) for p in paths]
+    return [_raw_file(path, key) for path in paths]
 
 
 def identity(files: Iterable[RawFile]) -> str:
@@ -89,11 +89,27 @@ def _suffix_format(path: str) -> str | None:
     return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
+def _raw_file(path: str, key: str) -> RawFile:
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise InputUnreadable(
+            f"{key}: {path} cannot be read: {error.strerror}; mend it, or take it out of the input"
+        ) from error
+    return RawFile(path, state.st_size, state.st_mtime_ns)
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputUnreadable(
+        f"{error.filename} cannot be listed: {error.strerror}; mend its rights, or take it out of the input"
+    ) from error
+
+
 def _walk(start: str) -> Iterator[str]:
     if not os.path.isdir(start):
         yield start
         return
-    for folder, folders, names in os.walk(start, followlinks=True):
+    for folder, folders, names in os.walk(start, followlinks=True, onerror=_unreadable):
         folders[:] = [name for name in folders if _shown(name)]
         yield from (os.path.join(folder, name) for name in names if _shown(name))
 

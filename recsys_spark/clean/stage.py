@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from recsys_spark.clean import counts, indexing, read
 from recsys_spark.clean.content import (
     Content,
+    check_withdrawn,
     items_table,
     missing_in_items,
     missing_in_users,
@@ -244,9 +245,12 @@ def _items_file(context: Context, files: Files) -> Content | None:
         if (source := getattr(names, key)) is not None
     }
     file_format = format_of(files["items"], clean.format, "paths.items")
-    return one_row_an_id(
+    content = one_row_an_id(
         read.read(context.spark, files["items"], file_format, wanted, multi_line=True), ITEM_ID, "items"
     )
+    if names.withdrawn is not None:
+        check_withdrawn(content.frame, names.withdrawn)
+    return content
 
 
 def _users_file(context: Context, files: Files) -> Content | None:

@@ -16,10 +16,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Paths(Section):
@@ -48,7 +50,9 @@ class Paths(Section):
             )
         return value
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )
 
 
 class Session(Section):
@@ -67,23 +71,23 @@ class Session(Section):
 class EventColumns(Section):
     """Names in the event log. null: the log has no such column."""
 
-    user_id: str = Field(default="user_id", description="column of the user's id")
-    item_id: str = Field(default="item_id", description="column of the item's id")
-    event_ts: str | None = Field(default="timestamp", description="column of the time")
-    event_type: str | None = Field(default=None, description="column of the event type")
-    rating: str | None = Field(default=None, description="column of the rating")
-    quantity: str | None = Field(default=None, description="column of the quantity")
-    price: str | None = Field(default=None, description="column of the price")
+    user_id: Name = Field(default="user_id", description="column of the user's id")
+    item_id: Name = Field(default="item_id", description="column of the item's id")
+    event_ts: Name | None = Field(default="timestamp", description="column of the time")
+    event_type: Name | None = Field(default=None, description="column of the event type")
+    rating: Name | None = Field(default=None, description="column of the rating")
+    quantity: Name | None = Field(default=None, description="column of the quantity")
+    price: Name | None = Field(default=None, description="column of the price")
 
 
 class ItemColumns(Section):
     """Names in the items file. null: it has no such column."""
 
-    item_id: str = Field(default="item_id", description="column of the item's id")
-    title: str | None = Field(default="title", description="column of the title")
-    category: str | None = Field(default="category", description="column of the categories")
-    text: str | None = Field(default=None, description="column of the description")
-    withdrawn: str | None = Field(
+    item_id: Name = Field(default="item_id", description="column of the item's id")
+    title: Name | None = Field(default="title", description="column of the title")
+    category: Name | None = Field(default="category", description="column of the categories")
+    text: Name | None = Field(default=None, description="column of the description")
+    withdrawn: Name | None = Field(
         default=None, description="column that is true for items not to be recommended"
     )
 
@@ -91,8 +95,8 @@ class ItemColumns(Section):
 class UserColumns(Section):
     """Names in the users file."""
 
-    user_id: str = Field(default="user_id", description="column of the user's id")
-    attributes: list[str] = Field(default=[], description="columns kept as attributes")
+    user_id: Name = Field(default="user_id", description="column of the user's id")
+    attributes: list[Name] = Field(default=[], description="columns kept as attributes")
 
 
 class Clean(Section):
@@ -192,12 +196,16 @@ class Split(Section):
     test_days: Count = Field(
         default=7, description="temporal: length of test, which ends at the newest event's day [days]"
     )
-    valid_share: Share = Field(default=0.1, description="random: of each user's items [share]")
-    test_share: Share = Field(default=0.1, description="random: of each user's items [share]")
+    valid_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="random: of each user's items [share]"
+    )
+    test_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="random: of each user's items [share]"
+    )
     min_train: Count = Field(
         default=3, description="last_n and random: users left with fewer train items are all train [items]"
     )
-    seed: int = Field(default=7, description="random: seed")
+    seed: Seed = Field(default=7, description="random: seed")
 
 
 class Popularity(Section):
@@ -216,7 +224,7 @@ class Als(Section):
     regularization_exponent: Share = Field(default=0.0, description="nu: 0 plain ridge, 1 scaled by counts")
     confidence: Positive = Field(default=1.0, description="alpha: an observed pair weighs 1 + alpha * weight")
     unobserved_weight: Positive = Field(default=1.0, description="weight of a pair that was not observed")
-    seed: int = Field(default=7, description="of the first vectors")
+    seed: Seed = Field(default=7, description="of the first vectors")
 
 
 class ItemCosine(Section):
@@ -248,6 +256,8 @@ class Baselines(Section):
     def _popularity_is_there(cls, value: list[str]) -> list[str]:
         if POPULARITY not in value:
             raise ValueError("must hold popularity, which serves users without history")
+        if len(set(value)) < len(value):
+            raise ValueError("names a model twice")
         return value
 
 
@@ -266,7 +276,7 @@ class Features(Section):
     min_category_items: Count = Field(
         default=5, description="rarer content features are dropped and counted [items]"
     )
-    seed: int = Field(default=7, description="of the order of the examples")
+    seed: Seed = Field(default=7, description="of the order of the examples")
 
 
 class Train(Section):
@@ -309,7 +319,7 @@ class Train(Section):
     mixed_precision: bool = Field(
         default=True, description="products in bfloat16, where the GPU or CPU has instructions for them"
     )
-    seed: int = Field(default=7, description="of weights, order and negatives")
+    seed: Seed = Field(default=7, description="of weights, order and negatives")
     timeout_s: Count = Field(
         default=600, description="spark launcher: longest wait for the executors' slots [s]"
     )
@@ -328,7 +338,7 @@ class Score(Section):
     fusion_users: Count = Field(
         default=5000, description="valid users the blend is learned on, chosen by hash [users]"
     )
-    blocked_items: str | None = Field(
+    blocked_items: Name | None = Field(
         default=None, description="text file of item ids that are never recommended, one a line"
     )
 
@@ -366,7 +376,7 @@ class Evaluate(Section):
         default=0.95, description="of the intervals [share]"
     )
     example_users: Count = Field(default=12, description="users shown in the report [users]")
-    seed: int = Field(default=7, description="of the bootstrap")
+    seed: Seed = Field(default=7, description="of the bootstrap")
     gates: Gates = Field(default=Gates(), description="conditions of publishing")
 
 

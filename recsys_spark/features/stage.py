@@ -22,8 +22,8 @@ PASSES = (BACKTEST, RELEASE)
 def run(context: Context, pass_name: str) -> None:
     """Write the tables of this stage for `pass_name`, unless they are there."""
     inputs = {
-        "clean": manifest.require(context.layout, "clean", pass_name).output_id,
-        "split": manifest.require(context.layout, "split", pass_name).output_id,
+        f"{BACKTEST}/clean": manifest.require(context.layout, "clean", pass_name).output_id,
+        f"{pass_name}/split": manifest.require(context.layout, "split", pass_name).output_id,
     }
     settings = {
         **context.config.features.model_dump(mode="json"),

@@ -45,7 +45,7 @@ def _check(root: Path, run_date: date | None) -> Findings:
     layout = Layout(root, "")
     night = commit.night(layout.top_n, run_date)
     run_id = _run_id(night.files)
-    found = check(night.files, Layout(root, run_id))
+    found = check(night.files, Layout(root, run_id), commit.output_id(layout.top_n, night))
     print(
         f"{layout.top_n}, night {night.run_date} of run {run_id}, version {night.version}: "
         f"{found.rows:,} rows, {found.users:,} users, {found.files:,} files, {night.bytes:,} bytes"

@@ -79,6 +79,13 @@ def published(folder: Path, run_date: date, run_id: str, output_id: str) -> Nigh
     return None
 
 
+def output_id(folder: Path, night: Night) -> str | None:
+    """What the output that the night's files were published from was called; None when no commit of ours names these files."""
+    table, files = _open(folder), {str(file.relative_to(folder)) for file in night.files}
+    commits = table.history() if table else []
+    return next((commit.get(OUTPUT_ID) for commit in commits if set(commit.get(FILES, [])) == files), None)
+
+
 def publish(
     folder: Path,
     staged: Sequence[Path],

@@ -80,12 +80,15 @@ class Run:
     models: tuple[str, ...]
 
     @classmethod
-    def of(cls, layout: Layout) -> Run | str:
-        """The run, or why its laws cannot be judged."""
+    def of(cls, layout: Layout, output_id: str | None) -> Run | str:
+        """The run, or why its laws cannot be judged. `output_id`: what the score stage's output was called when it was published."""
         clean, score = layout.stage("clean", c.RELEASE), manifest.read(layout.stage("score", c.RELEASE))
         done = manifest.read(clean)
         if done is None or score is None:
             return f"run folder {layout.run} is gone or not complete"
+        again = score.inputs.get(f"{c.RELEASE}/clean", done.output_id) != done.output_id
+        if again or output_id not in (None, score.output_id):
+            return f"run folder {layout.run} has been worked on again since the night was published"
         items = store.read_arrow(clean / "items", "items", [c.ITEM_ID, c.WITHDRAWN])
         blocked = json.loads((layout.stage("score", c.RELEASE) / "blocked.json").read_text(encoding="utf-8"))
         return cls(
@@ -128,10 +131,10 @@ class _Rows:
         return lambda: _told(self.table.slice(int(np.argmax(bad)), 1).to_pylist()[0])
 
 
-def check(files: Sequence[Path], layout: Layout, findings: Findings | None = None) -> Findings:
-    """Every law on the files of one night that the run of `layout` made."""
-    found = findings or Findings()
-    run = Run.of(layout)
+def check(files: Sequence[Path], layout: Layout, output_id: str | None = None) -> Findings:
+    """Every law on the files of one night that the run of `layout` made, published as `output_id` (None: it is not published yet)."""
+    found = Findings()
+    run = Run.of(layout, output_id)
     if isinstance(run, str):
         found.unchecked.update(dict.fromkeys(OF_THE_RUN, run))
     served = np.zeros(run.n_users if isinstance(run, Run) else 0, bool)

@@ -59,7 +59,7 @@ def read_blocked(path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise InputMissing(
             f"score.blocked_items: {path} does not exist; mend the path or set it to null"

@@ -50,7 +50,7 @@ def run(context: Context, pass_name: str) -> None:
         context.layout,
         NAME,
         pass_name,
-        inputs={"clean": require(context.layout, "clean", BACKTEST).output_id},
+        inputs={f"{BACKTEST}/clean": require(context.layout, "clean", BACKTEST).output_id},
         settings=chosen,
         work=lambda folder: _work(context, chosen, folder),
         force=context.force,

@@ -57,13 +57,21 @@ def read(folder: Path) -> Manifest | None:
 
 
 def require(layout: Layout, stage: str, pass_name: str) -> Manifest:
-    """The manifest of a stage that must have run; `StageMissing` says how to run it."""
+    """The manifest of a stage that must have run, on what stands there now; `StageMissing` says how to run it."""
     manifest = read(layout.stage(stage, pass_name))
     if manifest is None:
         raise StageMissing(
             f"run {layout.run_id!r} has no finished {stage} stage ({layout.stage(stage, pass_name)}); "
             f"run jobs/{stage}.py with the same --run-id first, or jobs/nightly.py"
         )
+    for name, output_id in manifest.inputs.items():
+        of, _, upstream = name.partition("/")
+        now = read(layout.stage(upstream, of)) if upstream else None
+        if now and now.output_id != output_id:
+            raise StageMissing(
+                f"run {layout.run_id!r}: {upstream} has run again since {stage} read it; "
+                f"run jobs/{stage}.py again with the same --run-id, or jobs/nightly.py"
+            )
     return manifest
 
 
@@ -80,7 +88,7 @@ def run_stage(
 ) -> Manifest:
     """Run `work(folder)` unless a manifest with the same fingerprint says it is done.
 
-    `inputs` maps names to the ids of what is read (`output_id` of manifests, `files_id` of raw files). `settings` is everything
+    `inputs` maps names to the ids of what is read: `<pass>/<stage>` to the `output_id` of a stage, any other name to that of raw files. `settings` is everything
     else the output depends on, as plain JSON values. `work` returns the counts for the manifest. `keep` names entries of the folder
     that survive from a killed run (checkpoints).
     """
@@ -140,11 +148,6 @@ def write_json(path: Path, value: Any) -> None:
 def digest(value: Any) -> str:
     """Short stable hash of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def files_id(paths: Iterable[Path]) -> str:
-    """Id of raw input files: names, sizes and modification times (contents are not read twice)."""
-    return digest(sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths))
 
 
 def _empty(folder: Path, keep: Iterable[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
 
 REQUIRED = {
     # every time in the house is UTC, whatever the machine's zone
@@ -22,16 +26,30 @@ REQUIRED = {
 def make_session(
     *, app_name: str, master: str | None, shuffle_partitions: int | None, options: dict[str, str]
 ) -> SparkSession:
-    """The session of this process. What spark-submit set (master, memory) is kept; `REQUIRED` is always applied."""
+    """The session of this process. What spark-submit was given is kept; `REQUIRED` is always applied.
+
+    Spark's own voice is heard in debug mode only: its errors come with stack traces, and the job tells them in a line.
+    """
     # executors of local mode run the driver's interpreter, not whatever python3 is first on the path
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName(app_name)
-    if master:
-        builder = builder.master(master)
+    wanted = {"spark.app.name": app_name, "spark.master": master, **options}
     if shuffle_partitions:
-        builder = builder.config("spark.sql.shuffle.partitions", str(shuffle_partitions))
-    for key, value in {**options, **REQUIRED}.items():
+        wanted["spark.sql.shuffle.partitions"] = str(shuffle_partitions)
+    given = _given()
+    builder = SparkSession.builder
+    for key, value in {**{k: v for k, v in wanted.items() if v and k not in given}, **REQUIRED}.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
+    session.sparkContext.setLogLevel("ERROR" if log.isEnabledFor(logging.DEBUG) else "OFF")
     return session
+
+
+def _given() -> dict[str, str]:
+    """What spark-submit was given on its command line and in its files; nothing when Python started the job by itself."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return {}
+    SparkContext._ensure_initialized()
+    found = dict(SparkConf().getAll())
+    # spark-submit names every application after its file, asked or not
+    found.pop("spark.app.name", None)
+    return found

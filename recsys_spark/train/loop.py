@@ -76,6 +76,8 @@ class Communicator:
     rank = 0
     size = 1
     local_rank = 0
+    local_size = 1
+    """Workers on this machine."""
 
     def allreduce_sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over all workers."""
@@ -106,7 +108,7 @@ def train(
     `candidates` None means the full softmax. `held` None means that nothing is validated, so the last epoch is the best one. Worker 0 alone
     writes checkpoints.
     """
-    device = choose_device(communicator.local_rank)
+    device = choose_device(communicator.local_rank, communicator.local_size)
     network.to(device)
     optimizers = make_optimizers(network, plan, communicator)
     progress, best = _resume(network, optimizers, communicator, checkpoints)
@@ -129,11 +131,15 @@ def train(
     return progress
 
 
-def choose_device(local_rank: int) -> torch.device:
-    """The worker's own GPU, or the CPU on a machine without."""
+def choose_device(local_rank: int, local_size: int) -> torch.device:
+    """The worker's own GPU, or the CPU on a machine without any; NCCL refuses two workers on one GPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    if local_size > torch.cuda.device_count():
+        raise RuntimeError(
+            f"{local_size} training workers on a machine of {torch.cuda.device_count()} GPUs; give each its own (docs/cluster.md)"
+        )
+    device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
 

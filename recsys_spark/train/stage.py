@@ -28,10 +28,10 @@ def run(context: Context, pass_name: str) -> None:
     if config.enabled:
         features = require(context.layout, "features", pass_name)
         clean = require(context.layout, "clean", pass_name)
-        inputs = {"clean": clean.output_id, "features": features.output_id}
+        inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/features": features.output_id}
         if pass_name == RELEASE:
             backtest = require(context.layout, NAME, BACKTEST)
-            inputs["backtest"] = backtest.output_id
+            inputs[f"{BACKTEST}/{NAME}"] = backtest.output_id
 
     def work(folder: Path) -> dict[str, Any]:
         if not config.enabled:

@@ -57,7 +57,8 @@ class HorovodCommunicator(Communicator):
 
         hvd.init()
         self.hvd = hvd
-        self.rank, self.size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
+        self.rank, self.size = hvd.rank(), hvd.size()
+        self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
 
     def allreduce_sum(self, values: Tensor) -> Tensor:
         total: Tensor = self.hvd.allreduce(values, op=self.hvd.Sum)
@@ -136,6 +137,8 @@ def _launch_spark(job: Job, workers: int, threads: int, timeout_s: int) -> None:
                 num_proc=workers,
                 start_timeout=timeout_s,
                 use_gloo=True,
+                # the executors' interpreter, which need not lie where the driver's does
+                executable=os.environ.get("PYSPARK_PYTHON", sys.executable),
                 env=_environment(threads),
                 stdout=relay,
                 stderr=relay,

@@ -113,6 +113,12 @@ def test_all_faults_are_told_at_once(tmp_path):
         (GIVEN + "baselines: {models: [als]}", "baselines.models: must hold popularity, which serves users without history (found ['als'])"),
         (GIVEN + "split: {method: random, valid_share: 0.5, test_share: 0.5}",
          "split.valid_share + split.test_share: nothing would be left to train on; keep the sum below 1"),
+        (GIVEN + "baselines: {models: [popularity, als, als]}", "baselines.models: names a model twice (found ['popularity', 'als', 'als'])"),
+        (GIVEN + "train: {seed: -1}", "train.seed: input should be greater than or equal to 0 (found -1)"),
+        (GIVEN + "train: {learning_rate: .inf}", "train.learning_rate: input should be a finite number (found inf)"),
+        (GIVEN + "clean: {event_weights: {view: .inf}}", "clean.event_weights.view: input should be a finite number (found inf)"),
+        (GIVEN + "split: {valid_share: 0.0}", "split.valid_share: input should be greater than 0 (found 0.0)"),
+        (GIVEN + "clean: {columns: {item_id: ''}}", "clean.columns.item_id: string should have at least 1 character (found '')"),
         (GIVEN + "evaluate: {gate_k: 7}", "evaluate.gate_k: 7 is not one of evaluate.cutoffs, [5, 10, 20]"),
     ],
 )  # fmt: skip

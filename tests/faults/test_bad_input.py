@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from night import run
 from recsys_spark import job
 from recsys_spark.clean import stage as clean
 from recsys_spark.split import stage as split
@@ -104,6 +105,52 @@ def test_a_log_that_may_not_be_read(night):
     (night.data / "events.csv").chmod(0)
     code, errors = night()
     assert code == 4 and "events.csv" in errors[0]
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at(night):
+    (night.data / "log").mkdir()
+    (night.data / "log" / "a.csv").symlink_to(night.data / "nowhere.csv")
+    code, errors = night(f"paths.events={night.data / 'log'}")
+    assert code == 4 and len(errors) == 1 and "a.csv cannot be read" in errors[0]
+
+
+def test_a_folder_that_may_not_be_listed(night, monkeypatch):
+    """os.scandir refuses, as it does for everybody but root."""
+    folder = night.data / "log" / "date=2026-01-31"
+    folder.mkdir(parents=True)
+    (night.data / "events.csv").rename(night.data / "log" / "events.csv")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, errors = night(f"paths.events={night.data / 'log'}")
+    assert code == 4 and f"{folder} cannot be listed: Permission denied" in errors[0]
+
+
+def test_an_item_that_is_neither_withdrawn_nor_not(night):
+    (night.data / "items.csv").write_text("item_id,gone\ni1,1.0\ni2,\ni3,perhaps\n")
+    items = (
+        f"paths.items={night.data / 'items.csv'}",
+        "clean.item_columns={title: null, category: null, withdrawn: gone}",
+    )
+    code, errors = night(*items)
+    assert code == 5 and "item 'i3' has 'perhaps' in column 'gone'" in errors[0]
+
+
+def test_spark_s_stack_traces_are_for_debug(tmp_path):
+    data = write_log(tmp_path / "data")
+    truncated_gzip(data / "log.csv.gz")
+    overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
+    settings = ("--set", f"paths.events={data / 'log.csv.gz'}")
+    found = run("clean", overlay, *settings)
+    assert found.returncode == 4
+    assert "\tat " not in found.stdout and "Traceback" not in found.stdout, found.stdout
+    assert found.stdout.splitlines()[-1].startswith("error: ")
+    assert "Traceback" in run("clean", overlay, *settings, "--debug").stdout
 
 
 def test_several_faults_of_the_configuration(night):

@@ -123,6 +123,15 @@ def test_two_jobs_on_one_run(config, tmp_path, capsys):
     assert "another job works on run '2026-03-01'" in capsys.readouterr().err
 
 
+def test_a_pass_that_no_stage_takes_part_in_is_no_success(config, capsys):
+    ran = []
+    for stage, other in ((("clean", ("backtest",)), "release"), (("publish", ("release",)), "backtest")):
+        with pytest.raises(SystemExit) as caught:
+            job.main([FakeStage(*stage, ran)], ["--config", config, "--pass", other])
+        assert caught.value.code == 2 and ran == []
+        assert f"{stage[0]} has no {other} pass" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "bad", [["--run-date", "yesterday"], ["--run-id", "../x"], ["--run-id", ".x"], ["--pass", "nightly"]]
 )

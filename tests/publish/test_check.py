@@ -12,6 +12,7 @@ from publish.world import BLOCKED_ITEM, N_ITEMS, N_USERS, WITHDRAWN_ITEM, N, fin
 from recsys_spark.columns import RELEASE
 from recsys_spark.publish import commit, laws
 from recsys_spark.publish.check import main
+from recsys_spark.tables import manifest
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def publish(context, *files):
         staged,
         run_date=context.run_date,
         run_id=context.layout.run_id,
-        output_id="x",
+        output_id=manifest.require(context.layout, "score", RELEASE).output_id,
         leaving=(),
     )
 
@@ -150,6 +151,16 @@ def test_without_the_run_s_folder_the_laws_of_the_run_are_left_open(tmp_path, ca
         )
 
 
+def test_a_run_that_was_worked_on_again_cannot_judge_what_it_published(tmp_path, capsys):
+    context = finish_release(tmp_path)
+    publish(context, rows(context.layout.run_id)[:-N])
+    finish_release(tmp_path)
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f"not checked  {laws.EVERY_USER}: run folder {context.layout.run} has been worked on again" in out
+    assert f"ok           {laws.RANKS}" in out
+
+
 def test_one_night_of_several_is_picked(tmp_path, capsys):
     first, second = (finish_release(tmp_path, run_date=date(2026, 3, day)) for day in (1, 2))
     publish(first, change(0, source="guess")(rows(first.layout.run_id)))
@@ -159,7 +170,7 @@ def test_one_night_of_several_is_picked(tmp_path, capsys):
         staged,
         run_date=second.run_date,
         run_id=second.layout.run_id,
-        output_id="y",
+        output_id=manifest.require(second.layout, "score", RELEASE).output_id,
         leaving=(),
     )
     assert main([str(tmp_path)]) == 0

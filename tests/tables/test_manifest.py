@@ -6,7 +6,7 @@ import pytest
 
 from recsys_spark.errors import StageMissing
 from recsys_spark.tables.layout import Layout
-from recsys_spark.tables.manifest import files_id, read, require, run_stage, write_json
+from recsys_spark.tables.manifest import read, require, run_stage, write_json
 
 
 @pytest.fixture
@@ -86,13 +86,13 @@ def test_credentials_never_reach_a_manifest(layout):
     assert "secret" not in layout.manifest("split", "backtest").read_text()
 
 
-def test_files_id_sees_size_and_time(tmp_path):
-    path = tmp_path / "log.csv"
-    path.write_text("a")
-    first = files_id([path])
-    assert files_id([path]) == first
-    path.write_text("ab")
-    assert files_id([path]) != first
+def test_what_was_made_of_an_earlier_input_is_stale(layout):
+    clean, _ = run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {}), None
+    run(layout, inputs={"backtest/clean": clean.output_id, "events": "files"})
+    assert require(layout, "split", "backtest").inputs["events"] == "files"
+    run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {}, force=True)
+    with pytest.raises(StageMissing, match=r"clean has run again since split read it; run jobs/split\.py"):
+        require(layout, "split", "backtest")
 
 
 def test_write_json_that_fails_leaves_the_old_file(tmp_path):

@@ -1,0 +1,22 @@
+"""The session under spark-submit: what the command line says is kept."""
+
+import subprocess
+
+from night import SPARK_HOME, environment
+
+JOB = """
+from recsys_spark.tables.session import REQUIRED, make_session
+s = make_session(app_name="mine", master="local[2]", shuffle_partitions=9, options={"spark.sql.files.maxRecordsPerFile": "5"})
+names = ["spark.app.name", "spark.master", "spark.sql.shuffle.partitions", "spark.sql.files.maxRecordsPerFile", *REQUIRED]
+print("found", *[s.conf.get(name) for name in names])
+"""
+
+
+def test_the_command_line_wins_over_the_configuration_but_not_over_what_is_required(tmp_path):
+    (tmp_path / "job.py").write_text(JOB)
+    settings = {"spark.sql.shuffle.partitions": "3", "spark.sql.session.timeZone": "Asia/Tokyo"}
+    options = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+    command = [SPARK_HOME / "bin/spark-submit", "--master", "local[1]", *options, tmp_path / "job.py"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    (found,) = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found ")]
+    assert found == ["mine", "local[1]", "3", "5", "UTC", "TIMESTAMP_MICROS", "true", "true"]
