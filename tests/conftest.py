@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from night import Night
+
 # the workers of local mode must run this interpreter, and one thread each, or two tests' arithmetic fights over two cores
 os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,3 +26,9 @@ def spark(tmp_path_factory):
     session = make_session(app_name="tests", master="local[2]", shuffle_partitions=2, options=options)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def finished_night(tmp_path_factory):
+    """A whole night on the small log, made once for all tests; they work on copies of it."""
+    return Night.make(tmp_path_factory.mktemp("finished_night"))

@@ -3,15 +3,60 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
 
+from worlds import write_log, write_overlay
+
 REPO = Path(__file__).parents[1]
 SPARK_HOME = Path(pyspark.__file__).parent
 RUN_DATE = "2026-02-01"
+
+
+STEPS = (
+    "clean",
+    *[f"backtest {stage}" for stage in ("split", "baselines", "features", "train", "score", "evaluate")],
+    *[
+        f"release {stage}"
+        for stage in ("split", "baselines", "features", "train", "score", "evaluate", "publish")
+    ],
+)
+"""A night's stages in their order, named as in the log."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night that has run: its raw log, its overlay, its root and what the job said."""
+
+    data: Path
+    overlay: Path
+    root: Path
+    said: str
+
+    @classmethod
+    def make(cls, folder: Path) -> Night:
+        data = write_log(folder / "data")
+        overlay = write_overlay(folder / "night.yaml", root=folder / "root", data=data)
+        result = run("nightly", overlay)
+        assert result.returncode == 0, result.stdout
+        return cls(data, overlay, folder / "root", result.stdout)
+
+    def copy(self, folder: Path, *, until: str | None = None) -> Night:
+        """The same night under another root, as it was before the step `until` began (None: at its end)."""
+        root = folder / "root"
+        shutil.copytree(self.root, root)
+        if until:
+            for step in STEPS[STEPS.index(until) :]:
+                shutil.rmtree(root / "runs" / RUN_DATE / Path(*step.split()))
+            shutil.rmtree(root / "top_n")
+        if until == STEPS[0]:
+            shutil.rmtree(root / "index")
+        return Night(self.data, write_overlay(folder / "night.yaml", root=root, data=self.data), root, "")
 
 
 def command(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from night import REPO, SPARK_HOME, assert_same_table, environment, published, run
-from worlds import write_log, write_overlay
+from worlds import write_overlay
 
 pytestmark = pytest.mark.cluster
 
@@ -120,13 +120,8 @@ def wait_for_workers(page, folder, seconds=60):
     raise AssertionError("\n".join(path.read_text() for path in folder.glob("*.log")))
 
 
-def test_the_cluster_publishes_what_local_mode_publishes(tmp_path, packaged, master):
-    data = write_log(tmp_path / "data")
-    here = write_overlay(tmp_path / "local.yaml", root=tmp_path / "local", data=data)
-    there = write_overlay(tmp_path / "cluster.yaml", root=tmp_path / "cluster", data=data)
-
-    local = run("nightly", here)
-    assert local.returncode == 0, local.stdout
+def test_the_cluster_publishes_what_local_mode_publishes(tmp_path, packaged, master, finished_night):
+    there = write_overlay(tmp_path / "cluster.yaml", root=tmp_path / "cluster", data=finished_night.data)
     submit = (
         "--master",
         master,
@@ -145,4 +140,4 @@ def test_the_cluster_publishes_what_local_mode_publishes(tmp_path, packaged, mas
         (tmp_path / "cluster" / "runs" / "2026-02-01" / "backtest" / "train" / "training.json").read_text()
     )
     assert training["workers"] == 2
-    assert_same_table(published(tmp_path / "local"), published(tmp_path / "cluster"))
+    assert_same_table(published(finished_night.root), published(tmp_path / "cluster"))

@@ -9,24 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from night import RUN_DATE, assert_same_table, command, environment, published, run
-from worlds import write_log, write_overlay
-
-STAGES = [
-    "clean",
-    *[f"backtest {stage}" for stage in ("split", "baselines", "features", "train", "score", "evaluate")],
-    *[f"release {stage}" for stage in ("split", "baselines", "features", "train", "evaluate", "publish")],
-]
-"""All but one: the release's score stage is killed in every run of the tests, these in the slow ones."""
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    data = write_log(folder / "data")
-    result = run("nightly", write_overlay(folder / "night.yaml", root=folder / "root", data=data))
-    assert result.returncode == 0, result.stdout
-    return data, published(folder / "root")
+from night import RUN_DATE, STEPS, assert_same_table, command, environment, published, run
 
 
 def kill_when(process, pattern, victim):
@@ -68,29 +51,29 @@ def wait_until_gone(pattern, seconds=30):
 
 
 @pytest.mark.parametrize(
-    "stage", ["release score", *[pytest.param(stage, marks=pytest.mark.slow) for stage in STAGES]]
+    "stage",
+    [stage if stage == "release score" else pytest.param(stage, marks=pytest.mark.slow) for stage in STEPS],
 )
-def test_kill_of_the_driver_in_a_stage(undisturbed, tmp_path, stage):
-    data, expected = undisturbed
-    overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
-    process = start(overlay)
+def test_kill_of_the_driver_in_a_stage(finished_night, tmp_path, stage):
+    night = finished_night.copy(tmp_path, until=stage)
+    process = start(night.overlay)
     # the process that spark-submit started is the driver's JVM: nothing of the job may outlive it
     kill_when(process, f"{stage}: started", lambda: (time.sleep(0.3), os.kill(process.pid, signal.SIGKILL)))
     assert process.wait(30) == -signal.SIGKILL
     wait_until_gone(str(tmp_path))
     folder = tmp_path / "root" / "runs" / RUN_DATE / Path(*stage.split())
     assert folder.is_dir() and not (folder / "manifest.json").exists(), "the stage was over before the kill"
-    again = run("nightly", overlay)
+    assert not (night.root / "top_n").exists() or stage == "release publish"
+    again = run("nightly", night.overlay)
     assert again.returncode == 0, again.stdout
-    if stage != "clean":
-        assert "clean: done before, skipped" in again.stdout
-    assert_same_table(expected.drop(columns="run_id"), published(tmp_path / "root"))
+    done = again.stdout.count("done before, skipped")
+    assert done == STEPS.index(stage), again.stdout
+    assert_same_table(published(finished_night.root), published(night.root))
 
 
-def test_kill_of_a_training_rank(undisturbed, tmp_path):
-    data, expected = undisturbed
-    overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
-    process = start(overlay, "--set", "train.epochs=3")
+def test_kill_of_a_training_rank(finished_night, tmp_path):
+    night = finished_night.copy(tmp_path, until="backtest train")
+    process = start(night.overlay, "--set", "train.epochs=3")
 
     def kill_a_rank():
         ranks = [p for p in processes(f"recsys_spark.train.workers.*{tmp_path}") if is_rank(p)]
@@ -99,12 +82,12 @@ def test_kill_of_a_training_rank(undisturbed, tmp_path):
 
     log = kill_when(process, r"epoch 1\b", kill_a_rank)
     assert process.wait(60) == 11, log
-    assert "error: " in log.splitlines()[-1]
+    assert [line[:7] for line in log.splitlines() if "error: " in line] == ["error: "], log
     wait_until_gone(str(tmp_path))
-    assert not (tmp_path / "root" / "top_n").exists()
-    again = run("nightly", overlay)
+    assert not (night.root / "top_n").exists()
+    again = run("nightly", night.overlay)
     assert again.returncode == 0, again.stdout
-    assert_same_table(expected, published(tmp_path / "root"))
+    assert_same_table(published(finished_night.root), published(night.root))
 
 
 def is_rank(pid):

@@ -1,23 +1,18 @@
 """The whole night on a small log, through spark-submit, as an operator runs it."""
 
 import json
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from night import RUN_DATE, published, run
-from worlds import TASTES, write_log, write_overlay
+from worlds import TASTES, write_overlay
 
 
-@pytest.fixture(scope="module")
-def night(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("night")
-    overlay = write_overlay(folder / "night.yaml", root=folder / "root", data=write_log(folder / "data"))
-    result = run("nightly", overlay)
-    assert result.returncode == 0, result.stdout
-    return overlay, folder / "root", result
+@pytest.fixture
+def night(finished_night):
+    return finished_night
 
 
 def manifest(root, *steps):
@@ -25,7 +20,7 @@ def manifest(root, *steps):
 
 
 def test_every_stage_has_its_manifest(night):
-    _, root, _ = night
+    root = night.root
     names = ["split", "baselines", "features", "train", "score"]
     steps = [
         ("clean",),
@@ -37,7 +32,7 @@ def test_every_stage_has_its_manifest(night):
 
 
 def test_rows_in_are_interactions_and_quarantine(night):
-    _, root, _ = night
+    root = night.root
     counts = manifest(root, "clean")["counts"]
     assert counts["rows_in"] == 90 * 14 + 4 == counts["interactions"] + counts["quarantined"]
     assert counts["quarantined_by_reason"] == {
@@ -46,7 +41,7 @@ def test_rows_in_are_interactions_and_quarantine(night):
 
 
 def test_the_table_keeps_its_laws_and_a_consumer_reads_it(night):
-    _, root, _ = night
+    root = night.root
     check = subprocess.run(
         [sys.executable, "-m", "recsys_spark.publish.check", str(root)], capture_output=True, text=True
     )
@@ -58,7 +53,7 @@ def test_the_table_keeps_its_laws_and_a_consumer_reads_it(night):
 
 def test_the_recommendations_follow_the_tastes(night):
     """Each user has 11 of the 15 items of their taste behind them, so the 4 that are left should lead the list."""
-    _, root, _ = night
+    root = night.root
     table = published(root)
     top = table[(table["rank"] <= 3) & ~table["user_id"].isin(["u90", "u91"])]
     own = top["item_id"].str[1:].astype(int) % TASTES == top["user_id"].str[1:].astype(int) % TASTES
@@ -66,13 +61,13 @@ def test_the_recommendations_follow_the_tastes(night):
 
 
 def test_the_report_is_there(night):
-    _, root, _ = night
+    root = night.root
     page = (root / "runs" / RUN_DATE / "report.html").read_text()
     assert all(f">{word}" in page.lower() for word in ("clean", "split", "train", "score"))
 
 
 def test_the_same_night_again_does_nothing(night):
-    overlay, root, _ = night
+    overlay, root = night.overlay, night.root
     before = sorted((root / "top_n").rglob("*"))
     again = run("nightly", overlay)
     assert again.returncode == 0, again.stdout
@@ -80,19 +75,19 @@ def test_the_same_night_again_does_nothing(night):
     assert sorted((root / "top_n").rglob("*")) == before
 
 
-def test_a_failed_gate_stops_the_publication(night):
-    overlay, root, _ = night
+def test_a_failed_gate_stops_the_publication(night, tmp_path):
+    night = night.copy(tmp_path)
+    overlay, root = night.overlay, night.root
     before = published(root)
-    failed = run("nightly", overlay, "--set", "evaluate.gates.min_ndcg=0.99", "--run-id", "strict")
+    failed = run("nightly", overlay, "--set", "evaluate.gates.min_ndcg=0.99")
     assert failed.returncode == 12, failed.stdout
     errors = [line for line in failed.stdout.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "min_ndcg" in errors[0] and "0.99" in errors[0]
     assert published(root).equals(before)
-    shutil.rmtree(root / "runs" / "strict")
 
 
 def test_stages_one_by_one_make_the_same_table(night, tmp_path):
-    overlay, root, _ = night
+    overlay, root = night.overlay, night.root
     other = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=overlay.parent / "data")
     missing = run("score", other)
     assert missing.returncode == 9 and "jobs/" in missing.stdout
