@@ -19,6 +19,7 @@ logged "installing the wheel into it (2 minutes)" "$env/bin/python" -m pip insta
     --find-links "$wheels" --only-binary horovod "torch==$torch" "$(pin setuptools)" "$wheel[horovod]"
 # a fixed order and time for each entry would not help: the archive holds compiled files that differ from machine to machine
 logged "packing it (2 minutes)" "$PYTHON" -m venv_pack --force --prefix "$env" --output "$archive" --compress-level 1
+chmod 644 "$archive"
 rm -rf "$env"
 
 printf '%s\n' "$wheel" "${archive#"$REPO/"}  $(du -h "$archive" | cut -f1)"

@@ -100,7 +100,8 @@ def _launch_local(job: Job, workers: int, threads: int) -> None:
         str(os.getpid()),
     ]
     if workers > 1:
-        command = [*_horovodrun(), "-np", str(workers), "--gloo", *command]
+        # not the script horovodrun: in an unpacked archive it would run whatever python is first on the path
+        command = [sys.executable, "-m", "horovod.runner.launch", "-np", str(workers), "--gloo", *command]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -165,11 +166,6 @@ def _environment(threads: int) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _horovodrun() -> list[str]:
-    beside = Path(sys.executable).with_name("horovodrun")
-    return [str(beside)] if beside.exists() else [sys.executable, "-m", "horovod.runner.launch"]
 
 
 def _relay(line: str, tail: deque[str]) -> None:

@@ -125,7 +125,9 @@ def two_ranks(tmp_path_factory):
     pytest.importorskip("horovod.torch", reason="horovod is not installed")
     out = tmp_path_factory.mktemp("ranks")
     command = [
-        *workers._horovodrun(),
+        sys.executable,
+        "-m",
+        "horovod.runner.launch",
         "-np",
         "2",
         "--gloo",
