@@ -1,0 +1,29 @@
+"""Loops that numpy has no words for, compiled for the processor at hand (numba).
+
+The machine code is kept beside the source, or in the user's cache where that cannot be written, so that only the first process of a
+machine compiles. `NUMBA_CACHE_DIR` names another place. A compiled function holds no lock while it runs and uses one thread: Spark
+gives each task its core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+REORDER = {"reassoc", "contract", "arcp", "nsz"}
+"""What a sum of floats may be allowed to do so that it is vectorised. Infinities and NaN keep their meaning."""
+
+
+def compiled(function: Function | None = None, *, fastmath: set[str] | bool = False) -> Any:
+    """Decorator. `fastmath=REORDER` for reductions whose last bit does not matter; without it arithmetic is as written."""
+    if function is None:
+        return lambda f: compiled(f, fastmath=fastmath)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder for a cache can be written: every process compiles for itself
+        return numba.njit(**options)(function)
