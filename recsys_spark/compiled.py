@@ -22,7 +22,7 @@ def compiled(function: Function | None = None, *, fastmath: set[str] | bool = Fa
     """Decorator. `fastmath=REORDER` for reductions whose last bit does not matter; without it arithmetic is as written."""
     if function is None:
         return lambda f: compiled(f, fastmath=fastmath)
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for a cache can be written: every process compiles for itself
