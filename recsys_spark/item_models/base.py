@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from recsys_spark.errors import InputUnreadable
+from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 
 HEADER = "header.json"
@@ -49,7 +50,21 @@ class ItemModel(ABC):
 
     @abstractmethod
     def score_items(self, encoded: Any, items: np.ndarray) -> np.ndarray:
-        """float32 [B, C]: scores of the items int32 [B, C] of each user; equal to what `score_tile` gives them."""
+        """float32 [B, C]: scores of the items int32 [B, C] of each user, the same whoever else is in the batch. What `score_tile` gives
+        them may differ within half of `margins`."""
+
+    def margins(self, encoded: Any) -> np.ndarray | None:
+        """float32 [B]: how far apart rounding in `score_tile` can put two items of a user whose `score_items` are equal; None: not at all."""
+        return None
+
+    def rows(self, encoded: Any, start: int, stop: int) -> Any:
+        """What `encode` gave for the users start:stop of the batch."""
+        return encoded[start:stop]
+
+    def top(self, encoded: Any, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The m best items of each user that are not hidden, as `Best.lists` gives them, from a model that knows a quicker way than to score
+        every item; None: it knows none."""
+        return None
 
 
 def save(folder: Path, model: ItemModel) -> None:

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
 
+from recsys_spark.item_models import inner
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.ragged import cuts, ranges
 
 ENTRIES = 1 << 16
 """Entries whose vectors are in memory at a time: 16 MiB with 64 factors, a few times that with temporaries."""
-USERS = 128
-"""Users whose candidates' vectors are gathered at a time."""
 
 
 class Rows(Protocol):
@@ -85,11 +85,14 @@ class FactorModel(ItemModel):
         return encoded @ self.arrays["items"][start:stop].T
 
     def score_items(self, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
-        scores = np.empty(items.shape, np.float32)
-        for lo in range(0, len(items), USERS):
-            part = slice(lo, lo + USERS)
-            np.einsum("bf,bcf->bc", encoded[part], self.arrays["items"][items[part]], out=scores[part])
-        return scores
+        return inner.pair_scores(encoded, self.arrays["items"], items)
+
+    def margins(self, encoded: np.ndarray) -> np.ndarray:
+        return inner.margins(encoded, self._largest)
+
+    @cached_property
+    def _largest(self) -> float:
+        return inner.largest_norm(self.arrays["items"])
 
 
 def solve_rows(

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from recsys_spark.columns import NETWORK
+from recsys_spark.item_models import inner
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.networks.encoder import UserEncoder
@@ -57,8 +58,14 @@ class NetworkModel(ItemModel):
         return scores
 
     def score_items(self, encoded: Any, items: np.ndarray) -> np.ndarray:
-        scores: np.ndarray = np.matmul(self.arrays[VECTORS][items], encoded[:, :, None])[:, :, 0]
-        return scores
+        return inner.pair_scores(encoded, self.arrays[VECTORS], items)
+
+    def margins(self, encoded: Any) -> np.ndarray:
+        return inner.margins(encoded, self._largest)
+
+    @cached_property
+    def _largest(self) -> float:
+        return inner.largest_norm(self.arrays[VECTORS])
 
     @cached_property
     def _encoder(self) -> UserEncoder:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_spark.columns import PADDING_ITEM
-from recsys_spark.score.topk import best_columns, by_score
+from recsys_spark.compiled import compiled
+from recsys_spark.item_models.best import rank_pairs
 
 ZSCORE = "zscore"
 RRF = "rrf"
@@ -60,16 +61,14 @@ def fuse(
     weights = np.asarray(blend.weights, np.float32)
     shares = parts(blend.method, scores, items)
     total = weighted_sum(weights, shares, items == PADDING_ITEM)
-    shares *= weights[:, None, None]
-    shares[weights == 0] = -np.inf
-    columns = best_columns(total, n)
-    order = np.take_along_axis(
-        columns, np.argsort(-np.take_along_axis(total, columns, axis=1), axis=1, kind="stable"), axis=1
-    )
-    top, top_scores = by_score(
-        np.take_along_axis(items, columns, axis=1), np.take_along_axis(total, columns, axis=1)
-    )
-    return top, top_scores, np.take_along_axis(shares.argmax(axis=0), order, axis=1)
+    # candidates ascend, so the lower column is the lower item; counted from 1, since rank_pairs pads with 0
+    numbers = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
+    columns, top_scores = rank_pairs(numbers, total, min(n, items.shape[1]))
+    at = np.maximum(columns - 1, 0)
+    top = np.where(columns > 0, np.take_along_axis(items, at, axis=1), np.int32(PADDING_ITEM))
+    own = np.take_along_axis(shares, at[None], axis=2) * weights[:, None, None]
+    own[weights == 0] = -np.inf
+    return top, top_scores, own.argmax(axis=0)
 
 
 def weighted_sum(weights: np.ndarray, shares: np.ndarray, padded: np.ndarray) -> np.ndarray:
@@ -88,13 +87,32 @@ def weighted_sum(weights: np.ndarray, shares: np.ndarray, padded: np.ndarray) ->
 
 def _standard_scores(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
     """(score - mean) / deviation over the user's candidates; 0 for a model that gives all of them the same."""
-    count = np.maximum(real.sum(axis=1, keepdims=True), 1)
-    wide = np.where(real, scores, 0).astype(np.float64)
-    centred = np.where(real, wide - wide.sum(axis=1, keepdims=True) / count, 0)
-    deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
-    # equal float32 scores may leave a rounding error as their deviation
-    flat = deviation <= 1e-9 * np.abs(wide).max(axis=1, keepdims=True, initial=0)
-    return np.where(flat, 0, centred / np.where(flat, 1, deviation))
+    found = np.zeros(scores.shape, np.float32)
+    _standardise(scores, real, found)
+    return found
+
+
+@compiled
+def _standardise(scores, real, found):  # type: ignore[no-untyped-def]
+    # candidate after candidate: numpy's sums would depend on the width of the batch
+    for user in range(scores.shape[0]):
+        count, total, largest = 0, 0.0, 0.0
+        for c in range(scores.shape[1]):
+            if real[user, c]:
+                count += 1
+                total += np.float64(scores[user, c])
+                largest = max(largest, abs(np.float64(scores[user, c])))
+        mean = total / max(count, 1)
+        squares = 0.0
+        for c in range(scores.shape[1]):
+            if real[user, c]:
+                squares += (np.float64(scores[user, c]) - mean) ** 2
+        deviation = np.sqrt(squares / max(count, 1))
+        # equal float32 scores may leave a rounding error as their deviation
+        if deviation > 1e-9 * largest:
+            for c in range(scores.shape[1]):
+                if real[user, c]:
+                    found[user, c] = (np.float64(scores[user, c]) - mean) / deviation
 
 
 def _reciprocal_ranks(scores: np.ndarray, real: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from recsys_spark.columns import FUSED, POPULARITY
 from recsys_spark.item_models.base import ItemModel
+from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import fusion
 from recsys_spark.score.fusion import Blend
@@ -61,8 +62,9 @@ class Ranked:
 def score_candidates(models: Mapping[str, ItemModel], histories: Histories, search: Search) -> Scored:
     """Candidates of users who all have a history, scored by every model."""
     encoded = {name: model.encode(histories) for name, model in models.items()}
+    hidden = Hidden(search.banned, histories)
     best = {
-        name: top_candidates(model, encoded[name], histories, search.candidates, search.banned, search.tile)
+        name: top_candidates(model, encoded[name], hidden, search.candidates, search.tile)
         for name, model in models.items()
     }
     items = fusion.union([found for found, _ in best.values()])
@@ -99,8 +101,8 @@ def _of_unknown(
     models: Mapping[str, ItemModel], histories: Histories, search: Search, wanted: Wanted
 ) -> Iterator[Ranked]:
     model = models[POPULARITY]
-    encoded = model.encode(histories)
-    items, scores = top_candidates(model, encoded, histories, wanted.length, search.banned, search.tile)
+    hidden = Hidden(search.banned, histories)
+    items, scores = top_candidates(model, model.encode(histories), hidden, wanted.length, search.tile)
     sources = np.full(items.shape, list(models).index(POPULARITY))
     for name in (*models, FUSED) if wanted.each else (FUSED,):
         yield Ranked(name, np.arange(len(histories)), items, scores, sources)

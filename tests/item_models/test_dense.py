@@ -139,13 +139,6 @@ class TestFactorModel(ItemModelLaws):
         )
         close(model.encode(histories), naive(shifted, items[1:]))
 
-    def test_candidates_are_scored_in_slices_of_users(self, model, monkeypatch):
-        histories = make_histories(30)
-        items = np.tile(np.arange(1, 8, dtype=np.int32), (len(histories), 1))
-        whole = model.score_items(model.encode(histories), items)
-        monkeypatch.setattr(dense, "USERS", 3)
-        close(model.score_items(model.encode(histories), items), whole)
-
 
 def alternate(pairs: list[tuple[int, int]], n_items: int, iterations: int, factors: int = 4) -> FactorModel:
     users, items = np.array(pairs).T

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_spark.errors import LawBroken
+from recsys_spark.item_models.best import Hidden
+from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.score.topk import best_columns, top_candidates
+from recsys_spark.score.topk import top_candidates
 from score.fake_models import FakeModel, random_histories
 
 
@@ -41,7 +43,7 @@ def test_equals_a_full_sort_for_any_batch_tile_and_length(
     histories = random_histories(n_users, n_items, 8, seed)
     banned = np.random.default_rng(seed).random(n_items) < share_banned
     banned[0] = True
-    items, scores = top_candidates(model, model.encode(histories), histories, m, banned, tile)
+    items, scores = top_candidates(model, model.encode(histories), Hidden(banned, histories), m, tile)
     expected_items, expected_scores = full_sort(model, histories, m, banned)
     np.testing.assert_array_equal(items, expected_items)
     np.testing.assert_array_equal(scores, expected_scores)
@@ -51,11 +53,46 @@ def test_equals_a_full_sort_for_any_batch_tile_and_length(
 def test_a_batch_is_the_sum_of_its_users():
     model, histories, banned = FakeModel(60, 1), random_histories(20, 60, 30, 1), np.zeros(60, bool)
     banned[0] = True
-    whole = top_candidates(model, model.encode(histories), histories, 10, banned, 16)
+    whole = top_candidates(model, model.encode(histories), Hidden(banned, histories), 10, 16)
     for size in (1, 7):
-        parts = [top_candidates(model, model.encode(h), h, 10, banned, 16) for h in histories.batches(size)]
+        parts = [
+            top_candidates(model, model.encode(h), Hidden(banned, h), 10, 16) for h in histories.batches(size)
+        ]
         for part, one in zip(zip(*parts), whole):
             np.testing.assert_array_equal(np.concatenate(part), one)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_items=st.sampled_from([30, 500, 1500]),
+    factors=st.sampled_from([1, 8, 64]),
+    alike=st.booleans(),
+)
+def test_factors_give_the_lists_of_float64_for_any_batch_and_tile(seed, n_items, factors, alike):
+    """`alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree."""
+    rng = np.random.default_rng(seed)
+    items = rng.standard_normal((n_items, factors)).astype(np.float32)
+    if alike:
+        items = (items[:1] + 1e-7 * items).astype(np.float32)
+    items[rng.integers(0, n_items, n_items // 4)] = items[1]  # ties
+    model = FactorModel(n_items, {}, {"items": items})
+    users = rng.standard_normal((9, factors)).astype(np.float32)
+    histories = random_histories(9, n_items, 20, seed)
+    hidden = Hidden(np.arange(n_items) % 10 == 0, histories)
+    exact = (users.astype(np.float64) @ items.astype(np.float64).T).astype(np.float32)
+    for tile in (7, 64, 1024):
+        for size in (1, 4, 9):
+            for lo in range(0, 9, size):
+                found, scores = top_candidates(
+                    model, users[lo : lo + size], hidden.rows(lo, min(lo + size, 9)), 6, tile
+                )
+                for user, row in enumerate(found, start=lo):
+                    mine = histories.items[histories.indptr[user] : histories.indptr[user + 1]]
+                    allowed = np.setdiff1d(np.flatnonzero(~hidden.banned), mine)
+                    best = allowed[np.lexsort((allowed, -exact[user, allowed]))][:6]
+                    np.testing.assert_array_equal(row[: len(best)], best)
+                    np.testing.assert_array_equal(scores[user - lo][: len(best)], exact[user, best])
 
 
 def test_what_the_model_keeps_is_not_written_on():
@@ -63,13 +100,8 @@ def test_what_the_model_keeps_is_not_written_on():
     encoded = model.encode(histories)
     before = encoded.copy()
     encoded.flags.writeable = False
-    top_candidates(model, encoded, histories, 3, banned, 100)
+    top_candidates(model, encoded, Hidden(banned, histories), 3, 100)
     np.testing.assert_array_equal(encoded, before)
-
-
-def test_ties_at_the_cut_go_to_the_lowest_columns():
-    scores = np.array([[1, 2, 1, 1, 3, 1], [5, 5, 5, 5, 5, 5]], np.float32)
-    np.testing.assert_array_equal(best_columns(scores, 4), [[0, 1, 2, 4], [0, 1, 2, 3]])
 
 
 def test_a_score_that_is_no_number_is_refused():
@@ -77,4 +109,4 @@ def test_a_score_that_is_no_number_is_refused():
     encoded = model.encode(histories)
     encoded[0, 3] = np.nan
     with pytest.raises(LawBroken, match=r"'als' gives NaN scores to 1 of 5"):
-        top_candidates(model, encoded, histories, 2, np.zeros(5, bool), 8)
+        top_candidates(model, encoded, Hidden(np.zeros(5, bool), histories), 2, 8)

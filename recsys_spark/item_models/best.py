@@ -1,0 +1,271 @@
+"""The best m of what is offered to each user, tile by tile: exact, in memory that does not grow with the items.
+
+A (score, item) pair is one uint64 key whose order is that of the lists: by score, and among equal scores the lower item first. A user's
+best so far lie unsorted in a row of twice their number; a score enters when it is above the floor, and a full row is cut back to its
+best, which raises the floor. So most scores cost one comparison, of which the processor does many at a time.
+
+Scores of a tile may be off a little (a product of matrices rounds by the shape of the batch). With a `margin` all that could be among the
+best m within it are kept, for the caller to score again, pair by pair.
+
+Shapes:  B users · W items of a tile · m length of a list · K room of a row · T history entries of all users
+"""
+
+from __future__ import annotations
+
+from copy import copy
+
+import numpy as np
+
+from recsys_spark.compiled import compiled
+from recsys_spark.errors import LawBroken
+from recsys_spark.item_models.histories import Histories
+
+_WIDE, _NARROW = 64, 16
+"""Scores looked at together: one branch for so many."""
+_SIGN = np.uint32(0x80000000)
+_ITEM = np.uint64(0xFFFFFFFF)
+
+
+class Hidden:
+    """What users are not shown: `banned` bool [I] items, which nobody is, and each user's own history."""
+
+    def __init__(self, banned: np.ndarray, histories: Histories):
+        self.banned = banned
+        self.indptr = histories.indptr
+        self.seen = _sorted_rows(histories.indptr, histories.items)
+        """int32 [T]: the histories' items, ascending for each user."""
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def rows(self, start: int, stop: int) -> Hidden:
+        """Of users start:stop, sharing memory."""
+        part = copy(self)
+        part.indptr = self.indptr[start : stop + 1]
+        return part
+
+
+class Best:
+    """The best m of each of B users; `offer` tiles by ascending item, then take the `pairs` or the `lists`."""
+
+    def __init__(self, hidden: Hidden, m: int, margins: np.ndarray | None = None):
+        """`margins` float32 [B]: scores this far below the m-th best are kept as well."""
+        n_users = len(hidden)
+        self.hidden, self.m = hidden, m
+        self.margins = np.zeros(n_users, np.float32) if margins is None else margins.astype(np.float32)
+        self.keys = np.zeros((n_users, 2 * m + _WIDE), np.uint64)
+        self.counts = np.zeros(n_users, np.int64)
+        self.floors = np.full(n_users, -np.inf, np.float32)
+
+    def offer(self, scores: np.ndarray, first_user: int, first_item: int) -> None:
+        """Scores float32 [b, W] of users first_user … and items first_item …. `LawBroken` when one is NaN."""
+        rows = slice(first_user, first_user + len(scores))
+        scores = np.ascontiguousarray(scores)
+        bad = _offer(
+            scores,
+            scores.view(np.uint32),
+            first_item,
+            self.m,
+            self.hidden.banned,
+            self.hidden.indptr[first_user : first_user + len(scores) + 1],
+            self.hidden.seen,
+            self.margins[rows],
+            self.keys[rows],
+            self.counts[rows],
+            self.floors[rows],
+        )
+        if bad:
+            raise LawBroken(
+                f"gives NaN scores to {int(np.isnan(scores).sum())} of {scores.size} (user, item) pairs"
+            )
+
+    def crowded(self) -> np.ndarray:
+        """int64: users of whom more stood within their margin than there was room for; their pairs are not all there."""
+        return np.flatnonzero(self.counts < 0)
+
+    def pairs(self) -> np.ndarray:
+        """int32 [B, c]: the items kept of each user, in no order, padded with item 0."""
+        _trim(self.m, self.margins, self.keys, self.counts)
+        widest = max(int(self.counts.max(initial=0)), 0)
+        kept = self.keys[:, :widest]
+        return np.where(np.arange(widest) < self.counts[:, None], _items_of(kept), np.int32(0))
+
+    def lists(self) -> tuple[np.ndarray, np.ndarray]:
+        """Items int32 [B, m] and scores float32 [B, m], by (-score, item); where there are fewer item 0 with score -inf."""
+        self.keys[np.arange(self.keys.shape[1]) >= self.counts[:, None]] = 0
+        return _lists_of(self.keys, self.m)
+
+
+def rank_pairs(items: np.ndarray, scores: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best m of items int32 [B, c] (0 is padding) by scores float32 [B, c], as `Best.lists` gives them."""
+    keys = keys_of(items, scores)
+    keys[(items == 0) | np.isneginf(scores)] = 0
+    return _lists_of(keys, m)
+
+
+def keys_of(items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """uint64: keys of pairs, arrays of any one shape."""
+    bits = (np.ascontiguousarray(scores, np.float32) + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
+    rising = np.where(bits & _SIGN, ~bits, bits | _SIGN).astype(np.uint64)
+    return (rising << np.uint64(32)) | (_ITEM - items.astype(np.uint64))
+
+
+def _lists_of(keys: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
+    keys = np.sort(keys, axis=1)[:, ::-1][:, :m]
+    if keys.shape[1] < m:
+        keys = np.pad(keys, ((0, 0), (0, m - keys.shape[1])))
+    rising = (keys >> np.uint64(32)).astype(np.uint32)
+    scores = np.where(rising & _SIGN, rising ^ _SIGN, ~rising).view(np.float32)
+    return np.where(keys == 0, np.int32(0), _items_of(keys)), np.where(keys == 0, np.float32(-np.inf), scores)
+
+
+def _items_of(keys: np.ndarray) -> np.ndarray:
+    return (_ITEM - (keys & _ITEM)).astype(np.int32)
+
+
+@compiled
+def _sorted_rows(indptr, values):  # type: ignore[no-untyped-def]
+    """A copy of `values` with each row ascending."""
+    found = values.copy()
+    for row in range(len(indptr) - 1):
+        found[indptr[row] : indptr[row + 1]].sort()
+    return found
+
+
+@compiled
+def _offer(scores, bits, start, m, banned, indptr, seen, margins, keys, counts, floors):  # type: ignore[no-untyped-def]
+    """Returns whether a NaN was met. `bits` are those of `scores`; a count of -1 marks a crowded row."""
+    width = scores.shape[1]
+    for row in range(len(scores)):
+        own, own_bits, floor, n = scores[row], bits[row], floors[row], counts[row]
+        if n < 0:
+            continue
+        lo = 0
+        while lo < width:
+            hi = min(lo + _WIDE, width)
+            if hi - lo == _WIDE and not _above_wide(own[lo:hi], floor):
+                lo = hi
+                continue
+            hi = min(lo + _NARROW, width)
+            if hi - lo < _NARROW or _above_narrow(own[lo:hi], floor):
+                for column in range(lo, hi):
+                    score = own[column]
+                    if score <= floor:
+                        continue
+                    if score != score:
+                        return True
+                    item = start + column
+                    if banned[item] or holds(seen, indptr[row], indptr[row + 1], item):
+                        continue
+                    keys[row, n] = _key_of(score, own_bits[column], item)
+                    n += 1
+                    if n == keys.shape[1]:
+                        n, floor = _cut(keys[row], m, margins[row])
+                        if n == keys.shape[1]:
+                            n = -1
+                            break
+            if n < 0:
+                break
+            lo = hi
+        floors[row], counts[row] = floor, n
+    return False
+
+
+@compiled
+def _above_wide(scores, floor):  # type: ignore[no-untyped-def]
+    """Whether one of _WIDE scores is above the floor; NaN is. Written so that it becomes comparisons of whole registers."""
+    found = np.int32(0)
+    for at in range(_WIDE):
+        found = np.int32(found | np.int32(0 if scores[at] <= floor else 1))
+    return found != 0
+
+
+@compiled
+def _above_narrow(scores, floor):  # type: ignore[no-untyped-def]
+    found = np.int32(0)
+    for at in range(_NARROW):
+        found = np.int32(found | np.int32(0 if scores[at] <= floor else 1))
+    return found != 0
+
+
+@compiled
+def _key_of(score, word, item):  # type: ignore[no-untyped-def]
+    """As `keys_of`, of one pair."""
+    if score == 0:  # 0.0 and -0.0
+        word = np.uint32(0)
+    rising = np.uint32(~word if word & _SIGN else word | _SIGN)
+    return (np.uint64(rising) << np.uint64(32)) | (_ITEM - np.uint64(item))
+
+
+@compiled
+def _trim(m, margins, keys, counts):  # type: ignore[no-untyped-def]
+    for row in range(len(keys)):
+        if counts[row] > m:
+            counts[row], _ = _cut(keys[row, : counts[row]], m, margins[row])
+
+
+@compiled
+def _cut(keys, m, margin):  # type: ignore[no-untyped-def]
+    """Move the best m and those within the margin of the last of them to the front; returns how many these are, and the new floor."""
+    _select(keys, m - 1)
+    least = _score_of(keys[m - 1])
+    if margin == 0:
+        return m, least
+    floor = np.float32(np.nextafter(np.float32(least - margin), np.float32(-np.inf)))
+    n = m
+    for at in range(m, len(keys)):
+        if _score_of(keys[at]) > floor:
+            keys[n] = keys[at]
+            n += 1
+    return n, floor
+
+
+@compiled
+def _score_of(key):  # type: ignore[no-untyped-def]
+    rising = np.uint32(key >> np.uint64(32))
+    return np.uint32(rising ^ _SIGN if rising & _SIGN else ~rising).view(np.float32)
+
+
+@compiled
+def _select(keys, k):  # type: ignore[no-untyped-def]
+    """Reorder so that keys[k] is the k-th largest, larger ones before it (Hoare's quickselect; keys are distinct)."""
+    lo, hi = 0, len(keys) - 1
+    while lo < hi:
+        middle = (lo + hi) // 2
+        # the median of three as pivot
+        if keys[middle] > keys[lo]:
+            keys[lo], keys[middle] = keys[middle], keys[lo]
+        if keys[hi] > keys[lo]:
+            keys[lo], keys[hi] = keys[hi], keys[lo]
+        if keys[hi] > keys[middle]:
+            keys[middle], keys[hi] = keys[hi], keys[middle]
+        pivot = keys[middle]
+        i, j = lo, hi
+        while i <= j:
+            while keys[i] > pivot:
+                i += 1
+            while keys[j] < pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            hi = j
+        elif k >= i:
+            lo = i
+        else:
+            return
+
+
+@compiled
+def holds(values, lo, hi, wanted):  # type: ignore[no-untyped-def]
+    """Whether values[lo:hi], ascending, has `wanted`."""
+    end = hi
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if values[middle] < wanted:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo < end and values[lo] == wanted

@@ -1,0 +1,45 @@
+"""Inner products: exactly rounded by pair, and within their margin by tile."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_spark.item_models.inner import largest_norm, margins, pair_scores
+
+
+def vectors(seed, n, factors, spread):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((n, factors)) * 10.0 ** rng.uniform(-spread, spread, (n, 1))).astype(
+        np.float32
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 999), factors=st.sampled_from([1, 7, 16, 64, 65, 200]), spread=st.sampled_from([0, 3])
+)
+def test_pair_scores_are_float64_products_rounded_once(seed, factors, spread):
+    users, table = vectors(seed, 5, factors, spread), vectors(seed + 1, 30, factors, spread)
+    items = np.random.default_rng(seed).integers(0, 30, (5, 11)).astype(np.int32)
+    exact = np.einsum("bf,bcf->bc", users.astype(np.float64), table[items].astype(np.float64))
+    scale = np.linalg.norm(users, axis=1)[:, None] * np.linalg.norm(table[items], axis=2)
+    found = pair_scores(users, table, items)
+    # half a unit in the last place, and what float64 itself rounds
+    assert (np.abs(found - exact) <= 0.5 * np.spacing(np.abs(found)) + 1e-14 * scale).all()
+    one_by_one = np.concatenate([pair_scores(users[b : b + 1], table, items[b : b + 1]) for b in range(5)])
+    np.testing.assert_array_equal(found, one_by_one)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 999), factors=st.sampled_from([1, 16, 64, 200]))
+def test_products_of_matrices_stay_within_half_the_margin(seed, factors):
+    users, table = vectors(seed, 5, factors, 2), vectors(seed + 1, 30, factors, 2)
+    every = np.broadcast_to(np.arange(30, dtype=np.int32), (5, 30))
+    off = np.abs((users @ table.T).astype(np.float64) - pair_scores(users, table, every))
+    assert (off.max(axis=1) <= margins(users, largest_norm(table)) / 2).all()
+
+
+def test_the_largest_norm_is_that_of_any_slice(monkeypatch):
+    table = vectors(0, 50, 4, 1)
+    monkeypatch.setattr("recsys_spark.item_models.inner.ROWS", 7)
+    assert largest_norm(table) == np.linalg.norm(table.astype(np.float64), axis=1).max()
