@@ -49,7 +49,7 @@ def _pair_scores(users, table, items, scores):  # type: ignore[no-untyped-def]
         user = users[b]
         for c in range(items.shape[1]):
             vector = table[items[b, c]]
-            total = 0.0
+            total = np.float64(0)
             for f in range(user.shape[0]):
                 total += np.float64(user[f]) * np.float64(vector[f])
             scores[b, c] = total

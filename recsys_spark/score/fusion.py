@@ -96,14 +96,13 @@ def _standard_scores(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
 def _standardise(scores, real, found):  # type: ignore[no-untyped-def]
     # candidate after candidate: numpy's sums would depend on the width of the batch
     for user in range(scores.shape[0]):
-        count, total, largest = 0, 0.0, 0.0
+        count, total, largest, squares = 0, np.float64(0), np.float64(0), np.float64(0)
         for c in range(scores.shape[1]):
             if real[user, c]:
                 count += 1
                 total += np.float64(scores[user, c])
                 largest = max(largest, abs(np.float64(scores[user, c])))
         mean = total / max(count, 1)
-        squares = 0.0
         for c in range(scores.shape[1]):
             if real[user, c]:
                 squares += (np.float64(scores[user, c]) - mean) ** 2
