@@ -51,7 +51,7 @@ class Best:
     def __init__(self, hidden: Hidden, m: int, margins: np.ndarray | None = None):
         """`margins` float32 [B]: scores this far below the m-th best are kept as well."""
         n_users = len(hidden)
-        self.hidden, self.m = hidden, m
+        self.hidden, self.m, self.exact = hidden, m, margins is None
         self.margins = np.zeros(n_users, np.float32) if margins is None else margins.astype(np.float32)
         self.keys = np.zeros((n_users, 2 * m + _WIDE), np.uint64)
         self.counts = np.zeros(n_users, np.int64)

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
 
-from recsys_spark.item_models import inner
-from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.inner import InnerProductModel
 from recsys_spark.item_models.ragged import cuts, ranges
 
 ENTRIES = 1 << 16
@@ -60,7 +58,7 @@ class Objective:
         )
 
 
-class FactorModel(ItemModel):
+class FactorModel(InnerProductModel):
     """score(u, i) = x_u . y_i, x_u the minimiser of the objective for the user's history with the items held fixed.
 
     arrays: `items` float32 [I, F] · `gram` float32 [F, F] = items^T items.
@@ -80,19 +78,6 @@ class FactorModel(ItemModel):
         return solve_rows(
             histories.indptr, histories.items, histories.weights, others, gram, fitted, self.objective
         )[0]
-
-    def score_tile(self, encoded: np.ndarray, start: int, stop: int) -> np.ndarray:
-        return encoded @ self.arrays["items"][start:stop].T
-
-    def score_items(self, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return inner.pair_scores(encoded, self.arrays["items"], items)
-
-    def margins(self, encoded: np.ndarray) -> np.ndarray:
-        return inner.margins(encoded, self._largest)
-
-    @cached_property
-    def _largest(self) -> float:
-        return inner.largest_norm(self.arrays["items"])
 
 
 def solve_rows(

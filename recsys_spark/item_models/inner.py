@@ -9,12 +9,40 @@ Shapes:  B users · I items · C candidates a user · F length of a vector
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from recsys_spark.compiled import REORDER, compiled
+from recsys_spark.item_models.base import ItemModel
 
 ROWS = 1 << 16
 """Vectors whose norms are taken at a time."""
+
+
+class InnerProductModel(ItemModel):
+    """score(u, i) = x_u . y_i; `encode` gives the users' vectors, float32 [B, F].
+
+    arrays: `items` float32 [I, F], the items' vectors.
+    """
+
+    def score_tile(self, encoded: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return encoded @ self.vectors[start:stop].T
+
+    def score_items(self, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return pair_scores(encoded, self.vectors, items)
+
+    def margins(self, encoded: np.ndarray) -> np.ndarray:
+        return margins(encoded, self._largest)
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """The items' vectors as a plain array over the same memory, which is quicker to slice than a memory map."""
+        return np.asarray(self.arrays["items"]).view(np.ndarray)
+
+    @cached_property
+    def _largest(self) -> float:
+        return largest_norm(self.vectors)
 
 
 def pair_scores(users: np.ndarray, table: np.ndarray, items: np.ndarray) -> np.ndarray:

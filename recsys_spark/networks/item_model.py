@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from recsys_spark.columns import NETWORK
-from recsys_spark.item_models import inner
-from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.inner import InnerProductModel
 from recsys_spark.networks.encoder import UserEncoder
 from recsys_spark.networks.item_tower import as_read, as_scored
 from recsys_spark.networks.two_tower import Architecture, TwoTower
 
+USERS = 256
+"""Users who are encoded at a time."""
 VECTORS, TABLE, ENCODER = "items", "table", "encoder."
 
 
-class NetworkModel(ItemModel):
+class NetworkModel(InnerProductModel):
     """Scores are cosines of user and item vectors plus the item's bias.
 
     arrays: items float32 [I, D + 1] unit vectors and biases · table float32 [I, D], what the encoder reads of history items · encoder.* its weights.
@@ -50,22 +50,16 @@ class NetworkModel(ItemModel):
     def encode(self, histories: Histories) -> np.ndarray:
         """float32 [B, D + 1] unit vectors, and 1 for the bias. A user without history gets the same vector as any other without."""
         items, recency = histories.last(self.parameters["history_length"])
-        users = self._encoder(_tensor(self.arrays[TABLE]), torch.from_numpy(items), torch.from_numpy(recency))
-        return np.asarray(F.pad(F.normalize(users, dim=-1), (0, 1), value=1.0))
-
-    def score_tile(self, encoded: Any, start: int, stop: int) -> np.ndarray:
-        scores: np.ndarray = encoded @ np.asarray(self.arrays[VECTORS][start:stop]).T
-        return scores
-
-    def score_items(self, encoded: Any, items: np.ndarray) -> np.ndarray:
-        return inner.pair_scores(encoded, self.arrays[VECTORS], items)
-
-    def margins(self, encoded: Any) -> np.ndarray:
-        return inner.margins(encoded, self._largest)
-
-    @cached_property
-    def _largest(self) -> float:
-        return inner.largest_norm(self.arrays[VECTORS])
+        encoded = np.ones((len(histories), self.vectors.shape[1]), np.float32)
+        for lo in range(0, len(histories), USERS):
+            # always so many rows: a product of matrices rounds by the shape of the batch
+            part, n = slice(lo, lo + USERS), min(USERS, len(histories) - lo)
+            window, gaps = (
+                torch.from_numpy(np.pad(rows[part], ((0, USERS - n), (0, 0)))) for rows in (items, recency)
+            )
+            users = F.normalize(self._encoder(_tensor(self.arrays[TABLE]), window, gaps), dim=-1)
+            encoded[part, :-1] = users[:n].numpy()
+        return encoded
 
     @cached_property
     def _encoder(self) -> UserEncoder:

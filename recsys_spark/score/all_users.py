@@ -8,12 +8,13 @@ worker with OMP_NUM_THREADS = spark.task.cpus, so tasks do not fight over the co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.sql import DataFrame
 
 from recsys_spark.columns import ITEM_IDX, MODEL, RANK, SCORE, SOURCE, USER_IDX
@@ -78,12 +79,19 @@ def count_exhausted(histories: DataFrame, banned: np.ndarray) -> int:
 
 
 def _lists(opened: Opened, users: pa.RecordBatch, search: Search, wanted: Wanted) -> Iterator[pa.RecordBatch]:
-    for ranked in rank(opened, Histories.from_arrow(users), search, wanted):
+    for ranked in rank(opened, Histories.from_arrow(users), _on_device(search), wanted):
         yield list_rows(ranked, _ids(users), list(opened))
 
 
 def _sample(opened: Opened, users: pa.RecordBatch, search: Search) -> Iterator[pa.RecordBatch]:
-    yield sample_rows(score_candidates(opened, Histories.from_arrow(users), search), users)
+    yield sample_rows(score_candidates(opened, Histories.from_arrow(users), _on_device(search)), users)
+
+
+def _on_device(search: Search) -> Search:
+    """With the GPU that Spark gave this task (`spark.task.resource.gpu.amount`), if it gave one."""
+    task = TaskContext.get()
+    gpu = task.resources().get("gpu") if task else None
+    return replace(search, device=f"cuda:{gpu.addresses[0]}") if gpu else search
 
 
 def _each_batch(

@@ -21,11 +21,13 @@ from recsys_spark.score.topk import top_candidates
 
 @dataclass(frozen=True)
 class Search:
-    """Where candidates come from: the `candidates` best of each model that are not `banned` (bool [I]), `tile` items at a time."""
+    """Where candidates come from: the `candidates` best of each model that are not `banned` (bool [I]), `tile` items at a time, on the
+    GPU `device` (torch's name of it) if there is one."""
 
     banned: np.ndarray
     candidates: int
     tile: int
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def score_candidates(models: Mapping[str, ItemModel], histories: Histories, sear
     encoded = {name: model.encode(histories) for name, model in models.items()}
     hidden = Hidden(search.banned, histories)
     best = {
-        name: top_candidates(model, encoded[name], hidden, search.candidates, search.tile)
+        name: top_candidates(model, encoded[name], hidden, search.candidates, search.tile, search.device)
         for name, model in models.items()
     }
     items = fusion.union([found for found, _ in best.values()])

@@ -15,22 +15,23 @@ import numpy as np
 from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Best, Hidden, rank_pairs
+from recsys_spark.item_models.inner import InnerProductModel
 
 USERS = 256
 """Users who are scored at a time: with a tile of 1,024 items, 1 MiB of scores."""
 
 
 def top_candidates(
-    model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int
+    model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int, device: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The m best items of each user that are not hidden, by (-score, item_idx): (items int32 [B, m], scores float32 [B, m]).
 
     `encoded` is what `model.encode` gave. A user with fewer than m such items has padding items with score -inf at the end. The scores
-    are those of `score_items`, and the result is the same for every `tile` and batch.
+    are those of `score_items`, and the result is the same for every `tile`, batch and `device` (torch's name of a GPU; None: the processor).
     """
     try:
         found = model.top(encoded, hidden, m)
-        return found if found is not None else _by_tiles(model, encoded, hidden, m, tile)
+        return found if found is not None else _by_tiles(model, encoded, hidden, m, tile, device)
     except LawBroken as error:
         raise LawBroken(
             f"item model {model.kind!r} {error}; run the stage that makes it again with --force"
@@ -38,10 +39,25 @@ def top_candidates(
 
 
 def _by_tiles(
-    model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int
+    model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int, device: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    margins = model.margins(encoded)
-    best = Best(hidden, m, margins)
+    if device and isinstance(model, InnerProductModel):
+        from recsys_spark.score import gpu
+
+        pairs, crowded = gpu.best_pairs(model, encoded, hidden, m, device)
+    else:
+        best = _offered(model, encoded, hidden, m, tile)
+        if best.exact:
+            return best.lists()
+        pairs, crowded = best.pairs(), best.crowded()
+    items, scores = rank_pairs(pairs, model.score_items(encoded, pairs), m)
+    for user in crowded:
+        items[user], scores[user] = _one_by_one(model, encoded, hidden, m, tile, user)
+    return items, scores
+
+
+def _offered(model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int) -> Best:
+    best = Best(hidden, m, model.margins(encoded))
     parts = [
         (lo, model.rows(encoded, lo, min(lo + USERS, len(hidden)))) for lo in range(0, len(hidden), USERS)
     ]
@@ -49,13 +65,7 @@ def _by_tiles(
         stop = min(start + tile, model.n_items)
         for first, users in parts:
             best.offer(model.score_tile(users, start, stop), first, start)
-    if margins is None:
-        return best.lists()
-    pairs = best.pairs()
-    items, scores = rank_pairs(pairs, model.score_items(encoded, pairs), m)
-    for user in best.crowded():
-        items[user], scores[user] = _one_by_one(model, encoded, hidden, m, tile, user)
-    return items, scores
+    return best
 
 
 def _one_by_one(

@@ -81,6 +81,17 @@ class ItemModelLaws:
         parts = [all_scores(model, batch) for batch in histories.batches(size)]
         close(np.concatenate(parts)[:, 1:], all_scores(model, histories)[:, 1:])
 
+    @pytest.mark.parametrize("size", [1, 2, 5])
+    def test_scores_of_pairs_are_the_same_to_the_last_bit_in_any_batch(self, model, histories, size):
+        items = np.random.default_rng(4).integers(1, model.n_items, (USERS, 6)).astype(np.int32)
+        parts = [
+            model.score_items(model.encode(histories.rows(lo, lo + size)), items[lo : lo + size])
+            for lo in range(0, USERS, size)
+        ]
+        np.testing.assert_array_equal(
+            np.concatenate(parts), model.score_items(model.encode(histories), items)
+        )
+
     def test_the_order_of_users_does_not_matter(self, model, histories):
         order = np.random.default_rng(5).permutation(USERS)
         close(all_scores(model, histories.take(order))[:, 1:], all_scores(model, histories)[order][:, 1:])

@@ -68,8 +68,11 @@ def test_a_batch_is_the_sum_of_its_users():
     n_items=st.sampled_from([30, 500, 1500]),
     factors=st.sampled_from([1, 8, 64]),
     alike=st.booleans(),
+    device=st.sampled_from([None, "cpu"]),
 )
-def test_factors_give_the_lists_of_float64_for_any_batch_and_tile(seed, n_items, factors, alike):
+def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
+    seed, n_items, factors, alike, device
+):
     """`alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree."""
     rng = np.random.default_rng(seed)
     items = rng.standard_normal((n_items, factors)).astype(np.float32)
