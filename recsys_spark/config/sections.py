@@ -331,7 +331,9 @@ class Score(Section):
     top_n: Count = Field(default=20, description="length of the published list [items]")
     candidates: Count = Field(default=200, description="list of each model that goes into the blend [items]")
     user_batch: Count = Field(default=1024, description="users scored at a time in a task [users]")
-    item_tile: Count = Field(default=8192, description="items scored at a time in a task [items]")
+    item_tile: Count = Field(
+        default=1024, description="items scored at a time in a task, for 256 users [items]"
+    )
     partitions: Count | None = Field(
         default=None, description="tasks that score; null: two for each core [tasks]"
     )
