@@ -1,0 +1,248 @@
+"""Logs to measure on: the public Gowalla split, a log of the reader's own, or a generated one of any size.
+
+    python benchmarks/logs.py FOLDER --users 1000000 --items 200000 --events 50000000 [--once]     Parquet: user_id, item_id, event_ts
+
+A generated log has the popularity laws of Gowalla: the r-th most active of U users has a number of events in proportion to (r + 73)^-0.66, the r-th
+most popular of I items to (r + 9)^-0.60 (Zipf's law with Mandelbrot's offset, fitted by least squares of the logarithms; the root mean square
+error is 10 % for users and 18 % for items). Its times grow twofold over a year, dip at night and peak at the weekend; those figures are made up.
+Who meets which item is drawn independently, so quality cannot be measured on it.
+
+Shapes:  T events
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from recsys_spark.columns import AS_OF, FOLD, RELEASE, TRAIN
+from recsys_spark.tables import contract as contracts
+
+PIECE = 4_000_000
+"""Events of a piece: all that is in memory at a time, about 500 MB at the peak."""
+USER_LAW = 0.66, 73.0
+ITEM_LAW = 0.60, 9.0
+"""Exponent and offset; see above."""
+START = 1_735_689_600
+"""2025-01-01 UTC."""
+DAYS, GROWTH, WEEKEND, NIGHT = 365, 2.0, 1.3, 0.15
+"""Length; last day over first; Saturday and Sunday over other days; quietest hour over busiest."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """users int64 [T] from 0 · items int32 [T] from 1 · times int64 [T], seconds since 1970 UTC, all 0 in a log without times."""
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A generated log, the same for the same numbers."""
+
+    users: int
+    items: int
+    events: int
+    seed: int = 0
+
+    def events_by_time(self) -> Iterator[Events]:
+        """Pieces in the order of time, as a log is written. A user may meet an item again."""
+        pieces = -(-self.events // PIECE)
+        for piece in range(pieces):
+            rng = np.random.default_rng([self.seed, 1, piece])
+            count = self.events * (piece + 1) // pieces - self.events * piece // pieces
+            moments = np.sort(rng.random(count)) + piece
+            users = self._names[0][_ranks(rng, count, self.users, USER_LAW)]
+            yield Events(users, self._items(rng, count), _times(moments / pieces))
+
+    def pairs_by_user(self) -> Iterator[Events]:
+        """Pieces in the order of users, in a user of time; a user meets an item once. Events are met to within 1 %."""
+        degrees = self._degrees()
+        ends = np.cumsum(degrees)
+        bounds = np.searchsorted(ends, np.arange(0, int(ends[-1]) + PIECE, PIECE))
+        for piece, (first, last) in enumerate(zip(bounds[:-1], bounds[1:])):
+            rng = np.random.default_rng([self.seed, 2, piece])
+            if last > first:
+                yield self._pairs_of(rng, int(first), degrees[first:last])
+
+    @cached_property
+    def _names(self) -> tuple[np.ndarray, np.ndarray]:
+        """The user and the item of each rank."""
+        rng = np.random.default_rng([self.seed, 0])
+        return rng.permutation(self.users), rng.permutation(self.items).astype(np.int32) + np.int32(1)
+
+    def _items(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return self._names[1][_ranks(rng, count, self.items, ITEM_LAW)]
+
+    def _degrees(self) -> np.ndarray:
+        """int64 [users]: events of each, at least one and at most a tenth of the items."""
+        exponent, offset = USER_LAW
+        share = (np.arange(1, self.users + 1) + offset) ** -exponent
+        wanted = share / share.sum() * self.events
+        rounded = np.floor(wanted + np.random.default_rng([self.seed, 3]).random(self.users))
+        degrees = np.empty(self.users, np.int64)
+        degrees[self._names[0]] = np.clip(rounded, 1, max(1, self.items // 10))
+        return degrees
+
+    def _pairs_of(self, rng: np.random.Generator, first: int, degrees: np.ndarray) -> Events:
+        rows, width = np.arange(len(degrees)), self.items + 1
+        keys = np.empty(0, np.int64)
+        missing = degrees
+        for _ in range(20):  # of what is drawn twice, draw again
+            drawn = np.repeat(rows, missing)
+            keys = np.unique(np.append(keys, drawn * width + self._items(rng, len(drawn))))
+            missing = degrees - np.bincount(keys // width, minlength=len(rows))
+            if not missing.any():
+                break
+        users, items = np.divmod(keys, width)
+        times = _times(rng.random(len(keys)))
+        order = np.argsort((users << 32) + times)
+        return Events(users[order] + first, items[order].astype(np.int32), times[order])
+
+
+def generate(users: int, items: int, events: int, seed: int = 0, *, once: bool = False) -> Events:
+    """A log in memory; `once`: no (user, item) twice, in the order of users."""
+    shape = Shape(users, items, events, seed)
+    return together(shape.pairs_by_user() if once else shape.events_by_time())
+
+
+def together(pieces: Iterable[Events]) -> Events:
+    parts = list(pieces)
+    return Events(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "items", "times"))
+    )
+
+
+def read_pairs(log: Path) -> Events:
+    """(user, item) pairs, each once, by user, of a log: a folder with `train.txt.gz` (Gowalla's form: `user item item …` a line, ids from 0),
+    or Parquet or CSV files with the columns user_id and item_id, whose ids are numbered in the order of their first appearance."""
+    if (log / "train.txt.gz").exists():
+        users, items = _read_lines(log / "train.txt.gz")
+    else:
+        form = "csv" if next(log.rglob("*.csv"), None) or log.suffix == ".csv" else "parquet"
+        table = ds.dataset(log, format=form).to_table(columns=["user_id", "item_id"])
+        users, items = (
+            pc.dictionary_encode(table[name].combine_chunks()).indices.to_numpy().astype(np.int64)
+            for name in table.column_names
+        )
+    width = int(items.max()) + 1
+    users, items = np.divmod(np.unique(users * width + items), width)
+    return Events(users, (items + 1).astype(np.int32), np.zeros(len(users), np.int64))
+
+
+def log_or_like(log: Path) -> tuple[str, Events]:
+    """The name and the pairs of the log in `log`; when it is not there, of a generated one in the shape of Gowalla."""
+    if log.exists():
+        return log.resolve().name, read_pairs(log)
+    print(f"{log} is not there: a generated log of Gowalla's shape takes its place", file=sys.stderr)
+    return "generated", generate(29_858, 40_981, 810_128, once=True)
+
+
+def write_log(folder: Path, pieces: Iterable[Events]) -> int:
+    """Parquet with user_id int64, item_id int32, event_ts timestamp; the number of events."""
+    kinds = {"user_id": pa.int64(), "item_id": pa.int32(), "event_ts": pa.timestamp("us", "UTC")}
+    tables = (
+        pa.table([p.users, p.items, p.times * 1_000_000], list(kinds)).cast(pa.schema(kinds)) for p in pieces
+    )
+    return _write(folder, tables)
+
+
+def write_folds(folder: Path, pieces: Iterable[Events], fold: str = TRAIN) -> int:
+    """The table `folds` with one fold, every weight 1; the number of pairs."""
+    schema = _without(contracts.load("folds").arrow_schema(), FOLD)
+    tables = (
+        pa.table([p.users, p.items, p.times * 1_000_000, np.ones(len(p), np.float32)], schema.names).cast(
+            schema
+        )
+        for p in pieces
+    )
+    return _write(folder / f"{FOLD}={fold}", tables)
+
+
+def write_histories(folder: Path, pieces: Iterable[Events], as_of: str = RELEASE) -> int:
+    """The table `histories` of one moment, of pieces by user with all of a user in one piece; the number of users."""
+    return _write(folder / f"{AS_OF}={as_of}", map(_histories, pieces))
+
+
+def _histories(piece: Events) -> pa.Table:
+    users, starts = np.unique(piece.users, return_index=True)
+    offsets = pa.array(np.append(starts, len(piece)).astype(np.int32))
+    values = piece.items, piece.times, np.ones(len(piece), np.float32)
+    lists = [pa.ListArray.from_arrays(offsets, pa.array(flat)) for flat in values]
+    schema = _without(contracts.load("histories").arrow_schema(), AS_OF)
+    return pa.table([pa.array(users), *lists, pa.nulls(len(users), pa.string())], schema.names).cast(schema)
+
+
+def _without(schema: pa.Schema, name: str) -> pa.Schema:
+    return schema.remove(schema.get_field_index(name))
+
+
+def _write(folder: Path, tables: Iterable[pa.Table]) -> int:
+    folder.mkdir(parents=True)
+    rows = 0
+    for number, table in enumerate(tables):
+        pq.write_table(table, folder / f"part-{number:05}.parquet", row_group_size=1 << 18)
+        rows += len(table)
+    return rows
+
+
+def _read_lines(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with gzip.open(path, "rb") as lines:
+        rows = [np.fromstring(line, np.int64, sep=" ") for line in lines if line.strip()]
+    lengths = [len(row) - 1 for row in rows]
+    return np.repeat([row[0] for row in rows], lengths), np.concatenate([row[1:] for row in rows])
+
+
+def _ranks(rng: np.random.Generator, count: int, size: int, law: tuple[float, float]) -> np.ndarray:
+    """int64 [count] from 0: ranks drawn in proportion to (rank + 1 + offset)^-exponent, by the inverse of its integral."""
+    exponent, offset = law
+    power = 1 - exponent
+    low, high = (0.5 + offset) ** power, (size + 0.5 + offset) ** power
+    ranks = (low + rng.random(count) * (high - low)) ** (1 / power) - (0.5 + offset)
+    return np.minimum(ranks.astype(np.int64), size - 1)
+
+
+def _times(moments: np.ndarray) -> np.ndarray:
+    """int64 seconds of moments float64 in [0, 1): shares of all events that are earlier."""
+    hours = np.arange(DAYS * 24)
+    days = hours // 24
+    rhythm = GROWTH ** (days / DAYS)
+    rhythm *= np.where((days + 2) % 7 >= 5, WEEKEND, 1)  # START is a Wednesday
+    rhythm *= NIGHT + (1 - NIGHT) * (1 - np.cos(2 * np.pi * (hours % 24 - 4) / 24)) / 2
+    shares = np.append(0, np.cumsum(rhythm)) / rhythm.sum()
+    return START + np.interp(moments, shares, np.arange(len(shares)) * 3600.0).astype(np.int64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    for name in ("users", "items", "events"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--once", action="store_true", help="no (user, item) twice; by user, not by time")
+    arguments = parser.parse_args()
+    shape = Shape(arguments.users, arguments.items, arguments.events, arguments.seed)
+    clock = time.monotonic()
+    rows = write_log(arguments.folder, shape.pairs_by_user() if arguments.once else shape.events_by_time())
+    print(f"{rows:,} events in {time.monotonic() - clock:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
