@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,9 @@ class Shape:
     def pairs_by_user(self) -> Iterator[Events]:
         """Pieces in the order of users, in a user of time; a user meets an item once. Events are met to within 1 %."""
         degrees = self._degrees()
-        ends = np.cumsum(degrees)
-        bounds = np.searchsorted(ends, np.arange(0, int(ends[-1]) + PIECE, PIECE))
-        for piece, (first, last) in enumerate(zip(bounds[:-1], bounds[1:])):
+        starts = np.cumsum(degrees) - degrees
+        bounds = np.searchsorted(starts, np.arange(0, int(degrees.sum()) + PIECE, PIECE))
+        for piece, (first, last) in enumerate(pairwise(bounds)):
             rng = np.random.default_rng([self.seed, 2, piece])
             if last > first:
                 yield self._pairs_of(rng, int(first), degrees[first:last])
