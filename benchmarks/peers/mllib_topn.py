@@ -1,0 +1,68 @@
+"""Top 20 of every user by Spark MLlib's `ALSModel.recommendForAllUsers(20)`, seen items left in, written as Parquet; local[2].
+
+    mllib_topn.py FOLDER [--users N]    the factors of FOLDER, for its first N users; prints seconds
+
+An ALSModel can only be fitted or read: a small one is fitted and saved, the given factors take the place of its own, and it is read back. They are
+in memory (cached) when the clock starts, as after a fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.ml.recommendation import ALS, ALSModel
+from session import session
+
+BLOCKS = 10  # MLlib's own numUserBlocks and numItemBlocks
+
+
+def write_factors(folder: Path, factors: np.ndarray) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    schema = pa.schema({"id": pa.int32(), "features": pa.list_(pa.float32())})
+    for block in range(BLOCKS):
+        ids = np.arange(block, len(factors), BLOCKS, dtype=np.int32)
+        flat = np.ascontiguousarray(factors[ids]).ravel()
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(flat), factors.shape[1])
+        table = pa.table([pa.array(ids), lists.cast(schema.field("features").type)], schema=schema)
+        pq.write_table(table, folder / f"part-{block:05}.parquet")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--users", type=int)
+    parser.add_argument("--partitions", type=int, default=200)
+    arguments = parser.parse_args()
+    spark = session(arguments.partitions)
+    users = np.load(arguments.folder / "user_factors.npy", mmap_mode="r")[: arguments.users]
+    items = np.load(arguments.folder / "item_factors.npy", mmap_mode="r")
+    tiny = spark.createDataFrame(
+        [(u, i, 1.0) for u in range(4) for i in range(4)], ["user", "item", "rating"]
+    )
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        saved = Path(folder) / "model"
+        ALS(rank=items.shape[1], maxIter=1, userCol="user", itemCol="item").fit(tiny).save(str(saved))
+        write_factors(saved / "userFactors", users)
+        write_factors(saved / "itemFactors", items)
+        model = ALSModel.load(str(saved))
+        for factors in (model.userFactors, model.itemFactors):
+            factors.cache().count()
+        clock = time.perf_counter()
+        model.recommendForAllUsers(20).write.parquet(f"{folder}/top")
+        seconds = time.perf_counter() - clock
+        rows = spark.read.parquet(f"{folder}/top").count()
+    spark.stop()
+    print(json.dumps({"seconds": seconds, "users": len(users), "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

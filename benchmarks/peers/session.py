@@ -1,0 +1,26 @@
+"""The Spark session of the peers: as many threads as ours, more memory, and already at work."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyspark.sql import SparkSession
+
+
+def session(shuffle_partitions: int, memory: str = "6g") -> SparkSession:
+    """local[2]; one small job has been run, so that what is timed does not pay for the start."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    options = {
+        "spark.driver.memory": memory,
+        "spark.sql.shuffle.partitions": str(shuffle_partitions),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    builder = SparkSession.builder.master("local[2]")
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("OFF")
+    spark.range(1000).repartition(2).selectExpr("sum(id)").collect()
+    return spark
