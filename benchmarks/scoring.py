@@ -131,9 +131,12 @@ def score_once(folder: Path, model: str) -> dict[str, Any]:
     from recsys_spark.tables.session import make_session
 
     session = make_session(
-        app_name="bench", master="local[2]", shuffle_partitions=None, options={"spark.ui.enabled": "false"}
+        app_name="bench",
+        master="local[2]",
+        shuffle_partitions=None,
+        options={"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"},
     )
-    session.range(1000).repartition(2).mapInArrow(iter, "id bigint").count()
+    session.range(1000).repartition(2).mapInArrow(lambda batches: batches, "id bigint").count()
     settings = Score()
     crew = Crew({model: folder / model}, settings.user_batch, settings.partitions)
     n_items = base.read_header(folder / model)["n_items"]
