@@ -2,6 +2,7 @@
 
 CONF ?= demo
 PYTEST ?=
+GOWALLA ?= ../shared/data/gowalla
 
 ROOT := $(CURDIR)/build/$(CONF)
 DATA := $(CURDIR)/build/data/$(CONF)
@@ -24,6 +25,8 @@ help: ## this page
 	@echo '  CONF=demo       MovieLens-1M (1 million ratings), the default; conf/demo.yaml'
 	@echo '  CONF=retail     The Complete Journey (1.5 million purchases); conf/retail.yaml'
 	@echo '  PYTEST="..."    more arguments for pytest, such as PYTEST="tests/score -k seen"'
+	@echo '  GOWALLA=FOLDER  the log that bench measures on: train.txt.gz of the public Gowalla split, or Parquet or CSV'
+	@echo '                  with user_id and item_id; a generated one where it is not there'
 	@echo '  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu'
 	@echo '                  for set-up and package: PyTorch without its several GB of CUDA'
 
@@ -48,12 +51,11 @@ test: setup ## linters, then every test but the slow ones
 test-slow: setup ## the slow tests alone: the driver killed in every stage (half an hour)
 	@$(BIN)/pytest -m slow $(PYTEST)
 
-bench: setup ## the figures of docs/benchmarks into build/bench (half an hour, on a machine that does nothing else)
+bench: setup ## every figure of docs/benchmarks into build/bench, ours beside its peers (two hours, on a machine that does nothing else)
+	@.make/peers.sh
 	@$(MAKE) data CONF=demo
 	@$(MAKE) data CONF=retail
-	@for conf in demo retail; do $(PYTHON) benchmarks/night.py conf/$$conf.yaml \
-		--driver-java-options -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties || exit; done
-	@$(PYTHON) benchmarks/training.py build/bench/night/demo
+	@.make/bench.sh $(GOWALLA)
 
 lint: setup ## ruff, the import directions, and types of the pure parts
 	@$(BIN)/ruff check --quiet .
