@@ -10,6 +10,7 @@ hours.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +82,10 @@ STAGES = (
     Stage("features", ("features",), {"event": lambda s: s.events},
           # pairs by user, then examples with their windows of 50 items and recencies by row group
           lambda s: 28 * s.pairs + 400 * s.examples, lambda s: 0, lambda s: 1 * GB),
-    Stage("item_cosine", ("similarity", "item_cosine", "item cosine"), {"common user": lambda s: s.squares},
+    Stage("item_cosine", ("item similarity",), {"common user": lambda s: s.squares},
           # pairs by user and by item; each node maps both
           lambda s: 48 * s.pairs, lambda s: 24 * s.pairs, lambda s: 50 * s.items),
-    Stage("als", ("ALS", "als"), {"flop": lambda s: s.factor_work},
+    Stage("als", ("als",), {"flop": lambda s: s.factor_work},
           # each node reads the larger side's vectors once an iteration, and the smaller side's
           lambda s: 48 * s.pairs, lambda s: 24 * s.pairs + s.iterations * 4 * s.factors * (s.users + s.items),
           lambda s: 0.2 * GB),
@@ -93,7 +94,7 @@ STAGES = (
           lambda s: 16 * s.pairs + 20 * 40 * s.users, lambda s: 4 * s.factors * s.items * s.models, lambda s: 0.3 * GB),
     Stage("score, neighbour table", ("neighbour-table top-N",), {"pair x neighbour": lambda s: s.pairs * s.neighbours},
           lambda s: 0, lambda s: 8 * s.neighbours * s.items, lambda s: 0.3 * GB + 4 * s.items),
-    Stage("train", ("training",), {"example": lambda s: s.examples * s.epochs},
+    Stage("train", ("training, Horovod two ranks",), {"example": lambda s: s.examples * s.epochs},
           lambda s: 0, lambda s: 0, lambda s: 4 * 3 * s.factors * s.items),
 )  # fmt: skip
 
@@ -107,17 +108,18 @@ def squares_of(users: float, pairs: float) -> float:
 
 
 def size_of(entry: Mapping[str, Any]) -> Size:
-    """The size of a case, from its config and facts; what they do not tell is 0."""
+    """The size of a case, from its config (`users`, `items`, `events`, `pairs`, `squares`, `factors`, `iterations`, `neighbours`, `examples` of one
+    epoch) or else its facts, and the factors from its name; what they do not tell is 0."""
     told = {**(entry["ours_facts"] or {}), **entry["config"]}
+    if factors := re.search(r"(\d+) factors", entry["case"]):
+        told["factors"] = int(factors[1])
     pairs = told.get("pairs", told.get("events", told.get("users", 0) * told.get("seen_by_each", 0)))
     users = told.get("users", 0)
-    named = {
-        name: told[name]
-        for name in ("factors", "iterations", "neighbours", "examples", "epochs")
-        if name in told
-    }
     squares = told.get("squares", squares_of(users, pairs) if users else 0)
-    return Size(users, told.get("items", 0), told.get("events", pairs), pairs, squares, models=1, **named)
+    known = {name: told[name] for name in ("factors", "iterations", "neighbours", "examples") if name in told}
+    return Size(
+        users, told.get("items", 0), told.get("events", pairs), pairs, squares, epochs=1, models=1, **known
+    )
 
 
 def fit(stage: Stage, entries: list[Mapping[str, Any]]) -> tuple[np.ndarray, int, float] | None:

@@ -196,7 +196,16 @@ def neighbours(log: Path) -> None:
 def _config(folder: Path) -> dict[str, Any]:
     settings = Score().model_dump(include={"user_batch", "item_tile", "partitions"})
     users, items = (len(np.load(folder / f"{side}_factors.npy", mmap_mode="r")) for side in ("user", "item"))
-    return {"users": users, "items": items, "factors": FACTORS, "n": N, "master": "local[2]", **settings}
+    pairs = len(np.load(folder / "indices.npy", mmap_mode="r"))
+    return {
+        "users": users,
+        "items": items,
+        "pairs": pairs,
+        "factors": FACTORS,
+        "n": N,
+        "master": "local[2]",
+        **settings,
+    }
 
 
 def main() -> int:
