@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import recsys_spark
 from recsys_spark.errors import TrainingFailed
@@ -40,6 +41,9 @@ JOB_FILE = "job.json"
 
 _RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>:\s?")
 _ENDED = re.compile(r"Process (\d+) exit with status code (\d+)")
+
+PAUSE_S = 0.0001
+"""Between two looks at an exchange that is under way [s]."""
 
 HOROVOD_ENVIRONMENT = {
     # a rank that lost its peers must not wait for them for ever
@@ -68,11 +72,26 @@ class HorovodCommunicator(Communicator):
         for name, tensor in sorted(tensors.items()):
             self.hvd.broadcast_(tensor, 0, name=f"first.{name}")
 
-    def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
-    ) -> torch.optim.Optimizer:
-        wrapped: torch.optim.Optimizer = self.hvd.DistributedOptimizer(optimizer, named_parameters=named)
-        return wrapped
+    def average(self, gradients: list[Tensor]) -> None:
+        dense = [g for g in gradients if not g.is_sparse]
+        # in one piece: Horovod negotiates every tensor, and its own optimizer waits for each of them in turn
+        together = torch.cat([g.flatten() for g in dense])
+        waiting = [self.hvd.allreduce_async_(together, op=self.hvd.Average, name="gradients")]
+        sparse = [g for g in gradients if g.is_sparse]
+        finish = [
+            self.hvd.sparse_allreduce_async(g, op=self.hvd.Average, name=f"sparse.{i}")
+            for i, g in enumerate(sparse)
+        ]
+        self._wait(waiting[0])
+        torch._foreach_copy_([g.flatten() for g in dense], together.split([g.numel() for g in dense]))
+        for gradient, result in zip(sparse, finish, strict=True):
+            gradient.copy_(result())
+
+    def _wait(self, handle: Any) -> None:
+        """Horovod's own way of waiting is to ask again and again, on a processor that the other ranks and its own threads need."""
+        while not self.hvd.poll(handle):
+            time.sleep(PAUSE_S)
+        self.hvd.synchronize(handle)
 
 
 def launch(job: Job, *, workers: int, launcher: str, threads: int, timeout_s: int) -> None:
