@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys_spark.networks.losses import full_softmax, sampled_softmax
 from recsys_spark.networks.two_tower import TwoTower
@@ -40,6 +40,7 @@ class Plan:
     steps: int
     learning_rate: float
     warmup_epochs: float
+    decay_epochs: int
     weight_decay: float
     temperature: float
     metric_k: int
@@ -161,9 +162,11 @@ def make_optimizers(network: TwoTower, plan: Plan) -> list[torch.optim.Optimizer
 
 
 def learning_rate(plan: Plan, at: float, workers: int) -> float:
-    """The rate after `at` epochs, for any number of workers: a linear rise over warmup_epochs, then level, whatever the pass's length."""
-    rise = min(1.0, at / plan.warmup_epochs) if plan.warmup_epochs else 1.0
-    return plan.learning_rate * workers * rise
+    """The rate after `at` epochs, for any number of workers: a linear rise over warmup_epochs, then a linear fall to nothing at the end of
+    `decay_epochs`. The release, which may stop before, goes the same way as the backtest."""
+    rise = at / plan.warmup_epochs if plan.warmup_epochs else 1.0
+    fall = (plan.decay_epochs - at) / max(plan.decay_epochs - plan.warmup_epochs, 1e-9)
+    return plan.learning_rate * workers * max(min(rise, fall, 1.0), 0.0)
 
 
 def _resume(
