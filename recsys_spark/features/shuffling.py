@@ -137,13 +137,13 @@ def _group_examples(group: pa.Table, length: int, earlier: bool, seed: int) -> I
             pa.array(taken),
             pa.array(part.items),
             pa.array(part.weights),
-            _bytes(part.history.astype("<i4")),
-            _bytes(part.recency.astype(np.uint8)),
+            to_bytes(part.history.astype("<i4")),
+            to_bytes(part.recency.astype(np.uint8)),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _bytes(matrix: np.ndarray) -> pa.Array:
+def to_bytes(matrix: np.ndarray) -> pa.Array:
     """Each row's bytes. A reader copies them; of lists it would have to count the lengths, element by element."""
     width = matrix.shape[1] * matrix.itemsize
     offsets = np.arange(0, matrix.nbytes + 1, width, dtype=np.int32)

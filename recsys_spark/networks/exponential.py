@@ -24,7 +24,7 @@ _ODD = np.int32(1)
 _SIGN, _REST = np.int32(31), np.int32(0x7FFFFFFF)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit
 def most_of(numbers):  # type: ignore[no-untyped-def]
     """The greatest of float32 `numbers`, found among integers of the same order: their search is vectorised, that of floats is not."""
     bits = numbers.view(np.int32)
@@ -36,13 +36,13 @@ def most_of(numbers):  # type: ignore[no-untyped-def]
     return one.view(np.float32)[0]
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit
 def _ordered(bits):  # type: ignore[no-untyped-def]
     """The bits of a float as an integer of the same order, and back: those of a negative one are turned round, but for the sign."""
     return bits ^ ((bits >> _SIGN) & _REST)
 
 
-@numba.njit(fastmath=REORDER)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=REORDER)
 def exponentials(numbers, most):  # type: ignore[no-untyped-def]
     """Replace float32 `numbers` by e**(number - most), none of which exceeds 1, and return their sum. Results below 2**-126 are that."""
     bits = numbers.view(np.int32)

@@ -27,7 +27,7 @@ def pool(
     `recency` int [B, L], `place` [H, L], `buckets` [H, R]; all three floats are float32 and get gradients.
     """
     given = (table, items, recency, counts, place, buckets)
-    return pool_by_formula(*given) if table.is_cuda else _Pool.apply(*given)  # type: ignore[no-any-return]
+    return pool_by_formula(*given) if table.is_cuda else _Pool.apply(*given)
 
 
 def pool_by_formula(
