@@ -83,7 +83,7 @@ class HorovodCommunicator(Communicator):
             for i, g in enumerate(sparse)
         ]
         self._wait(waiting[0])
-        torch._foreach_copy_([g.flatten() for g in dense], together.split([g.numel() for g in dense]))
+        torch._foreach_copy_([g.view(-1) for g in dense], together.split([g.numel() for g in dense]))
         for gradient, result in zip(sparse, finish, strict=True):
             gradient.copy_(result())
 
