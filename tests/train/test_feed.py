@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_spark.item_models.histories import Histories
 from recsys_spark.features.shuffling import to_bytes
+from recsys_spark.item_models.histories import Histories
 from recsys_spark.train.feed import as_numbers, batch_plan, batches
 from train.world import write_features
 
