@@ -102,7 +102,7 @@ class _Columns(ArrowReaderWorkerResultsQueueReader):
 
 def as_numbers(column: pa.ChunkedArray, kind: type[np.number[Any]]) -> np.ndarray:
     """The column, [n] or, when it holds bytes, [n, L]. No value is null and all have one length: the contract of `examples`."""
-    flat = pa.concat_arrays(column.chunks)
+    flat = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     if not pa.types.is_binary(flat.type):
         return np.asarray(flat)
     _, offsets, values = flat.buffers()
