@@ -1,10 +1,11 @@
-"""Examples per second of the training loop: in memory, through Petastorm, and with Horovod on one and two ranks, one after the other.
+"""Training: in memory, through Petastorm, and with Horovod on one and two ranks. Peers are the plainer ways of the same loop.
 
-    python benchmarks/training.py build/demo [--epochs 4] [--out build/bench/training.json]
+    python benchmarks/training.py build/demo [--epochs 3]
 
-Reads the release features of the newest run under the root (any night will do). Every case runs the same loop, network, batch size and one
-thread of arithmetic a rank; only what brings the batches and joins the gradients differs. The first epoch of a case warms up and is left out;
-the figure is the median of the others. Two ranks are given the same number of examples in all, half each.
+Reads the release features of the newest run under the root (any night will do). Every case runs the same loop, network, batch size a rank and one
+thread of arithmetic a rank; only what brings the batches and joins the gradients differs. Seconds are those of as many examples as the table
+has, by the median speed of the epochs after the first, which warms up. Two ranks take half of the examples each. `one rank on one thread` is
+held to one core, its feed and Horovod's own thread included.
 """
 
 from __future__ import annotations
@@ -17,19 +18,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 
 from recsys_spark.train import task, workers
-from recsys_spark.train.feed import COLUMNS, batch_plan
+from recsys_spark.train.feed import COLUMNS, as_numbers
 from recsys_spark.train.loop import Communicator
-
-CASES = ("in memory", "petastorm", "petastorm + horovod, 1 rank", "petastorm + horovod, 2 ranks")
 
 
 def newest_run(root: Path) -> Path:
@@ -40,15 +40,15 @@ def newest_run(root: Path) -> Path:
     return done[-1].parents[2]
 
 
-def make_job(run: Path, epochs: int, output: Path) -> task.Job:
+def make_job(run: Path, epochs: int) -> task.Job:
     """The job of the run's release training, for `epochs` epochs, without validation."""
     train = json.loads((run / "release" / "train" / "manifest.json").read_text())["settings"]
     features = json.loads((run / "release" / "features" / "manifest.json").read_text())
     clean = json.loads((run / "clean" / "manifest.json").read_text())
     return task.Job(
         features=str((run / "release" / "features").resolve()),
-        output=str(output),
-        checkpoints=str(output / "checkpoints"),
+        output="",
+        checkpoints="",
         examples=features["counts"]["examples"],
         n_items=clean["counts"]["n_items"],
         n_features=features["counts"]["features"],
@@ -61,16 +61,11 @@ def make_job(run: Path, epochs: int, output: Path) -> task.Job:
 
 def in_memory(job: task.Job) -> None:
     """The same worker with the examples in tensors: no Petastorm, no Horovod. Runs in a process of its own, like the others."""
-    table = pq.read_table(Path(job.features) / "examples", columns=list(COLUMNS)).combine_chunks()
-    rows = {}
-    for name in COLUMNS:
-        column = table.column(name).chunk(0)
-        values = (
-            np.asarray(column.flatten()).reshape(len(column), -1)
-            if name != "item_idx"
-            else np.asarray(column)
-        )
-        rows[name] = torch.from_numpy(np.array(values))
+    table = pq.read_table(Path(job.features) / "examples", columns=list(COLUMNS))
+    rows = {
+        name: torch.from_numpy(as_numbers(table.column(name), kind).astype(np.int32))
+        for name, kind in COLUMNS.items()
+    }
 
     def batches(
         folder: Path, *, batch: int, steps: int, seed: int, epoch: int, **_: Any
@@ -84,79 +79,50 @@ def in_memory(job: task.Job) -> None:
     task.run_worker(job, Communicator())
 
 
-def measure(case: str, job: task.Job) -> dict[str, Any]:
-    """Run one case to its end; examples/s of each epoch, summed over ranks."""
-    output = Path(job.output)
-    output.mkdir(parents=True, exist_ok=True)
-    if case == "in memory":
-        job.write(output / "job.json")
-        command = [sys.executable, __file__, "--in-memory", str(output / "job.json")]
-        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    elif case == "petastorm":
-        workers.launch(job, workers=1, launcher="local", threads=1, timeout_s=600)
-    else:
-        run_horovod(job, 2 if "2" in case else 1)
-    training = json.loads((output / "training.json").read_text())
-    speeds = [epoch["examples_per_s"] for epoch in training["epochs"]]
-    steps, batch = batch_plan(job.examples, training["workers"], job.settings["batch_size"])
-    return {
-        "case": case,
-        "examples_per_s": statistics.median(speeds[1:]),
-        "by_epoch": speeds,
-        "steps": steps,
-        "batch": batch,
-        "device": training["device"],
-    }
+def timed(job: task.Job, command: list[str]) -> harness.Timed:
+    """Runs `command` on the job file behind it; the seconds of an epoch after the first."""
 
+    def run() -> harness.Timing:
+        with tempfile.TemporaryDirectory() as folder:
+            own = replace(job, output=folder, checkpoints=f"{folder}/checkpoints")
+            own.write(Path(folder) / workers.JOB_FILE)
+            full = [*command, f"{folder}/{workers.JOB_FILE}", "--of", str(os.getpid())]
+            environment = {**os.environ, **workers.environment(threads=1)}
+            subprocess.run(full, check=True, env=environment, stdout=subprocess.DEVNULL)
+            training = json.loads((Path(folder) / "training.json").read_text())
+        speeds = [epoch["examples_per_s"] for epoch in training["epochs"]]
+        facts = {"examples_per_s": statistics.median(speeds[1:]), "by_epoch": speeds}
+        return harness.Timing(job.examples / facts["examples_per_s"], facts)
 
-def run_horovod(job: task.Job, ranks: int) -> None:
-    """The worker under horovodrun, also for a single rank, which `workers.launch` would start without it."""
-    path = Path(job.output) / "job.json"
-    job.write(path)
-    horovodrun = str(Path(sys.executable).with_name("horovodrun"))
-    worker = [
-        sys.executable,
-        "-m",
-        "recsys_spark.train.workers",
-        "--job",
-        str(path),
-        "--of",
-        str(os.getpid()),
-    ]
-    command = [horovodrun, "-np", str(ranks), "--gloo", *worker]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    return run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", nargs="?", type=Path, help="paths.root of a finished night")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=Path("build/bench/training.json"))
-    parser.add_argument("--in-memory", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--of", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.in_memory:
+    if arguments.job:
         torch.set_num_threads(1)
-        workers._keep_memory()
-        in_memory(task.Job.read(arguments.in_memory))
+        workers.keep_memory()
+        in_memory(task.Job.read(arguments.job))
         return
-    run = newest_run(arguments.root)
-    results = []
-    for case in CASES:
-        with tempfile.TemporaryDirectory() as folder:
-            job = make_job(run, arguments.epochs, Path(folder))
-            results.append(measure(case, job))
-        ratio = results[-1]["examples_per_s"] / results[0]["examples_per_s"]
-        print(
-            f"{case:32} {results[-1]['examples_per_s']:>12,.0f} examples/s  {ratio:5.2f} of in memory",
-            flush=True,
-        )
-    kept = {
-        "run": run.name,
-        "config": {**asdict(job), "features": "", "output": "", "checkpoints": ""},
-        "results": results,
+    job = make_job(newest_run(arguments.root), arguments.epochs)
+    worker = [sys.executable, "-m", "recsys_spark.train.workers", "--job"]
+    one = [*workers.horovodrun(1), *worker]
+    memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
+    config = {**asdict(job), "features": "", "output": "", "checkpoints": ""}
+    harness.measure("training, Petastorm", timed(job, worker), memory, config)
+    harness.measure("training, Horovod one rank", timed(job, one), memory, config)
+    single = {
+        "one rank on one thread": timed(job, ["taskset", "--cpu-list", "0", *one]),
+        "one rank of one thread, its feed beside it": timed(job, one),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(kept, indent=2) + "\n")
+    harness.measure(
+        "training, Horovod two ranks", timed(job, [*workers.horovodrun(2), *worker]), single, config
+    )
 
 
 if __name__ == "__main__":

@@ -293,16 +293,18 @@ class Train(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.1, description="share of history items and hidden units dropped"
     )
-    epochs: Count = Field(default=6, description="at most [epochs]")
+    epochs: Count = Field(
+        default=6, description="at most; the learning rate falls to nothing at their end [epochs]"
+    )
     patience: Count = Field(
         default=2, description="epochs without a better valid NDCG before it stops [epochs]"
     )
     batch_size: Count = Field(default=1024, description="of each worker [examples]")
     learning_rate: Positive = Field(
-        default=0.006, description="of one worker; multiplied by the number of workers"
+        default=0.006, description="the highest, of one worker; multiplied by the number of workers"
     )
     warmup_epochs: NotNegative = Field(
-        default=0.5, description="linear rise to the full learning rate [epochs]"
+        default=0.5, description="linear rise to the highest learning rate [epochs]"
     )
     weight_decay: NotNegative = Field(default=0.0, description="of the dense parameters")
     temperature: Positive = Field(default=0.1, description="divides the cosine of user and item vectors")

@@ -137,12 +137,16 @@ def _group_examples(group: pa.Table, length: int, earlier: bool, seed: int) -> I
             pa.array(taken),
             pa.array(part.items),
             pa.array(part.weights),
-            _lists(part.history),
-            _lists(part.recency),
+            to_bytes(part.history.astype("<i4")),
+            to_bytes(part.recency.astype(np.uint8)),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _lists(matrix: np.ndarray) -> pa.ListArray:
-    offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel()))
+def to_bytes(matrix: np.ndarray) -> pa.Array:
+    """Each row's bytes. A reader copies them; of lists it would have to count the lengths, element by element."""
+    width = matrix.shape[1] * matrix.itemsize
+    offsets = np.arange(0, matrix.nbytes + 1, width, dtype=np.int32)
+    return pa.Array.from_buffers(
+        pa.binary(), len(matrix), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(matrix))]
+    )

@@ -88,7 +88,7 @@ def write_examples(
         examples = shuffling.build_examples(
             placed, histories, row_groups=row_groups, length=history_length, earlier=earlier, seed=seed
         )
-        store.write(examples, folder, "examples", max_rows_per_file=size)
+        store.write(examples, folder, "examples", max_rows_per_file=size, quick_to_read=True)
         shuffling.check_row_groups(folder, row_groups, size)
     return {
         "examples": size * row_groups,

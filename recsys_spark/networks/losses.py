@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_spark.networks.exponential import powers_of_bfloat16
+
 ROWS_OF_A_TILE = 128
 """Examples whose scores a CPU works on at a time, so that they stay in its cache: a GPU takes all of them at once."""
 
@@ -23,32 +25,53 @@ def full_softmax(users: Tensor, items: Tensor, targets: Tensor, temperature: flo
 
 class _FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy of the logits users @ items.T, whose gradient is taken at once: the logits [B, I] never stand in memory whole and
-    are never read again."""
+    are never read again.
+
+    The gradient of a row's logits is its softmax, less 1 at the target, over the number of examples; the softmax is powers over their sum. The
+    sum divides the small matrices, not the powers, and the target's part is added apart, not rounded together with the softmax.
+    """
 
     @staticmethod
     def forward(ctx: Any, users: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        by_user, by_item = torch.empty_like(users), torch.zeros_like(items)
-        loss = users.new_zeros((), dtype=torch.float32)
+        halves = torch.is_autocast_enabled(users.device.type)
+        kind = torch.get_autocast_dtype(users.device.type) if halves else users.dtype
+        narrow, read = items.to(kind), users.to(kind)
+        share = 1 / len(users)
+        by_user = -share * items[targets].float()
+        by_item = torch.zeros(items.T.shape, device=items.device)
+        loss = torch.zeros((), device=items.device)
         step = len(users) if users.is_cuda else ROWS_OF_A_TILE
         for start in range(0, len(users), step):
-            part, own = users[start : start + step], targets[start : start + step, None]
-            powers = (part @ items.T).float()
-            powers -= powers.amax(dim=1, keepdim=True)
-            own_logits = powers.gather(1, own)
-            total = powers.exp_().sum(dim=1, keepdim=True)
-            loss += (total.log() - own_logits).sum()
-            # the gradient of the logits: the softmax, less 1 at the target, over the number of examples
-            powers /= total * len(users)
-            powers.scatter_add_(1, own, powers.new_full(own.shape, -1 / len(users)))
-            by_user[start : start + step] = powers @ items
-            by_item += powers.T @ part
-        ctx.save_for_backward(by_user, by_item)
-        return loss / len(users)
+            part, own = read[start : start + step], targets[start : start + step, None]
+            logits = part @ narrow.T
+            own_logits = logits.gather(1, own).float()
+            powers, most, total = _powers(logits)
+            loss += (total.log() + most - own_logits).sum()
+            scale = share / total
+            by_user[start : start + step] += scale * (powers @ narrow)
+            by_item += (scale * part).to(kind).T @ powers
+        by_item = by_item.T.contiguous().index_add_(0, targets, users.float(), alpha=-share)
+        ctx.save_for_backward(by_user.to(users.dtype), by_item.to(items.dtype))
+        return loss * share
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         by_user, by_item = ctx.saved_tensors
         return by_user * gradient, by_item * gradient, None
+
+
+def _powers(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(e ** (logits - most) in the type of `logits` [R, I], most float32 [R, 1] of each row, sums of the powers float32 [R, 1]).
+
+    May overwrite `logits`.
+    """
+    if logits.dtype == torch.bfloat16 and not logits.is_cuda:
+        most, total = torch.empty(2, len(logits), 1).unbind()
+        powers_of_bfloat16(logits.view(torch.int16).numpy(), most[:, 0].numpy(), total[:, 0].numpy())
+        return logits, most, total
+    most = logits.amax(dim=1, keepdim=True).float()
+    powers = (logits.float() - most).exp_()
+    return powers.to(logits.dtype), most, powers.sum(dim=1, keepdim=True)
 
 
 def sampled_softmax(

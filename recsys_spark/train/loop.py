@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys_spark.networks.losses import full_softmax, sampled_softmax
 from recsys_spark.networks.two_tower import TwoTower
@@ -40,6 +40,7 @@ class Plan:
     steps: int
     learning_rate: float
     warmup_epochs: float
+    decay_epochs: int
     weight_decay: float
     temperature: float
     metric_k: int
@@ -86,11 +87,8 @@ class Communicator:
     def broadcast(self, tensors: dict[str, Tensor]) -> None:
         """Overwrite every worker's tensors by those of worker 0."""
 
-    def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
-    ) -> torch.optim.Optimizer:
-        """An optimizer that steps with the mean of the workers' gradients of the `named` parameters."""
-        return optimizer
+    def average(self, gradients: list[Tensor]) -> None:
+        """Overwrite every worker's `gradients` by their means; on all workers the same tensors in the same order. Sparse ones stay sparse."""
 
 
 def train(
@@ -110,7 +108,7 @@ def train(
     """
     device = choose_device(communicator.local_rank, communicator.local_size)
     network.to(device)
-    optimizers = make_optimizers(network, plan, communicator)
+    optimizers = make_optimizers(network, plan)
     progress, best = _resume(network, optimizers, communicator, checkpoints)
     while not progress.done(plan):
         epoch = len(progress.epochs) + 1
@@ -153,25 +151,22 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def make_optimizers(network: TwoTower, plan: Plan, communicator: Communicator) -> list[torch.optim.Optimizer]:
+def make_optimizers(network: TwoTower, plan: Plan) -> list[torch.optim.Optimizer]:
     """AdamW for all, but SparseAdam for the item table when its gradients are sparse."""
-    named = list(network.named_parameters())
-    table = [(name, p) for name, p in named if network.sparse and p is network.items.ids.weight]
-    rest = [(name, p) for name, p in named if not (network.sparse and p is network.items.ids.weight)]
-    optimizers = [
-        communicator.wrap_optimizer(
-            torch.optim.AdamW([p for _, p in rest], weight_decay=plan.weight_decay), rest
-        )
+    table = network.items.ids.weight
+    rest = [p for p in network.parameters() if not (network.sparse and p is table)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, weight_decay=plan.weight_decay, fused=True)
     ]
-    if table:
-        optimizers.append(communicator.wrap_optimizer(torch.optim.SparseAdam([p for _, p in table]), table))
-    return optimizers
+    return [*optimizers, torch.optim.SparseAdam([table])] if network.sparse else optimizers
 
 
 def learning_rate(plan: Plan, at: float, workers: int) -> float:
-    """The rate after `at` epochs, for any number of workers: a linear rise over warmup_epochs, then level, whatever the pass's length."""
-    rise = min(1.0, at / plan.warmup_epochs) if plan.warmup_epochs else 1.0
-    return plan.learning_rate * workers * rise
+    """The rate after `at` epochs, for any number of workers: a linear rise over warmup_epochs, then a linear fall to nothing at the end of
+    `decay_epochs`. The release, which may stop before, goes the same way as the backtest."""
+    rise = at / plan.warmup_epochs if plan.warmup_epochs else 1.0
+    fall = (plan.decay_epochs - at) / max(plan.decay_epochs - plan.warmup_epochs, 1e-9)
+    return plan.learning_rate * workers * max(min(rise, fall, 1.0), 0.0)
 
 
 def _resume(
@@ -227,6 +222,7 @@ def _epoch(
             optimizer.param_groups[0]["lr"] = rate
             optimizer.zero_grad()
         loss.backward()
+        communicator.average([p.grad for p in network.parameters() if p.grad is not None])
         for optimizer in optimizers:
             optimizer.step()
         n = len(batch["item_idx"])

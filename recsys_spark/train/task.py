@@ -108,7 +108,7 @@ def make_plan(job: Job, steps: int) -> Plan:
         "mixed_precision",
         "seed",
     )
-    return Plan(epochs=job.epochs, steps=steps, **{name: s[name] for name in same})
+    return Plan(epochs=job.epochs, decay_epochs=s["epochs"], steps=steps, **{name: s[name] for name in same})
 
 
 def summary(progress: Progress, workers: int) -> dict[str, Any]:

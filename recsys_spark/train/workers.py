@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import recsys_spark
 from recsys_spark.errors import TrainingFailed
@@ -40,6 +41,9 @@ JOB_FILE = "job.json"
 
 _RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>:\s?")
 _ENDED = re.compile(r"Process (\d+) exit with status code (\d+)")
+
+PAUSE_S = 0.0001
+"""Between two looks at an exchange that is under way [s]."""
 
 HOROVOD_ENVIRONMENT = {
     # a rank that lost its peers must not wait for them for ever
@@ -68,11 +72,26 @@ class HorovodCommunicator(Communicator):
         for name, tensor in sorted(tensors.items()):
             self.hvd.broadcast_(tensor, 0, name=f"first.{name}")
 
-    def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
-    ) -> torch.optim.Optimizer:
-        wrapped: torch.optim.Optimizer = self.hvd.DistributedOptimizer(optimizer, named_parameters=named)
-        return wrapped
+    def average(self, gradients: list[Tensor]) -> None:
+        dense = [g for g in gradients if not g.is_sparse]
+        # in one piece: Horovod negotiates every tensor, and its own optimizer waits for each of them in turn
+        together = torch.cat([g.flatten() for g in dense])
+        waiting = [self.hvd.allreduce_async_(together, op=self.hvd.Average, name="gradients")]
+        sparse = [g for g in gradients if g.is_sparse]
+        finish = [
+            self.hvd.sparse_allreduce_async(g, op=self.hvd.Average, name=f"sparse.{i}")
+            for i, g in enumerate(sparse)
+        ]
+        self._wait(waiting[0])
+        torch._foreach_copy_([g.view(-1) for g in dense], together.split([g.numel() for g in dense]))
+        for gradient, result in zip(sparse, finish, strict=True):
+            gradient.copy_(result())
+
+    def _wait(self, handle: Any) -> None:
+        """Horovod's own way of waiting is to ask again and again, on a processor that the other ranks and its own threads need."""
+        while not self.hvd.poll(handle):
+            time.sleep(PAUSE_S)
+        self.hvd.synchronize(handle)
 
 
 def launch(job: Job, *, workers: int, launcher: str, threads: int, timeout_s: int) -> None:
@@ -90,18 +109,9 @@ def launch(job: Job, *, workers: int, launcher: str, threads: int, timeout_s: in
 def _launch_local(job: Job, workers: int, threads: int) -> None:
     path = Path(job.output) / JOB_FILE
     job.write(path)
-    command = [
-        sys.executable,
-        "-m",
-        "recsys_spark.train.workers",
-        "--job",
-        str(path),
-        "--of",
-        str(os.getpid()),
-    ]
+    command = worker_command(path)
     if workers > 1:
-        # not the script horovodrun: in an unpacked archive it would run whatever python is first on the path
-        command = [sys.executable, "-m", "horovod.runner.launch", "-np", str(workers), "--gloo", *command]
+        command = [*horovodrun(workers), *command]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -109,7 +119,7 @@ def _launch_local(job: Job, workers: int, threads: int) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, **_environment(threads)},
+        env={**os.environ, **environment(threads)},
         start_new_session=True,
     )
     tail: deque[str] = deque(maxlen=200)
@@ -140,7 +150,7 @@ def _launch_spark(job: Job, workers: int, threads: int, timeout_s: int) -> None:
                 use_gloo=True,
                 # the executors' interpreter, which need not lie where the driver's does
                 executable=os.environ.get("PYSPARK_PYTHON", sys.executable),
-                env=_environment(threads),
+                env=environment(threads),
                 stdout=relay,
                 stderr=relay,
                 verbose=0,
@@ -155,7 +165,22 @@ def run_in_executor(job: dict[str, Any], threads: int) -> None:
     _work(Job(**job), threads, HorovodCommunicator())
 
 
-def _environment(threads: int) -> dict[str, str]:
+def horovodrun(ranks: int) -> list[str]:
+    """What starts a command, put behind it, as `ranks` Horovod ranks on this machine.
+
+    Not the script of that name: in an unpacked archive it would run whatever python is first on the path.
+    """
+    return [sys.executable, "-m", "horovod.runner.launch", "-np", str(ranks), "--gloo"]
+
+
+def worker_command(job_file: Path) -> list[str]:
+    """One training worker, which ends with this process."""
+    of = str(os.getpid())
+    return [sys.executable, "-m", "recsys_spark.train.workers", "--job", str(job_file), "--of", of]
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What the workers' environment has beside this process's own."""
     # the same package in the workers as here, also from a checkout that is not installed
     paths = [str(Path(recsys_spark.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
@@ -236,7 +261,7 @@ def _work(job: Job, threads: int, communicator: Communicator) -> None:
     logging.basicConfig(level=logging.WARNING, format=f"{PROGRESS}%(message)s", stream=sys.stdout)
     logging.getLogger("recsys_spark").setLevel(logging.INFO if communicator.rank == 0 else logging.WARNING)
     torch.set_num_threads(threads)
-    _keep_memory()
+    keep_memory()
     try:
         run_worker(job, communicator)
     except Exception as error:
@@ -245,7 +270,7 @@ def _work(job: Job, threads: int, communicator: Communicator) -> None:
         raise SystemExit(1) from None
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep large freed blocks: by default each step hands them back, and touching new pages costs two thirds of the softmax."""
     m_trim_threshold, m_mmap_threshold = -1, -3
     with suppress(OSError, AttributeError):

@@ -135,12 +135,21 @@ def expected_examples(folds):
     return found
 
 
+def with_windows(rows):
+    """The rows of an examples table with their windows as lists."""
+    kinds = {"history": "<i4", "recency": "u1"}
+    return [
+        {**row, **{name: np.frombuffer(row[name], kind).tolist() for name, kind in kinds.items()}}
+        for row in rows
+    ]
+
+
 @pytest.mark.parametrize(
     ("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])]
 )
 def test_examples_are_each_users_newest_targets(context, pass_name, folds):
     expected = expected_examples(folds)
-    rows = table(context, pass_name, "examples")
+    rows = with_windows(table(context, pass_name, "examples"))
     size = -(-len(expected) // GROUPS)
     rows.sort(key=lambda row: row["example"])
     assert [row["example"] for row in rows] == list(range(size * GROUPS))
@@ -193,7 +202,7 @@ def test_under_a_temporal_split_the_first_basket_gives_no_example(spark, tmp_pat
     settings = {"history_length": 4, "max_examples_per_user": 9, "row_groups": 1, "seed": 7}
     counts = write_examples(histories, tmp_path / "examples", earlier=True, **settings)
     assert counts["examples"] == 3
-    rows = store.read_arrow(tmp_path / "examples", "examples").to_pylist()
+    rows = with_windows(store.read_arrow(tmp_path / "examples", "examples").to_pylist())
     found = {row["item_idx"]: [item for item in row["history"] if item] for row in rows}
     assert found == {22: [20, 21], 23: [20, 21], 24: [20, 21, 22, 23]}
 

@@ -77,13 +77,19 @@ def test_order_and_recency_matter(encoder, table):
 
 
 def test_dropout_takes_whole_items_and_only_in_training(encoder, table):
-    one = windows([[4]] * 400, LENGTH)
+    one, of_nobody = windows([[4]] * 400, LENGTH), encoder(table, *windows([[]], LENGTH))
+    encoder.inner.register_forward_pre_hook(lambda _, pooled: seen.append(pooled[0]))
+    seen: list[torch.Tensor] = []
     torch.manual_seed(2)
     encoder.train()
-    gone = (encoder._weights(*one).sum(-1) == 0).all(dim=1).float().mean()
-    assert 0.4 < gone < 0.6  # the share of 0.5 that the encoder was made with
+    encoder(table, *one)
+    assert (
+        0.4 < (seen[0] == 0).all(dim=1).float().mean() < 0.6
+    )  # the share of 0.5 that the encoder was made with
     encoder.eval()
-    assert (encoder._weights(*one).sum(-1) - 1).abs().max() < 1e-6
+    users = encoder(table, *one)
+    torch.testing.assert_close(seen[1], table[4].repeat(400, 2))
+    assert (users - of_nobody).abs().max() > 0.01
 
 
 def test_gradients_are_those_of_the_naive_encoder(encoder, table):

@@ -52,7 +52,7 @@ def test_spark_and_arrow_render_the_same_types(spark, table):
 
 def test_numpy_type_of_a_list_is_that_of_its_elements():
     examples = contracts.load("examples")
-    assert examples.field("history").numpy_type == np.dtype(np.int32)
+    assert contracts.load("histories").field("item_idx").numpy_type == np.dtype(np.int32)
     assert examples.field("weight").numpy_type == np.dtype(np.float32)
 
 

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from recsys_spark.features.shuffling import to_bytes
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.train.feed import batch_plan, batches
+from recsys_spark.train.feed import as_numbers, batch_plan, batches
 from train.world import write_features
 
 GROUPS, LENGTH = 4, 6
@@ -80,6 +82,18 @@ def test_a_remainder_left_out_is_another_each_epoch(folder):
 
 def test_stopping_early_is_fine(folder):
     assert len(epoch_of(folder, steps=1)) == 1
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8])
+def test_bytes_become_the_matrix_they_were_also_from_slices_and_several_chunks(kind):
+    matrix = np.arange(60).astype(kind).reshape(12, 5)
+    whole = to_bytes(matrix)
+    for chunks in ([whole], [whole[3:7]], [whole[:2], whole[8:]]):
+        rows = [bytes(value.as_py()) for chunk in chunks for value in chunk]
+        expected = np.frombuffer(b"".join(rows), kind).reshape(-1, 5)
+        found = as_numbers(pa.chunked_array(chunks), kind)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == kind
 
 
 @pytest.mark.parametrize(

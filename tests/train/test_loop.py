@@ -110,6 +110,7 @@ def test_the_weights_are_those_of_the_best_epoch(tmp_path):
         25,
         tmp_path / "again",
         epochs=progress.best_epoch,
+        decay_epochs=12,
         learning_rate=0.4,
         network=best,
     )
@@ -135,11 +136,21 @@ def test_progress_waits_for_patience():
     assert progress.best_epoch == 2
 
 
-@pytest.mark.parametrize(("at", "expected"), [(0.25, 0.5), (0.5, 1.0), (7, 1.0)])
-def test_learning_rate_rises_to_its_level_times_the_workers(at, expected):
+@pytest.mark.parametrize(("at", "expected"), [(0.25, 0.5), (0.5, 1.0), (5.25, 0.5), (10, 0.0), (11, 0.0)])
+def test_learning_rate_rises_and_falls_times_the_workers(at, expected):
     plan = make_plan(10, 5, learning_rate=0.01, warmup_epochs=0.5)
-    assert learning_rate(plan, at, workers=3) == pytest.approx(0.01 * 3 * expected)
-    assert learning_rate(make_plan(10, 5, learning_rate=0.01, warmup_epochs=0.0), at, workers=1) == 0.01
+    assert learning_rate(plan, at, workers=3) == pytest.approx(0.01 * 3 * expected, abs=1e-12)
+
+
+def test_learning_rate_does_not_depend_on_where_training_ends():
+    """The release stops at the backtest's best epoch, and until then does what the backtest did."""
+    backtest, release = make_plan(10, 5, decay_epochs=10), make_plan(7, 5, decay_epochs=10)
+    assert [learning_rate(backtest, at, 2) for at in range(8)] == [
+        learning_rate(release, at, 2) for at in range(8)
+    ]
+    assert learning_rate(
+        make_plan(4, 5, learning_rate=0.01, warmup_epochs=0.0), 1, workers=1
+    ) == pytest.approx(0.01 * 3 / 4)
 
 
 def test_negatives_are_real_items_and_the_same_for_the_same_seed():

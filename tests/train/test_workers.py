@@ -124,17 +124,8 @@ def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
 def two_ranks(tmp_path_factory):
     pytest.importorskip("horovod.torch", reason="horovod is not installed")
     out = tmp_path_factory.mktemp("ranks")
-    command = [
-        sys.executable,
-        "-m",
-        "horovod.runner.launch",
-        "-np",
-        "2",
-        "--gloo",
-        sys.executable,
-        str(Path(__file__).with_name("two_ranks.py")),
-        str(out),
-    ]
+    script = Path(__file__).with_name("two_ranks.py")
+    command = [*workers.horovodrun(2), sys.executable, str(script), str(out)]
     env = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

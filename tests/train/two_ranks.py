@@ -28,7 +28,7 @@ def run(communicator, sampled, checkpoints, epochs):
     counts = torch.from_numpy(np.bincount(histories.items, minlength=ITEMS))
     progress = train(
         network,
-        make_plan(epochs, len(examples.items) // (2 * BATCH), learning_rate=0.01),
+        make_plan(epochs, len(examples.items) // (2 * BATCH), learning_rate=0.01, decay_epochs=EPOCHS),
         batches=batches,
         candidates=Candidates(counts, BATCH, 16) if sampled else None,
         held=held(histories.take(users), np.array(answers)[users].tolist()),

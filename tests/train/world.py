@@ -72,7 +72,12 @@ def make_network(n_items: int, length: int, sparse: bool = False, dropout: float
 
 def make_plan(epochs: int, steps: int, **changes) -> Plan:
     values = {name: SETTINGS[name] for name in Plan.__dataclass_fields__ if name in SETTINGS}
-    return Plan(**{**values, "epochs": epochs, "steps": steps, **changes})
+    return Plan(**{**values, "epochs": epochs, "decay_epochs": epochs, "steps": steps, **changes})
+
+
+def bytes_of(matrix: np.ndarray, kind) -> list[bytes]:
+    """Each row as the examples table holds it."""
+    return [row.astype(kind).tobytes() for row in matrix]
 
 
 def write_features(
@@ -86,7 +91,7 @@ def write_features(
         part = slice(group * size, (group + 1) * size)
         columns = [
             np.arange(len(examples.items))[part], examples.items[part], examples.weights[part],
-            list(examples.history[part]), list(examples.recency[part]),
+            bytes_of(examples.history[part], np.int32), bytes_of(examples.recency[part], np.uint8),
         ]  # fmt: skip
         data = pa.table(columns, schema=contract.load("examples").arrow_schema())
         pq.write_table(data, folder / "examples" / f"part-{group}.parquet")
