@@ -7,6 +7,7 @@ ROOT := $(CURDIR)/build/$(CONF)
 DATA := $(CURDIR)/build/data/$(CONF)
 BIN := $(CURDIR)/.venv/bin
 PYTHON := $(BIN)/python
+JAVA := @$(CURDIR)/conf/driver.jvm -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties
 
 # Spark starts its Python workers, and spark-submit its driver, with these
 export PYSPARK_PYTHON := $(PYTHON)
@@ -33,7 +34,7 @@ setup: ## .venv with everything in it, Horovod built from source; does nothing w
 demo: setup ## one whole night on real data into build/CONF, from the raw log to the report
 	@$(MAKE) data
 	@$(BIN)/spark-submit --master 'local[*]' --driver-memory 2g \
-		--driver-java-options -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties \
+		--driver-java-options '$(JAVA)' \
 		$(CURDIR)/jobs/nightly.py \
 		--config $(CURDIR)/conf/$(CONF).yaml
 	@$(PYTHON) -m recsys_spark.demo.show $(ROOT)
@@ -52,7 +53,7 @@ bench: setup ## the figures of docs/benchmarks into build/bench (half an hour, o
 	@$(MAKE) data CONF=demo
 	@$(MAKE) data CONF=retail
 	@for conf in demo retail; do $(PYTHON) benchmarks/night.py conf/$$conf.yaml \
-		--driver-java-options -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties || exit; done
+		--driver-java-options '$(JAVA)' || exit; done
 	@$(PYTHON) benchmarks/training.py build/bench/night/demo
 
 lint: setup ## ruff, the import directions, and types of the pure parts
