@@ -8,6 +8,7 @@ ROOT := $(CURDIR)/build/$(CONF)
 DATA := $(CURDIR)/build/data/$(CONF)
 BIN := $(CURDIR)/.venv/bin
 PYTHON := $(BIN)/python
+JAVA := @$(CURDIR)/conf/driver.jvm -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties
 
 # Spark starts its Python workers, and spark-submit its driver, with these
 export PYSPARK_PYTHON := $(PYTHON)
@@ -36,7 +37,7 @@ setup: ## .venv with everything in it, Horovod built from source; does nothing w
 demo: setup ## one whole night on real data into build/CONF, from the raw log to the report
 	@$(MAKE) data
 	@$(BIN)/spark-submit --master 'local[*]' --driver-memory 2g \
-		--driver-java-options -Dlog4j2.configurationFile=file:$(CURDIR)/conf/log4j2.properties \
+		--driver-java-options '$(JAVA)' \
 		$(CURDIR)/jobs/nightly.py \
 		--config $(CURDIR)/conf/$(CONF).yaml
 	@$(PYTHON) -m recsys_spark.demo.show $(ROOT)
@@ -55,7 +56,7 @@ bench: setup ## every figure of docs/benchmarks into build/bench, ours beside it
 	@.make/peers.sh
 	@$(MAKE) data CONF=demo
 	@$(MAKE) data CONF=retail
-	@.make/bench.sh $(GOWALLA)
+	@.make/bench.sh $(GOWALLA) '$(JAVA)'
 
 lint: setup ## ruff, the import directions, and types of the pure parts
 	@$(BIN)/ruff check --quiet .

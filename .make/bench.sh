@@ -1,9 +1,9 @@
 #!/bin/bash
 # All of benchmarks/, one after the other, cheap to dear. A script that fails does not stop the others, but is told at the end.
-# bench.sh LOG: a folder with Gowalla's train.txt.gz, or of Parquet or CSV with user_id and item_id.
+# bench.sh LOG JAVA: JAVA are the driver's options, LOG a folder with Gowalla's train.txt.gz, or of Parquet or CSV with user_id and item_id.
 . "$(dirname "$0")/lib.sh"
 
-log=$1
+log=$1 java=$2
 failed=()
 
 run() {
@@ -16,7 +16,7 @@ run() {
 [ -e "$log" ] || printf '%s is not there: a generated log of its shape takes its place (GOWALLA=FOLDER names another)\n' "$log"
 run feed
 for conf in demo retail; do
-    run night "conf/$conf.yaml" --driver-java-options "-Dlog4j2.configurationFile=file:$REPO/conf/log4j2.properties"
+    run night "conf/$conf.yaml" --driver-java-options "$java"
 done
 run training build/bench/night/demo
 for script in similarity als scoring; do

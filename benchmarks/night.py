@@ -1,9 +1,10 @@
-"""Wall time of each stage of a whole night, and the peak memory of all its processes together.
+"""Where the time of a whole night goes: start, each stage, end; and the peak memory of all its processes together.
 
     python benchmarks/night.py conf/demo.yaml [--out build/bench/night-demo.json] [spark-submit options …]
 
 Runs jobs/nightly.py under a root of its own (build/bench/night/<conf>), which is emptied first, so nothing is skipped. Memory is the sum of the
-proportional set sizes (PSS: shared pages count once) of the job's process tree, looked at every half second.
+proportional set sizes (PSS: shared pages count once) of the job's process tree, looked at every half second. The wall time is also kept in results.json,
+as the case "night <conf>".
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from datetime import date
 from pathlib import Path
+
+from harness import keep, machine
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -68,6 +73,17 @@ def stages(run: Path) -> list[dict]:
     ]
 
 
+def entry(result: dict) -> dict:
+    """The night as one of results.json."""
+    wall = result["wall_seconds"]
+    facts = {"peak_pss_bytes": result["peak_pss_bytes"], "spent": result["spent"]}
+    return {
+        "case": f"night {result['config']}", "peer": None, "ours_seconds": wall, "peer_seconds": None, "ratio": None,
+        "config": {"conf": f"conf/{result['config']}.yaml"}, "ours_runs": [wall], "peer_runs": None, "ours_facts": facts, "peer_facts": None,
+        "date": date.today().isoformat(), "machine": machine(),
+    }  # fmt: skip
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
@@ -83,25 +99,38 @@ def main() -> int:
         str(REPO / "jobs" / "nightly.py"), "--config", str(arguments.config), "--set", f"paths.root={root}", "--run-id", "bench",
     ]  # fmt: skip
     clock = time.monotonic()
-    process = subprocess.Popen(command, env=env, cwd=REPO)
+    process = subprocess.Popen(command, env=env, cwd=REPO, stderr=subprocess.PIPE, text=True)
     memory = Memory(process.pid)
     memory.start()
+    session = 0.0
+    for line in process.stderr:
+        sys.stderr.write(line)
+        if found := re.search(r"spark: .*, started in ([0-9.]+) s", line):
+            session = float(found[1])
     code = process.wait()
     wall = time.monotonic() - clock
     memory.over.set()
     memory.join()
     if code:
         return code
+    found = stages(root / "runs" / "bench")
+    # the first stage starts the session; what no stage says is the start of both processes, checks, and the end
+    spent = {"session": session, "outside stages": round(wall - sum(stage["seconds"] for stage in found), 1)}
+    for stage in found:
+        spent[f"{stage['pass']} {stage['stage']}"] = stage["seconds"]
+    spent["both clean"] = round(spent["both clean"] - session, 3)
     result = {
         "config": name,
         "wall_seconds": round(wall, 1),
         "peak_pss_bytes": memory.peak,
-        "stages": stages(root / "runs" / "bench"),
+        "spent": spent,
+        "stages": found,
     }
+    keep(entry(result))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
-    for entry in result["stages"]:
-        print(f"{entry['pass']:9} {entry['stage']:10} {entry['seconds']:7.1f} s")
+    for what, seconds in spent.items():
+        print(f"{what:20} {seconds:7.1f} s {seconds / wall:6.1%}")
     print(f"{'whole night':20} {wall:7.1f} s, peak memory {memory.peak / 2**30:.2f} GiB")
     return 0
 

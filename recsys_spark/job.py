@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import glob
 import logging
 import os
 import re
@@ -55,7 +56,11 @@ class Context:
         s = self.config.session
         clock = time.monotonic()
         session = make_session(
-            app_name=s.app_name, master=s.master, shuffle_partitions=s.shuffle_partitions, options=s.options
+            app_name=s.app_name,
+            master=s.master,
+            shuffle_partitions=s.shuffle_partitions,
+            options=s.options,
+            input_bytes=_bytes_of(self.config.paths.events),
         )
         log.info("spark: %s, started in %.1f s", session.sparkContext.master, time.monotonic() - clock)
         self._session.append(session)
@@ -64,6 +69,23 @@ class Context:
     def stop(self) -> None:
         for session in self._session:
             session.stop()
+
+
+def _bytes_of(path: str) -> int | None:
+    """Size of the files of a local path or glob; None for a URL and for what cannot be looked at."""
+    local = path.removeprefix("file://")
+    if "://" in local:
+        return None
+    starts = (
+        [Path(local)]
+        if os.path.exists(local)
+        else [Path(found) for found in glob.glob(local, recursive=True)]
+    )
+    files = {file for start in starts for file in ([start] if start.is_file() else start.rglob("*"))}
+    try:
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:
+        return None
 
 
 class Stage(Protocol):

@@ -31,12 +31,11 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Night:
-    """A night that has run: its raw log, its overlay, its root and what the job said."""
+    """A night that has run: its raw log, its overlay and its root."""
 
     data: Path
     overlay: Path
     root: Path
-    said: str
 
     @classmethod
     def make(cls, folder: Path) -> Night:
@@ -44,7 +43,7 @@ class Night:
         overlay = write_overlay(folder / "night.yaml", root=folder / "root", data=data)
         result = run("nightly", overlay)
         assert result.returncode == 0, result.stdout
-        return cls(data, overlay, folder / "root", result.stdout)
+        return cls(data, overlay, folder / "root")
 
     def copy(self, folder: Path, *, until: str | None = None) -> Night:
         """The same night under another root, as it was before the step `until` began (None: at its end)."""
@@ -56,7 +55,7 @@ class Night:
             shutil.rmtree(root / "top_n")
         if until == STEPS[0]:
             shutil.rmtree(root / "index")
-        return Night(self.data, write_overlay(folder / "night.yaml", root=root, data=self.data), root, "")
+        return Night(self.data, write_overlay(folder / "night.yaml", root=root, data=self.data), root)
 
 
 def command(

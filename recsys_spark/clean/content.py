@@ -7,7 +7,7 @@ accounts for the log.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
@@ -76,14 +76,15 @@ def one_row_an_id(raw: DataFrame, key: str, what: str) -> Content:
 
 
 def truth(text: Column) -> Column:
-    """true or false as people and programs write them, numbers among them; null when the text is neither."""
-    word, number = F.lower(trimmed(text)), trimmed(text).try_cast("double")
+    """true or false as people and programs write them, numbers among them; null when the text, which is trimmed, is neither."""
+    word, number = F.lower(text), text.try_cast("double")
     return F.when(word.isin(*_TRUE), True).when(word.isin(*_FALSE), False).otherwise(number != 0)
 
 
 def check_withdrawn(content: DataFrame, source: str) -> None:
     """`InputMismatch` for a value that is neither true nor false: a guess would show what must not be shown. `source` names the column."""
-    doubtful = content.where(trimmed(F.col(WITHDRAWN)).isNotNull() & truth(F.col(WITHDRAWN)).isNull())
+    text = trimmed(F.col(WITHDRAWN))
+    doubtful = content.where(text.isNotNull() & truth(text).isNull())
     row = doubtful.select(F.min(F.struct(ITEM_ID, WITHDRAWN))).first()[0]
     if row:
         raise InputMismatch(
@@ -144,24 +145,17 @@ def users_table(
     )
 
 
-def missing_in_items(items: DataFrame, columns: list[str]) -> dict[str, int]:
-    """How many items of the table lack each of `columns`. Runs one job."""
+def lacking_in_items(columns: list[str]) -> dict[str, Column]:
+    """Counts of the items of the table that lack each of `columns`, by their names in the manifest."""
     lacks = {name: F.size(name) == 0 if name == CATEGORIES else F.col(name).isNull() for name in columns}
-    return _counted(items, lacks, "items")
+    return {f"items.{name}": F.count_if(when) for name, when in lacks.items()}
 
 
-def missing_in_users(users: DataFrame, attributes: list[str]) -> dict[str, int]:
-    """How many users of the table lack each attribute. Runs one job."""
-    return _counted(
-        users, {name: F.try_element_at(ATTRIBUTES, F.lit(name)).isNull() for name in attributes}, "users"
-    )
-
-
-def _counted(df: DataFrame, conditions: Mapping[str, Column], prefix: str) -> dict[str, int]:
-    if not conditions:
-        return {}
-    row = df.agg(*[F.count_if(when).alias(name) for name, when in conditions.items()]).first()
-    return {f"{prefix}.{name}": row[name] for name in conditions}
+def lacking_in_users(attributes: Iterable[str]) -> dict[str, Column]:
+    """Counts of the users of the table that lack each attribute, by their names in the manifest."""
+    return {
+        f"users.{name}": F.count_if(F.try_element_at(ATTRIBUTES, F.lit(name)).isNull()) for name in attributes
+    }
 
 
 def _optional(content: DataFrame, name: str) -> Column:

@@ -1,7 +1,8 @@
-"""What the manifest and the report tell of a cleaned log. Each function runs one job over what was written."""
+"""What the manifest and the report tell of a cleaned log, counted in what was written."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -10,22 +11,22 @@ from pyspark.sql import functions as F
 from recsys_spark.columns import EVENT_TS, REASON
 
 
-def by_reason(quarantine: DataFrame) -> dict[str, int]:
-    """Rows of the quarantine by reason."""
-    return {row[REASON]: row["count"] for row in quarantine.groupBy(REASON).count().collect()}
-
-
-def times(interactions: DataFrame) -> dict[str, Any]:
-    """events_first and events_last as ISO dates (None without times), and events_by_month as [["YYYY-MM", events], …]."""
-    month = F.date_format(EVENT_TS, "yyyy-MM")
-    dated = interactions.where(F.col(EVENT_TS).isNotNull()).groupBy(month.alias("month"))
-    first, last = (
-        edge(EVENT_TS).cast("date").cast("string").alias(name)
-        for edge, name in ((F.min, "first"), (F.max, "last"))
+def of_log(interactions: DataFrame, quarantine: DataFrame) -> tuple[dict[str, int], dict[str, Any]]:
+    """Rows of the quarantine by reason; and events_first and events_last as ISO dates (None without times), events_by_month as
+    [["YYYY-MM", events], …]. Runs one job."""
+    n = F.count(F.lit(1)).alias("n")
+    days = interactions.groupBy(F.to_date(EVENT_TS).alias("day")).agg(n)
+    reasons = quarantine.groupBy(REASON).agg(n)
+    both = days.select("day", F.lit(None).cast("string").alias(REASON), "n").unionAll(
+        reasons.select(F.lit(None).cast("date"), REASON, "n")
     )
-    months = sorted(dated.agg(F.count(F.lit(1)).alias("n"), first, last).collect())
-    return {
-        "events_first": months[0]["first"] if months else None,
-        "events_last": months[-1]["last"] if months else None,
-        "events_by_month": [[row["month"], row["n"]] for row in months],
+    rows = both.collect()
+    events = {row["day"].isoformat(): row["n"] for row in rows if row["day"]}
+    by_month: Counter[str] = Counter()
+    for day, n in events.items():
+        by_month[day[:7]] += n
+    return {row[REASON]: row["n"] for row in rows if row[REASON]}, {
+        "events_first": min(events, default=None),
+        "events_last": max(events, default=None),
+        "events_by_month": [[month, n] for month, n in sorted(by_month.items())],
     }

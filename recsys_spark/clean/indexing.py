@@ -32,10 +32,12 @@ def read_index(spark: SparkSession, folder: Path, table: str) -> DataFrame:
     return store.read(spark, folder, table).select(*contracts.load(table).columns)
 
 
-def extend(spark: SparkSession, folder: Path, table: str, ids: DataFrame, run_id: str) -> tuple[int, int]:
+def extend(
+    spark: SparkSession, folder: Path, table: str, ids: DataFrame, run_id: str, *, at_most: int | None = None
+) -> tuple[int, int]:
     """Give numbers to those of `ids` (distinct external ids) that have none; returns (new ids, 1 + the largest number ever given).
 
-    Adds at most one segment, by one rename. Raises `Busy` when another job has added a segment meanwhile.
+    `at_most`: the number of `ids`, if it is known. Adds at most one segment, by one rename. Raises `Busy` when another job has added a segment meanwhile.
     """
     external, dense = contracts.load(table).columns
     segments = sorted(folder.glob("segment=*"))
@@ -46,7 +48,8 @@ def extend(spark: SparkSession, folder: Path, table: str, ids: DataFrame, run_id
         new = new.join(known, external, "left_anti")
         start = known.agg(F.max(dense)).first()[0] + 1
     kind = contracts.load(table).field(dense).spark_type
-    numbered = with_dense_index(new, [external], dense, start).withColumn(dense, F.col(dense).cast(kind))
+    numbered = with_dense_index(new, [external], dense, start, at_most=at_most)
+    numbered = numbered.withColumn(dense, F.col(dense).cast(kind))
     # named by the run, whose lock keeps every other job of its name away
     draft = folder / f".new-{run_id}"
     shutil.rmtree(draft, ignore_errors=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.clean.parse import FIELDS, raw
+from recsys_spark.clean.passing import counting
 from recsys_spark.clean.read import FILE, file_name
 from recsys_spark.columns import DETAIL, QUANTITY, REASON, ROW, SOURCE_FILE
 from recsys_spark.errors import LawBroken
@@ -25,21 +26,30 @@ class Tally:
     returns: int
 
 
-def tally(rows: DataFrame) -> Tally:
-    """Count `rows`. Runs one job."""
+def tallied(rows: DataFrame, reasons: Iterable[str]) -> tuple[DataFrame, Callable[[], Tally]]:
+    """`rows`, which are counted as they pass, and what to call for the counts after the one action on them. `reasons` are all that may occur."""
     mapped = [name for name in FIELDS if raw(name) in rows.columns]
-    returns = F.count_if(F.col(QUANTITY) < 0).alias("returns")
-    found = (
-        rows.groupBy(REASON)
-        .agg(F.count(F.lit(1)).alias("n"), returns, *[F.count(raw(name)).alias(name) for name in mapped])
-        .collect()
+    reasons = list(dict.fromkeys(reasons))
+    watched, seen = counting(
+        rows,
+        {
+            "rows": F.count(F.lit(1)),
+            "returns": F.count_if(F.col(REASON).isNull() & (F.col(QUANTITY) < 0)),
+            **{raw(name): F.count(raw(name)) for name in mapped},
+            **{reason: F.count_if(F.col(REASON) == reason) for reason in reasons},
+        },
     )
-    return Tally(
-        rows=sum(row["n"] for row in found),
-        by_reason={row[REASON]: row["n"] for row in found if row[REASON]},
-        values={name: sum(row[name] for row in found) for name in mapped},
-        returns=sum(row["returns"] for row in found if not row[REASON]),
-    )
+
+    def tally() -> Tally:
+        found = seen()
+        return Tally(
+            rows=found["rows"],
+            by_reason={reason: found[reason] for reason in reasons if found[reason]},
+            values={name: found[raw(name)] for name in mapped},
+            returns=found["returns"],
+        )
+
+    return watched, tally
 
 
 def quarantined(rows: DataFrame) -> DataFrame:

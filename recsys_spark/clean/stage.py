@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.clean import counts, indexing, read
@@ -16,15 +16,17 @@ from recsys_spark.clean.content import (
     Content,
     check_withdrawn,
     items_table,
-    missing_in_items,
-    missing_in_users,
+    lacking_in_items,
+    lacking_in_users,
     one_row_an_id,
     users_table,
 )
 from recsys_spark.clean.dedup import mark_duplicates
 from recsys_spark.clean.files import RawFile, find, format_of, identity
 from recsys_spark.clean.parse import NUMBERS, raw, typed
-from recsys_spark.clean.quarantine import Tally, check_rows, counted, none_left, quarantined, tally
+from recsys_spark.clean.passing import counting
+from recsys_spark.clean.pinned import pinned
+from recsys_spark.clean.quarantine import Tally, check_rows, counted, none_left, quarantined, tallied
 from recsys_spark.clean.read import Wanted
 from recsys_spark.clean.returns import mark_returns
 from recsys_spark.clean.rules import KNOWN, Rule, judged, row_rules
@@ -88,29 +90,36 @@ def _work(context: Context, files: Files, folder: Path) -> dict[str, Any]:
 
 def _clean(context: Context, files: Files, folder: Path, scratch: Path) -> dict[str, Any]:
     items, users = _items_file(context, files), _users_file(context, files)
-    rows = _rows(context, files, items, scratch)
-    seen = tally(rows)
+    rows, seen = _rows(context, files, items, scratch)
     log.info(
         "clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed"
     )
     _check_log(context, files, rows, seen)
 
-    events = _events(rows, users, USER_ID).persist()
-    user_index, user_counts = _index(context, "user", events)
-    item_index, item_counts = _index(context, "item", _events(rows, items, ITEM_ID))
+    events, n_users = pinned(_events(rows, users, USER_ID))
+    user_index, user_counts = _index(context, "user", events, n_users)
+    item_index, item_counts = _index(context, "item", *pinned(_events(rows, items, ITEM_ID)))
+    written = _write_log(context, rows, seen, events, user_index, item_index, folder)
+    item_table, item_gaps = _write_items(context, item_index, items, folder)
+    user_table, user_gaps = _write_users(context, user_index, users, events, folder)
     return {
-        **_write_log(context, rows, seen, events, user_index, item_index, folder),
-        **_write_items(context, item_index, items, folder),
-        **_write_users(context, user_index, users, events, folder),
+        **written,
+        **item_table,
+        **user_table,
         **user_counts,
         **item_counts,
-        "missing": _missing(context, seen, folder),
+        # values that are not there: in the log as it was read, and in the tables items and users, for the mapped columns
+        "missing": {
+            **{f"events.{name}": seen.rows - n for name, n in seen.values.items()},
+            **item_gaps,
+            **user_gaps,
+        },
         "content_faults": {name: file.faults for name, file in (("items", items), ("users", users)) if file},
     }
 
 
-def _rows(context: Context, files: Files, items: Content | None, scratch: Path) -> DataFrame:
-    """The log with typed columns, each row with the reason of the first row rule it breaks.
+def _rows(context: Context, files: Files, items: Content | None, scratch: Path) -> tuple[DataFrame, Tally]:
+    """The log with typed columns, each row with the reason of the first row rule it breaks; and a look at all of it.
 
     It is used half a dozen times, so it is put into `scratch`: that takes less time and memory than Spark's cache, and every plan starts anew.
     """
@@ -131,9 +140,10 @@ def _rows(context: Context, files: Files, items: Content | None, scratch: Path) 
     if clean.require_known_items and items:
         known = items.frame.select(ITEM_ID, F.lit(True).alias(KNOWN))
         rows = rows.join(known, ITEM_ID, "left").withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
-    rows = judged(rows, _rules(context))
+    rules = _rules(context)
+    rows, tally = tallied(judged(rows, rules), [rule.reason for rule in rules])
     rows.write.parquet(str(scratch))
-    return context.spark.read.schema(rows.schema).parquet(str(scratch))
+    return context.spark.read.schema(rows.schema).parquet(str(scratch)), tally()
 
 
 def _rules(context: Context) -> list[Rule]:
@@ -196,9 +206,11 @@ def _events(rows: DataFrame, file: Content | None, key: str) -> DataFrame:
     return ids.groupBy(key).agg(F.sum("n").alias("n"))
 
 
-def _index(context: Context, word: str, ids: DataFrame) -> tuple[DataFrame, dict[str, int]]:
+def _index(context: Context, word: str, ids: DataFrame, n_ids: int) -> tuple[DataFrame, dict[str, int]]:
     folder = context.layout.user_index if word == "user" else context.layout.item_index
-    n_new, size = indexing.extend(context.spark, folder, f"{word}_index", ids, context.layout.run_id)
+    n_new, size = indexing.extend(
+        context.spark, folder, f"{word}_index", ids, context.layout.run_id, at_most=n_ids
+    )
     return indexing.read_index(context.spark, folder, f"{word}_index"), {
         f"new_{word}s": n_new,
         f"n_{word}s": size,
@@ -224,11 +236,13 @@ def _write_log(
     verdicts = judge(marked, user_index, item_index, events, limits)
     kept = store.write(interactions(verdicts, clean.event_weights), folder / "interactions", "interactions")
     store.write(quarantined(marked).unionAll(quarantined(verdicts)), folder / "quarantine", "quarantine")
-    by_reason = counts.by_reason(store.read(spark, folder / "quarantine", "quarantine"))
+    by_reason, times = counts.of_log(
+        store.read(spark, folder / "interactions", "interactions"),
+        store.read(spark, folder / "quarantine", "quarantine"),
+    )
     check_rows(seen.rows, kept, by_reason)
     if not kept:
         raise AllQuarantined(none_left(context.config.paths.events, seen.rows, by_reason))
-    times = counts.times(store.read(spark, folder / "interactions", "interactions"))
     total = {"rows_in": seen.rows, "interactions": kept, "quarantined": sum(by_reason.values())}
     return {**total, "quarantined_by_reason": by_reason, **times}
 
@@ -273,37 +287,41 @@ def _attributes(context: Context) -> dict[str, str]:
     return {name: f"attribute_{i}" for i, name in enumerate(names)}
 
 
-def _write_items(context: Context, index: DataFrame, items: Content | None, folder: Path) -> dict[str, Any]:
+def _write_items(
+    context: Context, index: DataFrame, items: Content | None, folder: Path
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The table `items`; returns its counts, and how many items lack what the items file should give."""
+    names = context.config.clean.item_columns
     log_items = store.read(context.spark, folder / "interactions", "interactions").select(ITEM_IDX).distinct()
     table = items_table(
         index, items.frame if items else None, log_items, separator=context.config.clean.category_separator
     )
-    n_items = store.write(table, folder / "items", "items")
+    mapped = ((TITLE, names.title), (CATEGORIES, names.category), (TEXT, names.text))
+    columns = [name for name, source in mapped if source is not None] if items else []
+    n_items, gaps = _write_counting(table, folder, "items", lacking_in_items(columns))
     orphans = {"orphan_items": n_items - items.rows} if items else {}
-    return {"items": n_items, **orphans}
+    return {"items": n_items, **orphans}, gaps
 
 
 def _write_users(
     context: Context, index: DataFrame, users: Content | None, events: DataFrame, folder: Path
-) -> dict[str, Any]:
-    frame, segment_by = users.frame if users else None, context.config.clean.segment_by
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The table `users`; returns its counts, and how many users lack each attribute."""
+    attributes = _attributes(context)
     table = users_table(
-        index, frame, events.select(USER_ID), attributes=_attributes(context), segment_by=segment_by
+        index,
+        users.frame if users else None,
+        events.select(USER_ID),
+        attributes=attributes,
+        segment_by=context.config.clean.segment_by,
     )
-    return {"users": store.write(table, folder / "users", "users")}
+    n_users, gaps = _write_counting(table, folder, "users", lacking_in_users(attributes))
+    return {"users": n_users}, gaps
 
 
-def _missing(context: Context, seen: Tally, folder: Path) -> dict[str, int]:
-    """Values that are not there: in the log as it was read, and in the tables items and users, for the mapped columns."""
-    spark, names = context.spark, context.config.clean.item_columns
-    items = store.read(spark, folder / "items", "items")
-    columns = [
-        c
-        for c, source in ((TITLE, names.title), (CATEGORIES, names.category), (TEXT, names.text))
-        if source is not None
-    ]
-    return {
-        **{f"events.{name}": seen.rows - n for name, n in seen.values.items()},
-        **missing_in_items(items, columns if context.config.paths.items else []),
-        **missing_in_users(store.read(spark, folder / "users", "users"), list(_attributes(context))),
-    }
+def _write_counting(
+    table: DataFrame, folder: Path, name: str, counts: Mapping[str, Column]
+) -> tuple[int, dict[str, int]]:
+    watched, found = counting(table, counts)
+    n = store.write(watched, folder / name, name)
+    return n, found()

@@ -63,7 +63,7 @@ class Session(Section):
         default=None, description="Spark master when spark-submit names none; null: local[*]"
     )
     shuffle_partitions: Count | None = Field(
-        default=None, description="partitions after a shuffle; null: Spark's own [partitions]"
+        default=None, description="partitions after a shuffle; null: by the size of the log [partitions]"
     )
     options: dict[str, str] = Field(default={}, description="more Spark settings, key to value")
 

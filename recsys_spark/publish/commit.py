@@ -71,19 +71,18 @@ def published(folder: Path, run_date: date, run_id: str, output_id: str) -> Nigh
     if table is None:
         return None
     own = [entry for entry in _live(table) if entry[RUN_DATE] == run_date]
-    for commit in table.history():
-        if commit.get(RUN_ID) == run_id and commit.get(OUTPUT_ID) == output_id:
-            # files are compared too: the table may have been restored or replaced since
-            same = bool(own) and set(commit.get(FILES, [])) == {entry["path"] for entry in own}
-            return _night(folder, table.version(), run_date, own) if same else None
-    return None
+    # asked by files: the table may have been restored or replaced since
+    commit = _commit_of(table, {entry["path"] for entry in own})
+    if (commit.get(RUN_ID), commit.get(OUTPUT_ID)) != (run_id, output_id):
+        return None
+    return _night(folder, table.version(), run_date, own)
 
 
 def output_id(folder: Path, night: Night) -> str | None:
     """What the output that the night's files were published from was called; None when no commit of ours names these files."""
-    table, files = _open(folder), {str(file.relative_to(folder)) for file in night.files}
-    commits = table.history() if table else []
-    return next((commit.get(OUTPUT_ID) for commit in commits if set(commit.get(FILES, [])) == files), None)
+    table = _open(folder)
+    files = {str(file.relative_to(folder)) for file in night.files}
+    return _commit_of(table, files).get(OUTPUT_ID) if table else None
 
 
 def publish(
@@ -195,6 +194,12 @@ def _commit(
         raise PublishConflict(
             f"{folder}: another writer has committed since this publication began ({_line(error)}); run jobs/publish.py again"
         ) from error
+
+
+def _commit_of(table: DeltaTable, files: set[str]) -> dict[str, Any]:
+    """The newest commit of ours that made live just these files; empty without one."""
+    commits = table.history() if files else []
+    return next((commit for commit in commits if set(commit.get(FILES, [])) == files), {})
 
 
 def _live(table: DeltaTable) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ class Run:
         done = manifest.read(clean)
         if done is None or score is None:
             return f"run folder {layout.run} is gone or not complete"
-        again = score.inputs.get(f"{c.RELEASE}/clean", done.output_id) != done.output_id
+        again = f"{c.RELEASE}/clean" in manifest.run_since(layout, score)
         if again or output_id not in (None, score.output_id):
             return f"run folder {layout.run} has been worked on again since the night was published"
         items = store.read_arrow(clean / "items", "items", [c.ITEM_ID, c.WITHDRAWN])

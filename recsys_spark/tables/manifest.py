@@ -64,15 +64,23 @@ def require(layout: Layout, stage: str, pass_name: str) -> Manifest:
             f"run {layout.run_id!r} has no finished {stage} stage ({layout.stage(stage, pass_name)}); "
             f"run jobs/{stage}.py with the same --run-id first, or jobs/nightly.py"
         )
+    for name in run_since(layout, manifest):
+        raise StageMissing(
+            f"run {layout.run_id!r}: {name.partition('/')[2]} has run again since {stage} read it; "
+            f"run jobs/{stage}.py again with the same --run-id, or jobs/nightly.py"
+        )
+    return manifest
+
+
+def run_since(layout: Layout, manifest: Manifest) -> list[str]:
+    """The inputs of `manifest` (`<pass>/<stage>`) whose stage has run again since it was written; one that is gone has not."""
+    found = []
     for name, output_id in manifest.inputs.items():
         of, _, upstream = name.partition("/")
         now = read(layout.stage(upstream, of)) if upstream else None
         if now and now.output_id != output_id:
-            raise StageMissing(
-                f"run {layout.run_id!r}: {upstream} has run again since {stage} read it; "
-                f"run jobs/{stage}.py again with the same --run-id, or jobs/nightly.py"
-            )
-    return manifest
+            found.append(name)
+    return found
 
 
 def run_stage(

@@ -5,7 +5,7 @@ from datetime import date, datetime, timezone
 import pytest
 
 from recsys_spark.clean.parse import raw, typed
-from recsys_spark.clean.quarantine import quarantined, tally
+from recsys_spark.clean.quarantine import quarantined, tallied
 from recsys_spark.clean.read import FILE, MALFORMED
 from recsys_spark.clean.rules import judged, row_rules
 
@@ -114,7 +114,9 @@ def test_quarantine_tells_what_where_and_as_read(cases):
 
 
 def test_tally_counts_reasons_values_and_returns(cases):
-    seen = tally(cases[0])
+    watched, tally = tallied(cases[0], {reason for _, reason, _ in CASES if reason})
+    watched.write.format("noop").mode("append").save()
+    seen = tally()
     assert seen.rows == len(CASES)
     assert seen.by_reason["missing_user"] == 3
     assert sum(seen.by_reason.values()) == sum(reason is not None for _, reason, _ in CASES)

@@ -3,16 +3,17 @@
 import pytest
 from pyspark.sql import functions as F
 
-from recsys_spark.tables.dense import with_dense_index
+from recsys_spark.tables.dense import ONE_PARTITION, with_dense_index
 
 
+@pytest.mark.parametrize("at_most", [None, 101, ONE_PARTITION + 1])
 @pytest.mark.parametrize("partitions", [1, 3, 7])
-def test_numbers_follow_the_order_whatever_the_partitions(spark, partitions):
+def test_numbers_follow_the_order_whatever_the_partitions(spark, partitions, at_most):
     # (id * 37) % 101 visits 0..100 once each, in no order, and every second group key repeats
     frame = spark.range(101).select(
         ((F.col("id") * 37) % 101).alias("b"), (F.col("id") % 5).cast("string").alias("a")
     )
-    result = with_dense_index(frame.repartitionByRange(partitions, "b"), ["a", "b"], "n", 10)
+    result = with_dense_index(frame.repartitionByRange(partitions, "b"), ["a", "b"], "n", 10, at_most=at_most)
 
     rows = [tuple(row) for row in result.select("a", "b", "n").collect()]
     in_order = sorted((str(i % 5), (i * 37) % 101) for i in range(101))

@@ -87,7 +87,7 @@ def test_credentials_never_reach_a_manifest(layout):
 
 
 def test_what_was_made_of_an_earlier_input_is_stale(layout):
-    clean, _ = run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {}), None
+    clean = run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {})
     run(layout, inputs={"backtest/clean": clean.output_id, "events": "files"})
     assert require(layout, "split", "backtest").inputs["events"] == "files"
     run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {}, force=True)

@@ -3,6 +3,7 @@
 import subprocess
 
 from night import SPARK_HOME, environment
+from recsys_spark.tables.session import partitions_for
 
 JOB = """
 from recsys_spark.tables.session import REQUIRED, make_session
@@ -20,3 +21,10 @@ def test_the_command_line_wins_over_the_configuration_but_not_over_what_is_requi
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     (found,) = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found ")]
     assert found == ["mine", "local[1]", "3", "5", "UTC", "TIMESTAMP_MICROS", "true", "true"]
+
+
+def test_partitions_grow_with_the_log_and_with_the_cores():
+    assert partitions_for(0, 2) == partitions_for(64 * 2**20, 2) == 4
+    assert partitions_for(64 * 2**20 + 1, 2) == 5
+    assert partitions_for(2**40, 8) == 65_536
+    assert partitions_for(2**20, 8) == 16
