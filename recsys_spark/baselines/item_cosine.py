@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 OUTPUT = 1 << 21
 """Neighbours that a task holds before it writes them to its files: 16 MB."""
+PAIRS = 1 << 20
+"""Pairs for which a task is worth its start."""
+DENSE = 4
+"""A row with more than a DENSE-th of all items is looked through from end to end."""
 _TYPES = {"neighbours": np.dtype(np.int32), "similarities": np.dtype(np.float32)}
 _LENGTHS = "lengths"
 _CHUNK = 1 << 22
@@ -57,17 +61,19 @@ def fit(
 ) -> NeighbourModel:
     """The model: of each item the `neighbours` most similar others, ties by item. `folder` takes the arrays of the table."""
     folder.mkdir(parents=True)
-    ranges = item_ranges(pairs)
+    # a Python task costs a tenth of a second before it does anything: few of them for few pairs
+    tasks = min(pairs.blocks, max(spark.defaultParallelism, pairs.pairs // PAIRS))
+    ranges = item_ranges(pairs.item_degrees(), tasks)
     compare = partial(compare_items, pairs, folder, similarity, neighbours)
     kept = spark.parallelize(ranges, len(ranges)).map(compare).collect()
     log.info("item_cosine: %d neighbours of %d items", sum(kept), pairs.active[ITEMS])
     return NeighbourModel(pairs.rows[ITEMS], {}, _join(folder, [start for start, _ in ranges], sum(kept)))
 
 
-def item_ranges(pairs: Pairs) -> list[tuple[int, int]]:
-    """Consecutive (start, stop) of all items, as many as there are blocks, of about the same number of pairs."""
-    ends = np.cumsum(pairs.item_degrees())
-    inner = np.searchsorted(ends, ends[-1] * np.arange(1, pairs.blocks) / pairs.blocks)
+def item_ranges(degrees: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """Consecutive (start, stop) of all items, `count` at most, of about the same number of pairs."""
+    ends = np.cumsum(degrees)
+    inner = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
     edges = np.unique(np.concatenate([[0], inner, [len(ends)]])).tolist()
     return list(pairwise(edges))
 
@@ -169,6 +175,9 @@ def _compare(
         n = _overlap(by_item, by_user, j, formula.user, sums, touched)
         if formula.shrinkage > 0:
             _count(by_item, by_user, j, common)
+        if DENSE * n > len(sums):  # then one pass over all items costs less than jumps to those touched
+            n = len(sums)
+            touched[:n] = np.arange(n)
         sums[j] = 0
         for at in range(n):
             i = touched[at]
