@@ -11,28 +11,37 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import ITEM_IDX, USER_IDX, WEIGHT
-from recsys_spark.item_models.ragged import ranges
 
 USERS = "users"
 ITEMS = "items"
+SIDES = (USERS, ITEMS)
+PAIRS = 1 << 20
+"""Pairs that a task packs at a time: 12 MB."""
+_PARCEL = 1 << 10
+"""Entries of a row of the shuffle at most: Spark gives Python 10,000 rows at a time, which are 120 MB then."""
+ENTRY = np.dtype([("row", np.int32), ("column", np.int32), ("weight", np.float32)])
+"""A pair on its way to a block; `row` counts within the block."""
 _PARTS = ("indptr", "indices", "weights")
+_PACKED = "part int, entries binary"
 _WRITTEN = "side string, block int, rows bigint, pairs bigint"
 
 
 @dataclass(frozen=True)
 class Csr:
-    """Some rows of a side: indptr int64 [R+1] · indices int64 [T], ascending in a row, of the other side · weights float32 [T]."""
+    """Some rows of a side: indptr int64 [R+1] · indices int32 [T], ascending in a row, of the other side · weights float32 [T]."""
 
     indptr: np.ndarray
     indices: np.ndarray
@@ -54,40 +63,34 @@ class Pairs:
 
     def block(self, side: str, block: int) -> Csr:
         """Rows block, block + n, … of `side`, memory-mapped."""
-        return Csr(*(np.load(_path(self.folder, side, block, part), mmap_mode="r") for part in _PARTS))
+        return Csr(*(self._open(side, block, part) for part in _PARTS))
 
     def side(self, side: str) -> Side:
-        """All rows of `side`, memory-mapped."""
-        return Side([self.block(side, block) for block in range(self.blocks)])
+        """All rows of `side`, memory-mapped, without weights."""
+        parts = ("indptr", "indices")
+        return Side(*([self._open(side, block, part) for block in range(self.blocks)] for part in parts))
 
     def item_degrees(self) -> np.ndarray:
         """int64 [I]: pairs of every item."""
-        return self.side(ITEMS).degrees(np.arange(self.rows[ITEMS]))
+        degrees = np.empty(self.rows[ITEMS], np.int64)
+        for block in range(self.blocks):
+            degrees[block :: self.blocks] = np.diff(self._open(ITEMS, block, "indptr"))
+        return degrees
+
+    def _open(self, side: str, block: int, part: str) -> np.ndarray:
+        return np.load(_path(self.folder, side, block, part), mmap_mode="r")
 
 
 class Side:
-    """All rows of a side, in their blocks; open for as long as a task lasts."""
+    """All rows of a side, in their blocks; open for as long as a task lasts.
 
-    def __init__(self, blocks: list[Csr]):
-        self.blocks = blocks
+    `starts` int64 [2, n] are the addresses of the blocks' indptr and indices, by which compiled loops find a row of any block
+    (`rows.row_of`). They hold as long as this object lives.
+    """
 
-    def degrees(self, rows: np.ndarray) -> np.ndarray:
-        """int64 [R]: pairs of the rows `rows`."""
-        degrees = np.empty(len(rows), np.int64)
-        for block, at, local in _owners(rows, len(self.blocks)):
-            indptr = self.blocks[block].indptr
-            degrees[at] = indptr[local + 1] - indptr[local]
-        return degrees
-
-    def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """CSR (indptr, indices) of the rows `rows` (int [R], any order), copied, without weights."""
-        lengths = self.degrees(rows)
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        indices = np.empty(indptr[-1], np.int64)
-        for block, at, local in _owners(rows, len(self.blocks)):
-            csr = self.blocks[block]
-            indices[ranges(indptr[at], lengths[at])] = csr.indices[ranges(csr.indptr[local], lengths[at])]
-        return indptr, indices
+    def __init__(self, indptrs: list[np.ndarray], indices: list[np.ndarray]):
+        self.maps = indptrs, indices
+        self.starts = np.array([[block.ctypes.data for block in blocks] for blocks in self.maps], np.int64)
 
 
 class Shards:
@@ -106,60 +109,89 @@ class Shards:
 
 
 def write_pairs(folds: DataFrame, folder: Path, *, blocks: int, n_users: int, n_items: int) -> Pairs:
-    """Write (user_idx, item_idx, weight) rows, each pair once, as `blocks` blocks by user and as many by item. One Spark job."""
+    """Write (user_idx, item_idx, weight) rows, each pair once, as `blocks` blocks by user and as many by item. One Spark job.
+
+    What is shuffled are parcels of many entries, not rows: Spark's own work is to read the pairs once.
+    """
     folder.mkdir(parents=True)
     rows = {USERS: n_users, ITEMS: n_items}
-    user, item = F.col(USER_IDX), F.col(ITEM_IDX).cast("bigint")
-    both = _side(folds, USERS, user, item, blocks).unionAll(_side(folds, ITEMS, item, user, blocks))
-    write = partial(_write_block, folder=folder, blocks=blocks, rows=rows)
-    written = both.groupBy("side", "block").applyInArrow(write, _WRITTEN).collect()
+    pairs = folds.select(F.col(USER_IDX).cast("int"), F.col(ITEM_IDX).cast("int"), WEIGHT)
+    packed = pairs.mapInArrow(partial(pack, blocks=blocks), _PACKED)
+    write = partial(_write_part, folder=folder, blocks=blocks, rows=rows)
+    written = packed.groupBy("part").applyInArrow(write, _WRITTEN).collect()
     full = {(group["side"], group["block"]) for group in written}
-    for side, block in product(rows, range(blocks)):
+    for side, block in product(SIDES, range(blocks)):
         if (side, block) not in full:
-            _save_empty(folder, side, block, _height(rows[side], block, blocks))
-    active = {side: sum(w["rows"] for w in written if w["side"] == side) for side in rows}
+            write_block(folder, side, block, np.empty(0, ENTRY), _height(rows[side], block, blocks))
+    active = {side: sum(w["rows"] for w in written if w["side"] == side) for side in SIDES}
     return Pairs(folder, blocks, rows, active, sum(w["pairs"] for w in written if w["side"] == USERS))
 
 
-def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an `.npy` file by one rename, so that a task that is tried again, or twice at a time, leaves a whole one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with open(temporary, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-    os.replace(temporary, path)
+def pack(batches: Iterator[pa.RecordBatch], blocks: int) -> Iterator[pa.RecordBatch]:
+    """Parcels (part, bytes of ENTRY) of the batches (user, item, weight): part b is block b of the users, n + b of the items."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(b.num_rows for b in waiting) >= PAIRS:
+            yield from _parcels(waiting, blocks)
+            waiting = []
+    if waiting:
+        yield from _parcels(waiting, blocks)
 
 
-def _side(folds: DataFrame, side: str, row: Column, column: Column, blocks: int) -> DataFrame:
-    block = (row % blocks).cast("int").alias("block")
-    return folds.select(F.lit(side).alias("side"), block, row.alias("row"), column.alias("column"), WEIGHT)
+def _parcels(batches: list[pa.RecordBatch], blocks: int) -> Iterator[pa.RecordBatch]:
+    user, item, weight = (np.concatenate([b.column(c).to_numpy() for b in batches]) for c in range(3))
+    for side, row, column in ((0, user, item), (1, item, user)):
+        block = row % blocks
+        entries = np.empty(len(row), ENTRY)
+        entries["row"], entries["column"], entries["weight"] = row // blocks, column, weight
+        entries = entries[np.argsort(block, kind="stable")]
+        counts = np.bincount(block, minlength=blocks)
+        starts = np.cumsum(counts) - counts
+        cuts = np.concatenate([np.arange(a, a + c, _PARCEL) for a, c in zip(starts, counts)])
+        offsets = np.append(cuts, len(row)).astype(np.int32) * ENTRY.itemsize
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(entries.view(np.uint8))]
+        part = np.repeat(np.arange(blocks) + side * blocks, -(-counts // _PARCEL)).astype(np.int32)
+        parcels = pa.Array.from_buffers(pa.binary(), len(cuts), buffers)
+        yield pa.RecordBatch.from_arrays([pa.array(part), parcels], ["part", "entries"])
 
 
-def _write_block(group: pa.Table, *, folder: Path, blocks: int, rows: dict[str, int]) -> pa.Table:
-    side, block = group["side"][0].as_py(), group["block"][0].as_py()
-    row, column = group["row"].to_numpy() // blocks, group["column"].to_numpy()
-    order = np.lexsort((column, row))
-    lengths = np.bincount(row, minlength=_height(rows[side], block, blocks))
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    _save_csr(folder, side, block, Csr(indptr, column[order], group[WEIGHT].to_numpy()[order]))
-    counts = {"side": [side], "block": [block], "rows": [np.count_nonzero(lengths)], "pairs": [len(row)]}
+def _write_part(parcels: pa.Table, *, folder: Path, blocks: int, rows: dict[str, int]) -> pa.Table:
+    number, block = divmod(parcels["part"][0].as_py(), blocks)
+    side = SIDES[number]
+    entries = np.concatenate([np.frombuffer(parcel.as_buffer(), ENTRY) for parcel in parcels["entries"]])
+    active = write_block(folder, side, block, entries, _height(rows[side], block, blocks))
+    counts = {"side": [side], "block": [block], "rows": [active], "pairs": [len(entries)]}
     schema = pa.schema(
         [("side", pa.string()), ("block", pa.int32()), ("rows", pa.int64()), ("pairs", pa.int64())]
     )
     return pa.table(counts, schema=schema)
 
 
-def _save_csr(folder: Path, side: str, block: int, csr: Csr) -> None:
+def write_block(folder: Path, side: str, block: int, entries: np.ndarray, height: int) -> int:
+    """Write one block of `height` rows from its entries in any order; returns how many rows have one."""
+    key = entries["row"].astype(np.int64) << 32 | entries["column"]
+    order = np.argsort(key)
+    lengths = np.bincount(entries["row"], minlength=height)
+    csr = Csr(np.concatenate([[0], np.cumsum(lengths)]), entries["column"][order], entries["weight"][order])
     for part in _PARTS:
         save_array(_path(folder, side, block, part), getattr(csr, part))
+    return int(np.count_nonzero(lengths))
 
 
-def _save_empty(folder: Path, side: str, block: int, height: int) -> None:
-    _save_csr(
-        folder,
-        side,
-        block,
-        Csr(np.zeros(height + 1, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)),
-    )
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an `.npy` file, whole or not at all."""
+    with whole_file(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that gets its name by one rename, so that a task that is tried again, or twice at a time, leaves a whole one."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with open(temporary, "wb") as file:
+        yield file
+    os.replace(temporary, path)
 
 
 def _path(folder: Path, side: str, block: int, part: str) -> Path:

@@ -1,29 +1,43 @@
-"""Item-item cosine over Spark, exact: each task compares one block of items with all others, in chunks of bounded memory.
+"""Item-item cosine over Spark, exact: each task compares a range of items with all others, an item at a time (Gustavson's product).
 
-Shapes:  I items counting the padding item 0 · J items of a chunk · N neighbours kept
+A task adds up, over an item's users in ascending order, their rows of the memory-mapped pairs in one array of I sums, keeps the item's
+neighbours and clears the sums it touched. The order of additions is that of the ids alone, so the table is the same, bit for bit, for any
+number of blocks and tasks. The work is the sum over users of their number of items squared; the memory of a task some 50 I bytes and an output
+buffer, whatever the heaviest user and item have. Nothing is capped.
+
+Shapes:  I items counting the padding item 0 · J items of a range · N neighbours kept · K neighbours of an item at most
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import shutil
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from pyspark import SparkContext
 
-from recsys_spark.baselines.blocks import ITEMS, USERS, Csr, Pairs, Side, save_array
+from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, save_array, whole_file
+from recsys_spark.baselines.rows import row_of
+from recsys_spark.compiled import compiled
+from recsys_spark.item_models.largest import ROOM, ascending, largest
 from recsys_spark.item_models.neighbours import NeighbourModel
-from recsys_spark.item_models.ragged import cuts, ranges
 
 log = logging.getLogger(__name__)
 
-PRODUCTS = 1 << 21
-"""Products of two pairs that a task has at a time; each takes some 50 bytes while it lasts."""
-_PARTS = ("indptr", "neighbours", "similarities")
+OUTPUT = 1 << 21
+"""Neighbours that a task holds before it writes them to its files: 16 MB."""
+PAIRS = 1 << 20
+"""Pairs for which a task is worth its start."""
+DENSE = 4
+"""A row with more than a DENSE-th of all items is looked through from end to end."""
+_TYPES = {"neighbours": np.dtype(np.int32), "similarities": np.dtype(np.float32)}
+_LENGTHS = "lengths"
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -41,106 +55,200 @@ class Similarity:
     similarity_power: float
     shrinkage: float
 
-    def of(
-        self, shared: np.ndarray, common: np.ndarray | None, source: np.ndarray, target: np.ndarray
-    ) -> np.ndarray:
-        """float32: similarities from the sums over U, n (needed with shrinkage only), d_j and d_i."""
-        found = (shared * source**-self.source_power * target**-self.target_power) ** self.similarity_power
-        if common is not None:
-            found *= common / (common + self.shrinkage)
-        return found.astype(np.float32)
-
 
 def fit(
     spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, similarity: Similarity
 ) -> NeighbourModel:
-    """The model: of each item the `neighbours` most similar others, ties by item. `folder` takes the blocks of the table."""
+    """The model: of each item the `neighbours` most similar others, ties by item. `folder` takes the arrays of the table."""
     folder.mkdir(parents=True)
-    compare = partial(compare_block, pairs, folder, similarity, neighbours)
-    kept = spark.parallelize(range(pairs.blocks), pairs.blocks).map(compare).collect()
+    # a Python task costs a tenth of a second before it does anything: few of them for few pairs
+    tasks = min(pairs.blocks, max(spark.defaultParallelism, pairs.pairs // PAIRS))
+    ranges = item_ranges(pairs.item_degrees(), tasks)
+    compare = partial(compare_items, pairs, folder, similarity, neighbours)
+    kept = spark.parallelize(ranges, len(ranges)).map(compare).collect()
     log.info("item_cosine: %d neighbours of %d items", sum(kept), pairs.active[ITEMS])
-    return NeighbourModel(pairs.rows[ITEMS], {}, _join(pairs, folder, sum(kept)))
+    return NeighbourModel(pairs.rows[ITEMS], {}, _join(folder, [start for start, _ in ranges], sum(kept)))
 
 
-def compare_block(pairs: Pairs, folder: Path, similarity: Similarity, neighbours: int, block: int) -> int:
-    """One task: the neighbours of the items of one block, into files; returns how many they are."""
-    items, users = pairs.block(ITEMS, block), pairs.side(USERS)
-    degrees = np.maximum(pairs.item_degrees(), 1).astype(np.float64)
-    lengths, columns, values = [np.zeros(1, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-    for lo, hi in _chunks(items, users):
-        ids = np.arange(lo, hi) * pairs.blocks + block
-        shared = overlaps(items, users, lo, hi, len(degrees), similarity.user_power)
-        common = overlaps(items, users, lo, hi, len(degrees), 0).data if similarity.shrinkage else None
-        source = np.repeat(ids, np.diff(shared.indptr))
-        shared.data = similarity.of(shared.data, common, degrees[source], degrees[shared.indices])
-        shared.data[shared.indices == source] = 0
-        keep = largest(shared, neighbours)
-        lengths.append(np.bincount(source[keep] // pairs.blocks - lo, minlength=hi - lo))
-        columns.append(shared.indices[keep].astype(np.int32))
-        values.append(shared.data[keep])
-    arrays = (np.cumsum(np.concatenate(lengths)), np.concatenate(columns), np.concatenate(values))
-    for part, array in zip(_PARTS, arrays):
-        save_array(_path(folder, block, part), array)
-    return len(arrays[1])
+def item_ranges(degrees: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """Consecutive (start, stop) of all items, `count` at most, of about the same number of pairs."""
+    ends = np.cumsum(degrees)
+    inner = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
+    edges = np.unique(np.concatenate([[0], inner, [len(ends)]])).tolist()
+    return list(pairwise(edges))
 
 
-def overlaps(items: Csr, users: Side, lo: int, hi: int, n_items: int, user_power: float) -> sp.csr_matrix:
-    """float64 [J, I], columns ascending: of items lo:hi of a block with every item, the sum of d_u^(-2 user_power) over the users
-    they have in common."""
-    ids, column = np.unique(items.indices[items.indptr[lo] : items.indptr[hi]], return_inverse=True)
-    degrees = users.degrees(ids)
-    indptr = items.indptr[lo : hi + 1] - items.indptr[lo]
-    buyers = sp.csr_matrix((degrees[column] ** (-2.0 * user_power), column, indptr), (hi - lo, len(ids)))
-    total = None
-    for first, last in cuts(degrees, PRODUCTS):  # one cut, but for an item with very many users
-        indptr, indices = users.take(ids[first:last])
-        bought = sp.csr_matrix((np.ones(len(indices)), indices, indptr), (last - first, n_items))
-        part = buyers[:, first:last] @ bought
-        total = part if total is None else total + part
-    total = sp.csr_matrix((hi - lo, n_items)) if total is None else total
-    total.sort_indices()
+def compare_items(
+    pairs: Pairs, folder: Path, similarity: Similarity, neighbours: int, items: tuple[int, int]
+) -> int:
+    """One task: the neighbours of the items start:stop, into files; returns how many they are."""
+    start, stop = items
+    sides = pairs.side(ITEMS), pairs.side(USERS)  # the loops hold addresses in their maps
+    formula, scratch = _formula(similarity, pairs.item_degrees()), _scratch(pairs.rows[ITEMS], neighbours)
+    lengths = np.zeros(stop - start, np.int32)
+    with (
+        whole_file(_path(folder, "neighbours", start)) as ids,
+        whole_file(_path(folder, "similarities", start)) as values,
+    ):
+        for lo in range(start, stop, len(scratch.neighbours)):
+            hi = min(lo + len(scratch.neighbours), stop)
+            found = _compare(
+                sides[0].starts, sides[1].starts, lo, lengths[lo - start : hi - start], formula, scratch
+            )
+            ids.write(scratch.neighbours.reshape(-1)[:found])
+            values.write(scratch.similarities.reshape(-1)[:found])
+    save_array(_path(folder, _LENGTHS, start), lengths)
+    return int(lengths.sum())
+
+
+class _Formula(NamedTuple):
+    """`Similarity` for the degrees at hand: d_u^(-2 user_power) by d_u, d_j^-source_power and d_i^-target_power by item, float64 [I]."""
+
+    user: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    power: float
+    shrinkage: float
+
+
+class _Scratch(NamedTuple):
+    """A task's arrays: of an item with every other, the sum over U and n (both zero between items), who is touched and by what they
+    are ordered; the entries of `largest`; the output [J, K], filled without gaps."""
+
+    sums: np.ndarray
+    common: np.ndarray
+    touched: np.ndarray
+    keys: np.ndarray
+    entries: np.ndarray
+    spare: np.ndarray
+    neighbours: np.ndarray
+    similarities: np.ndarray
+
+
+def _formula(similarity: Similarity, item_degrees: np.ndarray) -> _Formula:
+    degrees = np.maximum(item_degrees, 1).astype(np.float64)
+    # a user chose all items at most; above zero, whatever the power, as a sum above zero marks an item as touched
+    by_degree = np.maximum(np.arange(len(degrees) + 1.0), 1) ** (-2.0 * similarity.user_power)
+    return _Formula(
+        np.maximum(by_degree, np.finfo(np.float64).tiny),
+        degrees**-similarity.source_power,
+        degrees**-similarity.target_power,
+        float(similarity.similarity_power),
+        float(similarity.shrinkage),
+    )
+
+
+def _scratch(n_items: int, neighbours: int) -> _Scratch:
+    k = min(neighbours, n_items)
+    height = max(1, OUTPUT // k)
+    return _Scratch(
+        np.zeros(n_items),
+        np.zeros(n_items),
+        np.empty(n_items + 1, np.int32),
+        np.empty(n_items, np.float32),
+        np.empty(ROOM * k, np.int64),
+        np.empty(k, np.int32),
+        np.empty((height, k), np.int32),
+        np.empty((height, k), np.float32),
+    )
+
+
+@compiled
+def _compare(
+    by_item: np.ndarray,
+    by_user: np.ndarray,
+    lo: int,
+    lengths: np.ndarray,
+    formula: _Formula,
+    scratch: _Scratch,
+) -> int:
+    """The neighbours of the items from `lo` on into `lengths` [J] and the scratch's output; returns how many they are.
+
+    Chosen by what differs within a row, (the sum over U * d_i^-target_power) * (n / (n + shrinkage))^(1 / similarity_power) in float32.
+    """
+    sums, common, touched, keys = scratch.sums, scratch.common, scratch.touched, scratch.keys
+    ids, values = scratch.neighbours.reshape(-1), scratch.similarities.reshape(-1)
+    k = len(scratch.spare)
+    total = 0
+    for row in range(len(lengths)):
+        j = lo + row
+        n = _overlap(by_item, by_user, j, formula.user, sums, touched)
+        if formula.shrinkage > 0:
+            _count(by_item, by_user, j, common)
+        if DENSE * n > len(sums):  # then one pass over all items costs less than jumps to those touched
+            n = len(sums)
+            touched[:n] = np.arange(n)
+        sums[j] = 0
+        for at in range(n):
+            i = touched[at]
+            key = sums[i] * formula.target[i]
+            if formula.shrinkage > 0:
+                key *= (common[i] / (common[i] + formula.shrinkage)) ** (1 / formula.power)
+            keys[at] = key
+        found = largest(touched, keys, n, k, scratch.entries)
+        chosen = ids[total : total + found]
+        ascending(scratch.entries, found, len(sums), chosen, scratch.spare)
+        for at in range(found):
+            i = chosen[at]
+            value = sums[i] * formula.source[j] * formula.target[i]
+            if formula.power != 1:
+                value **= formula.power
+            if formula.shrinkage > 0:
+                value *= common[i] / (common[i] + formula.shrinkage)
+            values[total + at] = value
+        for at in range(n):
+            sums[touched[at]] = common[touched[at]] = 0
+        lengths[row] = found
+        total += found
     return total
 
 
-def largest(table: sp.csr_matrix, count: int) -> np.ndarray:
-    """int64: positions of the `count` largest entries above zero of each row, ties by column; columns must ascend within rows."""
-    keep = table.data > 0
-    for row in np.flatnonzero(np.diff(table.indptr) > count):
-        part = slice(table.indptr[row], table.indptr[row + 1])
-        values = table.data[part]
-        least = np.partition(values, len(values) - count)[len(values) - count]
-        kept, ties = values > least, np.flatnonzero(values == least)
-        kept[ties[: count - np.count_nonzero(kept)]] = True
-        keep[part] &= kept
-    return np.flatnonzero(keep)
+@compiled
+def _overlap(
+    by_item: np.ndarray,
+    by_user: np.ndarray,
+    j: int,
+    weights: np.ndarray,
+    sums: np.ndarray,
+    touched: np.ndarray,
+) -> int:
+    """Add to `sums` (zero, float64 [I]) the weights of the users that each item shares with j; returns how many of `touched` are."""
+    n = 0
+    for user in row_of(by_item, j):
+        chosen = row_of(by_user, user)
+        weight = weights[len(chosen)]
+        for item in chosen:
+            before = sums[item]
+            touched[n] = item  # stays there when it is new
+            n += before == 0
+            sums[item] = before + weight
+    return n
 
 
-def _chunks(items: Csr, users: Side) -> Iterator[tuple[int, int]]:
-    """Consecutive items of the block whose users have PRODUCTS pairs together at most."""
-    sums = [np.zeros(1, np.int64)]
-    for lo in range(0, len(items.indices), PRODUCTS):
-        sums.append(users.degrees(items.indices[lo : lo + PRODUCTS]))
-    return cuts(np.diff(np.cumsum(np.concatenate(sums))[items.indptr]), PRODUCTS)
+@compiled
+def _count(by_item: np.ndarray, by_user: np.ndarray, j: int, common: np.ndarray) -> None:
+    """Add to `common` (zero, float64 [I]) how many users each item shares with j."""
+    for user in row_of(by_item, j):
+        for item in row_of(by_user, user):
+            common[item] += 1
 
 
-def _join(pairs: Pairs, folder: Path, total: int) -> dict[str, np.ndarray]:
-    """The blocks' rows in the items' order, in files: the driver holds no more than a block of them."""
-    lengths = np.zeros(pairs.rows[ITEMS], np.int64)
-    for block in range(pairs.blocks):
-        lengths[block :: pairs.blocks] = np.diff(np.load(_path(folder, block, "indptr")))
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    arrays = {"indptr": indptr}
-    for part, dtype in (("neighbours", np.int32), ("similarities", np.float32)):
-        arrays[part] = (
-            np.lib.format.open_memmap(folder / f"{part}.npy", "w+", dtype, (total,))
-            if total
-            else np.empty(0, dtype)
-        )
-        for block in range(pairs.blocks):
-            rows = slice(block, None, pairs.blocks)
-            arrays[part][ranges(indptr[:-1][rows], lengths[rows])] = np.load(_path(folder, block, part))
+def _join(folder: Path, starts: list[int], total: int) -> dict[str, np.ndarray]:
+    """The ranges' rows one after the other, file after file."""
+    lengths = np.concatenate([np.load(_path(folder, _LENGTHS, start)) for start in starts])
+    arrays = {"indptr": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])}
+    for part, dtype in _TYPES.items():
+        path = folder / f"{part}.npy"
+        with open(path, "wb") as whole:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (total,)}
+            np.lib.format.write_array_header_1_0(whole, header)
+            for start in starts:
+                with open(_path(folder, part, start), "rb") as file:
+                    shutil.copyfileobj(file, whole, _CHUNK)
+                _path(folder, part, start).unlink()
+        arrays[part] = np.load(path, mmap_mode="r")
     return arrays
 
 
-def _path(folder: Path, block: int, part: str) -> Path:
-    return folder / f"{part}-{block}.npy"
+def _path(folder: Path, part: str, start: int) -> Path:
+    return folder / f"{part}-{start}"

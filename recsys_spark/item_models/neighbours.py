@@ -1,53 +1,188 @@
 """Item-item neighbours as an item model: a user's scores are the sum of what each history item says. `baselines/item_cosine.py` fits it.
 
-Shapes:  B users of a batch · I items counting the padding item 0 · N neighbours of all items · C candidates a user
+A score is summed in float64, in the order of the history, and rounded once: the same for any batch and tile. A user at a time, so what
+a task needs beside the table in its memory map is a row or two of I.
+
+Shapes:  B users of a batch · T history entries of all of them · I items counting the padding item 0 · N neighbours of all items ·
+         W items of a tile · C candidates a user · m length of a list
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TypeAlias
-
 import numpy as np
-import scipy.sparse as sp
 
+from recsys_spark.compiled import compiled
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
-
-DENSE_CELLS = 1 << 24
-"""Users × items up to which the scores of a batch are one dense array of 64 MiB, quicker to cut into tiles than a sparse one."""
-
-Encoded: TypeAlias = np.ndarray | sp.csc_matrix
+from recsys_spark.item_models.largest import ROOM, item_of, largest, score_of
 
 
 class NeighbourModel(ItemModel):
     """score(u, i) = sum over the items j of u's history of similarity[j, i]; how often j was chosen does not count.
 
     arrays: CSR rows of the history item j, ascending by candidate within a row:
-    `indptr` int64 [I+1] · `neighbours` int32 [N] · `similarities` float32 [N].
+    `indptr` int64 [I+1] · `neighbours` int32 [N] · `similarities` float32 [N], above zero.
     """
 
     kind = "item_cosine"
 
-    @cached_property
-    def table(self) -> sp.csr_matrix:
-        """float32 [I, I] over the arrays themselves; memory-mapped ones stay so."""
-        parts = (self.arrays["similarities"], self.arrays["neighbours"], self.arrays["indptr"])
-        return sp.csr_matrix(parts, shape=(self.n_items, self.n_items), copy=False)
+    def encode(self, histories: Histories) -> Histories:
+        """The histories themselves. `ValueError` when one holds an item that the table has no row for."""
+        _check(histories.items, self.n_items)
+        return histories
 
-    def encode(self, histories: Histories) -> Encoded:
-        """float32 [B, I]: all scores; dense for a small batch, else by columns."""
-        ones = np.ones(len(histories.items), np.float32)
-        shape = (len(histories), self.n_items)
-        scores = sp.csr_matrix((ones, histories.items, histories.indptr), shape=shape) @ self.table
-        return scores.toarray() if len(histories) * self.n_items <= DENSE_CELLS else scores.tocsc()
+    def score_tile(self, encoded: Histories, start: int, stop: int) -> np.ndarray:
+        scores = np.empty((len(encoded), stop - start), np.float32)
+        _score_tile(encoded.indptr, encoded.items, *self._table(), start, scores)
+        return scores
 
-    def score_tile(self, encoded: Encoded, start: int, stop: int) -> np.ndarray:
-        return _dense(encoded[:, start:stop])
+    def score_items(self, encoded: Histories, items: np.ndarray) -> np.ndarray:
+        _check(items, self.n_items)
+        scores = np.empty(items.shape, np.float32)
+        _score_items(encoded.indptr, encoded.items, *self._table(), items, scores)
+        return scores
 
-    def score_items(self, encoded: Encoded, items: np.ndarray) -> np.ndarray:
-        return _dense(encoded[np.arange(len(items))[:, None], items])
+    def top(self, encoded: Histories, m: int, banned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The m best items of each user that are neither in their history nor in `banned` (bool [I]), by (-score, item).
+
+        (items int32 [B, m], scores float32 [B, m]). Items that no history item knows score 0 and come last, by item; a user with fewer
+        than m allowed items has padding items with score -inf at the end. A user who meets a NaN has scores of NaN. The time is that of
+        the users' rows of the table, whatever the number of items is.
+        """
+        items = np.zeros((len(encoded), m), np.int32)
+        scores = np.full((len(encoded), m), -np.inf, np.float32)
+        if m:
+            _top(encoded.indptr, encoded.items, *self._table(), banned, items, scores)
+        return items, scores
+
+    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.arrays["indptr"], self.arrays["neighbours"], self.arrays["similarities"]
 
 
-def _dense(scores: Encoded) -> np.ndarray:
-    return scores if isinstance(scores, np.ndarray) else scores.toarray(order="C")
+def _check(items: np.ndarray, n_items: int) -> None:
+    """The compiled loops look no item up before they use it."""
+    if items.size and not 0 <= items.min() <= items.max() < n_items:
+        raise ValueError(f"items {items.min()}..{items.max()} are not all in the table of {n_items} items")
+
+
+@compiled
+def _score_tile(
+    starts: np.ndarray,
+    chosen: np.ndarray,
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    similarities: np.ndarray,
+    start: int,
+    scores: np.ndarray,
+) -> None:
+    """Fill scores [B, W] of the items from `start` on."""
+    width = scores.shape[1]
+    sums = np.empty(width, np.float64)
+    for user in range(len(scores)):
+        sums[:] = 0
+        for at in range(starts[user], starts[user + 1]):
+            row = indptr[chosen[at]]
+            ids = neighbours[row : indptr[chosen[at] + 1]]
+            lo = np.searchsorted(ids, start)
+            hi = lo + np.searchsorted(ids[lo:], start + width)
+            for x in range(lo, hi):
+                sums[ids[x] - start] += similarities[row + x]
+        for i in range(width):
+            scores[user, i] = sums[i]
+
+
+@compiled
+def _score_items(
+    starts: np.ndarray,
+    chosen: np.ndarray,
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    similarities: np.ndarray,
+    items: np.ndarray,
+    scores: np.ndarray,
+) -> None:
+    """Fill scores [B, C] of the items [B, C]."""
+    place = np.full(len(indptr) - 1, -1, np.int32)  # of an item among the user's candidates
+    sums = np.empty(items.shape[1], np.float64)
+    for user in range(len(items)):
+        for c in range(items.shape[1]):
+            place[items[user, c]] = c
+            sums[c] = 0
+        for at in range(starts[user], starts[user + 1]):
+            for x in range(indptr[chosen[at]], indptr[chosen[at] + 1]):
+                c = place[neighbours[x]]
+                if c >= 0:
+                    sums[c] += similarities[x]
+        for c in range(items.shape[1]):
+            scores[user, c] = sums[place[items[user, c]]]  # one that stands there twice has one place
+        for c in range(items.shape[1]):
+            place[items[user, c]] = -1
+
+
+@compiled
+def _top(
+    starts: np.ndarray,
+    chosen: np.ndarray,
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    similarities: np.ndarray,
+    banned: np.ndarray,
+    items: np.ndarray,
+    scores: np.ndarray,
+) -> None:
+    """Fill items and scores [B, m]."""
+    n_items, m = len(indptr) - 1, items.shape[1]
+    sums = np.zeros(n_items, np.float64)
+    touched = np.empty(n_items + 1, np.int32)
+    values = np.empty(n_items, np.float32)
+    entries = np.empty(ROOM * m, np.int64)
+    for user in range(len(items)):
+        n = 0
+        for at in range(starts[user], starts[user + 1]):
+            for x in range(indptr[chosen[at]], indptr[chosen[at] + 1]):
+                item = neighbours[x]
+                before = sums[item]
+                after = before + similarities[x]
+                touched[n] = item  # stays there when it is new
+                n += (before == 0) & (after != 0)
+                sums[item] = after
+        for at in range(starts[user], starts[user + 1]):
+            sums[chosen[at]] = 0
+        for x in range(n):
+            values[x] = 0 if banned[touched[x]] else sums[touched[x]]
+            sums[touched[x]] = 0
+        found = largest(touched, values, n, m, entries)
+        if found < 0:
+            scores[user] = np.nan
+            continue
+        entries[:found].sort()
+        for x in range(found):
+            items[user, x] = item_of(entries[found - 1 - x])
+            scores[user, x] = score_of(entries[found - 1 - x])
+        if found < m:
+            _fill(chosen[starts[user] : starts[user + 1]], banned, sums, items[user], scores[user], found)
+
+
+@compiled
+def _fill(
+    history: np.ndarray,
+    banned: np.ndarray,
+    marks: np.ndarray,
+    items: np.ndarray,
+    scores: np.ndarray,
+    found: int,
+) -> None:
+    """Continue one user's list, where all items that score are already, with the first allowed others; `marks` is zero before and after."""
+    listed = items[:found].copy()
+    marks[0] = 1
+    marks[history] = 1
+    marks[listed] = 1
+    for item in range(len(marks)):
+        if found == len(items):
+            break
+        if marks[item] == 0 and not banned[item]:
+            items[found], scores[found] = item, 0
+            found += 1
+    marks[0] = 0
+    marks[history] = 0
+    marks[listed] = 0

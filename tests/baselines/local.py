@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import scipy.sparse as sp
 
-from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, _save_empty, _write_block
+from recsys_spark.baselines.blocks import ENTRY, ITEMS, USERS, Pairs, write_block
 
 
 class Tasks:
@@ -34,26 +33,19 @@ class Tasks:
 def put_pairs(folder: Path, matrix: sp.csr_matrix, blocks: int) -> Pairs:
     """The blocks of a user × item matrix of weights, as the Spark job writes them."""
     folder.mkdir(parents=True)
-    entries = matrix.tocoo()
+    cells = matrix.tocoo()
     rows = {USERS: matrix.shape[0], ITEMS: matrix.shape[1]}
-    sides = {USERS: (entries.row, entries.col), ITEMS: (entries.col, entries.row)}
+    sides = {USERS: (cells.row, cells.col), ITEMS: (cells.col, cells.row)}
+    active = dict.fromkeys(sides, 0)
     for side, (row, column) in sides.items():
         for block in range(blocks):
-            mine = row % blocks == block
-            if not mine.any():
-                _save_empty(folder, side, block, len(range(block, rows[side], blocks)))
-                continue
-            group = {
-                "side": [side] * mine.sum(),
-                "block": np.full(mine.sum(), block),
-                "row": row[mine].astype(np.int64),
-                "column": column[mine].astype(np.int64),
-                "weight": entries.data[mine].astype(np.float32),
-            }
-            _write_block(pa.table(group), folder=folder, blocks=blocks, rows=rows)
-    return Pairs(
-        folder, blocks, rows, {side: len(np.unique(row)) for side, (row, _) in sides.items()}, entries.nnz
-    )
+            mine = np.flatnonzero(row % blocks == block)[::-1]
+            entries = np.empty(len(mine), ENTRY)
+            entries["row"], entries["column"] = row[mine] // blocks, column[mine]
+            entries["weight"] = cells.data[mine]
+            height = len(range(block, rows[side], blocks))
+            active[side] += write_block(folder, side, block, entries, height)
+    return Pairs(folder, blocks, rows, active, cells.nnz)
 
 
 def random_matrix(n_users: int = 50, n_items: int = 30, share: float = 0.2, seed: int = 1) -> sp.csr_matrix:

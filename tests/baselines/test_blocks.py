@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import scipy.sparse as sp
 
 from baselines.local import put_pairs, random_matrix
+from recsys_spark.baselines import blocks
 from recsys_spark.baselines.blocks import ITEMS, USERS, Shards, save_array, write_pairs
+from recsys_spark.baselines.rows import row_of
 
 
 @pytest.fixture(params=[1, 3, 7, 64], ids="{} blocks".format)
@@ -21,19 +27,15 @@ def test_every_row_stands_in_its_block(pairs):
             np.testing.assert_array_equal(csr.weights, expected.data)
 
 
-def test_degrees_and_rows_in_any_order(pairs):
-    matrix = random_matrix()
-    assert pairs.item_degrees().tolist() == np.diff(matrix.tocsc().indptr).tolist()
-    rows = np.array([4, 49, 3, 0, 4])
-    assert pairs.side(USERS).degrees(rows).tolist() == np.diff(matrix.indptr)[rows].tolist()
-    indptr, indices = pairs.side(USERS).take(rows)
-    assert indptr.tolist() == matrix[rows].indptr.tolist()
-    assert indices.tolist() == matrix[rows].indices.tolist()
+def test_degrees_of_items(pairs):
+    assert pairs.item_degrees().tolist() == np.diff(random_matrix().tocsc().indptr).tolist()
 
 
-def test_no_rows_at_all(pairs):
-    indptr, indices = pairs.side(USERS).take(np.empty(0, np.int64))
-    assert (indptr.tolist(), len(indices)) == ([0], 0)
+def test_compiled_loops_find_every_row(pairs):
+    for name, matrix in ((USERS, random_matrix()), (ITEMS, random_matrix().T.tocsr())):
+        side = pairs.side(name)
+        for row in range(matrix.shape[0]):
+            assert row_of(side.starts, row).tolist() == sorted(matrix[row].indices.tolist())
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -54,6 +56,30 @@ def test_an_array_is_replaced_as_a_whole(tmp_path):
     assert np.load(tmp_path / "a.npy").tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("size, pairs, parcel", [(7, 1, 1), (50, 64, 3), (1000, 1 << 20, 1 << 10)])
+def test_no_byte_depends_on_batches_and_parcels(tmp_path, monkeypatch, size, pairs, parcel):
+    monkeypatch.setattr(blocks, "PAIRS", pairs)
+    monkeypatch.setattr(blocks, "_PARCEL", parcel)
+    cells = random_matrix().tocoo()
+    order = np.random.default_rng(0).permutation(cells.nnz)
+    columns = cells.row.astype(np.int32), cells.col.astype(np.int32), cells.data
+    table = pa.table([pa.array(column[order]) for column in columns], ["user", "item", "weight"])
+    parcels = pa.Table.from_batches(blocks.pack(iter(table.to_batches(size)), 3))
+    assert max(len(value.as_buffer()) for value in parcels["entries"]) <= parcel * blocks.ENTRY.itemsize
+    (tmp_path / "found").mkdir()
+    rows = {USERS: 50, ITEMS: 30}
+    for part in range(6):
+        mine = parcels.filter(pc.equal(parcels["part"], part))
+        blocks._write_part(mine, folder=tmp_path / "found", blocks=3, rows=rows)
+    assert same_files(tmp_path / "found", put_pairs(tmp_path / "expected", random_matrix(), 3).folder)
+
+
+def same_files(found: Path, expected: Path) -> bool:
+    names = sorted(path.name for path in expected.iterdir())
+    assert sorted(path.name for path in found.iterdir()) == names
+    return all((found / name).read_bytes() == (expected / name).read_bytes() for name in names)
+
+
 def test_spark_writes_the_same_blocks(spark, tmp_path):
     dense = random_matrix(n_users=20, n_items=12).toarray()
     dense[::4] = 0  # leaves a block of users without pairs
@@ -64,6 +90,4 @@ def test_spark_writes_the_same_blocks(spark, tmp_path):
     found = write_pairs(folds, tmp_path / "spark", blocks=4, n_users=20, n_items=12)
     expected = put_pairs(tmp_path / "local", matrix, 4)
     assert (found.rows, found.active, found.pairs) == (expected.rows, expected.active, expected.pairs)
-    names = sorted(path.name for path in expected.folder.iterdir())
-    assert sorted(path.name for path in found.folder.iterdir()) == names
-    assert all((found.folder / name).read_bytes() == (expected.folder / name).read_bytes() for name in names)
+    assert same_files(found.folder, expected.folder)

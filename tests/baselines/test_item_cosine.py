@@ -1,8 +1,12 @@
 """The similarities against a naive loop over users, with every option."""
 
+import uuid
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from baselines.local import Tasks, checkerboard_matrix, put_pairs, random_matrix
 from factories import checkerboard, missing_item
@@ -18,6 +22,12 @@ FULL = Similarity(user_power=0.5, source_power=0.6, target_power=0.4, similarity
 def fit(folder, matrix, *, neighbours=1000, similarity=FULL, blocks=3) -> NeighbourModel:
     pairs = put_pairs(folder / "pairs", matrix, blocks)
     return item_cosine.fit(Tasks(), pairs, folder / "table", neighbours=neighbours, similarity=similarity)
+
+
+def dense(model: NeighbourModel) -> np.ndarray:
+    """The table, item by item."""
+    parts = (model.arrays[name] for name in ("similarities", "neighbours", "indptr"))
+    return sp.csr_matrix(tuple(parts), (model.n_items, model.n_items)).toarray()
 
 
 def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.ndarray:
@@ -52,13 +62,13 @@ def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.nd
 def test_equals_a_naive_loop(tmp_path, similarity, neighbours):
     model = fit(tmp_path, random_matrix(), similarity=similarity, neighbours=neighbours)
     expected = naive(random_matrix(), similarity, neighbours)
-    np.testing.assert_allclose(model.table.toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(dense(model), expected, rtol=1e-5)
 
 
 def test_plain_cosine_of_two_items(tmp_path):
     # item 1: users 0 1 2 3, item 2: users 2 3 4
     matrix = sp.csr_matrix(np.array([[0, 1, 0], [0, 1, 0], [0, 1, 1], [0, 1, 1], [0, 0, 1]], np.float32))
-    table = fit(tmp_path, matrix, similarity=COSINE).table.toarray()
+    table = dense(fit(tmp_path, matrix, similarity=COSINE))
     np.testing.assert_allclose(
         table, 2 / np.sqrt(4 * 3) * np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), rtol=1e-6
     )
@@ -72,22 +82,76 @@ def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
     np.testing.assert_allclose(scores, [[0, 0, 1 / 3], [0, 1 / 1, 0]], rtol=1e-6)
 
 
+POWERS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])
+SIMILARITIES = st.builds(
+    Similarity, POWERS, POWERS, POWERS, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0])
+)
+CHOSEN = st.lists(st.sets(st.integers(1, 9)), max_size=12)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chosen=CHOSEN, similarity=SIMILARITIES, neighbours=st.integers(1, 10), blocks=st.integers(1, 14))
+def test_equals_the_formula_with_any_option(tmp_path, chosen, similarity, neighbours, blocks):
+    matrix = np.zeros((len(chosen) + 1, 10), np.float32)
+    for user, items in enumerate(chosen):
+        matrix[user, list(items)] = 1
+    folder = tmp_path / uuid.uuid4().hex
+    model = fit(folder, sp.csr_matrix(matrix), neighbours=neighbours, similarity=similarity, blocks=blocks)
+    expected = naive(sp.csr_matrix(matrix), similarity, neighbours)
+    np.testing.assert_allclose(dense(model), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 17])
-@pytest.mark.parametrize("products", [1, 40, 1 << 21])
-def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, products):
+@pytest.mark.parametrize("output", [1, 40, 1 << 21])
+def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, output):
     expected = fit(tmp_path / "a", random_matrix(), neighbours=7).arrays
-    monkeypatch.setattr(item_cosine, "PRODUCTS", products)  # 1: an item's users are taken one by one
+    monkeypatch.setattr(item_cosine, "OUTPUT", output)  # 1: an item at a time
+    monkeypatch.setattr(item_cosine, "PAIRS", 1)  # as many tasks as blocks
     found = fit(tmp_path / "b", random_matrix(), neighbours=7, blocks=blocks).arrays
-    assert found["indptr"].tolist() == expected["indptr"].tolist()
-    assert found["neighbours"].tolist() == expected["neighbours"].tolist()
-    np.testing.assert_allclose(found["similarities"], expected["similarities"], rtol=1e-6)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_ranges_hold_all_items_and_about_the_same_number_of_pairs():
+    degrees = np.random.default_rng(0).integers(0, 50, 400).cumsum()
+    ranges = item_cosine.item_ranges(degrees, 5)
+    assert [start for start, _ in ranges[1:]] == [stop for _, stop in ranges[:-1]]
+    assert (ranges[0][0], ranges[-1][1], len(ranges)) == (0, 400, 5)
+    shares = [degrees[start:stop].sum() / degrees.sum() for start, stop in ranges]
+    assert 0.19 < min(shares) <= max(shares) < 0.21
+
+
+def test_an_item_that_holds_most_pairs_leaves_fewer_ranges():
+    assert item_cosine.item_ranges(np.array([0, 1, 97, 1, 1]), 5) == [(0, 2), (2, 5)]
+    assert item_cosine.item_ranges(np.zeros(3, np.int64), 5) == [(0, 3)]
+
+
+@pytest.mark.parametrize("heavy", [True, False])
+def test_few_candidates_of_many_or_all_of_them(tmp_path, heavy):
+    # heavy: user 0 chose all 300 items, and item 7 has all 200 users, so every item is a candidate of every other
+    rng = np.random.default_rng(0)
+    matrix = (rng.random((200, 301)) < 0.01).astype(np.float32)
+    if heavy:
+        matrix[0], matrix[:, 7] = 1, 1
+    matrix[:, 0] = 0
+    found = dense(fit(tmp_path, sp.csr_matrix(matrix), neighbours=20))
+    users, items = np.maximum(matrix.sum(axis=1), 1), np.maximum(matrix.sum(axis=0), 1)
+    shared = (matrix / users[:, None]).T.astype(np.float64) @ matrix
+    common = matrix.T @ matrix
+    expected = (shared * items[:, None] ** -0.6 * items**-0.4) ** 0.7 * common / (common + 3)
+    np.fill_diagonal(expected, 0)
+    for j in range(1, 301):
+        kept = np.lexsort((np.arange(301), -expected[j].astype(np.float32)))[:20]
+        kept = kept[expected[j][kept] > 0]
+        assert np.flatnonzero(found[j]).tolist() == sorted(kept.tolist())
+        np.testing.assert_allclose(found[j][kept], expected[j][kept], rtol=1e-6)
 
 
 def test_ties_at_the_cut_go_to_the_smaller_item(tmp_path):
     everyone = np.ones((6, 9), np.float32)
     everyone[:, 0] = 0
-    table = fit(tmp_path, sp.csr_matrix(everyone), neighbours=3, similarity=COSINE).table
-    assert [table[j].indices.tolist() for j in (1, 3, 8)] == [[2, 3, 4], [1, 2, 4], [1, 2, 3]]
+    table = dense(fit(tmp_path, sp.csr_matrix(everyone), neighbours=3, similarity=COSINE))
+    assert [np.flatnonzero(table[j]).tolist() for j in (1, 3, 8)] == [[2, 3, 4], [1, 2, 4], [1, 2, 3]]
 
 
 def test_weights_do_not_count(tmp_path):

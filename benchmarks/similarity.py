@@ -1,0 +1,181 @@
+"""Item-item similarity: ours beside scipy and RePlay, generated logs of 10 and 50 million events, and a log with a heavy user and a heavy item.
+
+    python benchmarks/similarity.py [--log ../shared/data/gowalla] [--only CASE]
+
+Ours is what the baselines stage does: it reads the table `folds` (Parquet), writes the blocks, compares the items and leaves the table of neighbours
+in files, in local[2]. Each run has a process and a session of its own; the same on a few pairs, before the clock, starts Spark's
+Python workers. Compiled code is in its cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import BENCH, REPLAY_PYTHON, Timed, WorkerMemory, fresh, measure, peer, run_cases
+from logs import Events, Shape, log_or_like, write_folds
+
+from recsys_spark.columns import FOLD, TRAIN
+from recsys_spark.config.sections import Baselines
+
+FOLDER = BENCH / "similarity"
+TIMED = "Parquet folds read, blocks written, items compared, table of neighbours joined in files; Spark and its Python workers started before"
+SHAPES = {
+    "10 M events": Shape(250_000, 100_000, 10_000_000),
+    "50 M events": Shape(1_000_000, 200_000, 50_000_000),
+}
+HEAVY = Shape(50_000, 120_000, 2_000_000)
+HEAVY_ITEMS = 100_000
+TASKS = {"50 M events": 32}
+"""Blocks of a few million entries: what a task holds while it writes one is 50 bytes an entry."""
+
+
+def put_folds(name: str, pieces: Iterable[Events]) -> Path:
+    """The table `folds` of a log, once."""
+    folder = FOLDER / name.replace(" ", "-")
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        sizes = np.zeros(2, np.int64)
+
+        def measured() -> Iterable[Events]:
+            for piece in pieces:
+                sizes[:] = np.maximum(sizes, [piece.users.max() + 1, piece.items.max() + 1])
+                yield piece
+
+        pairs = write_folds(folder / "folds", measured())
+        facts = {"n_users": int(sizes[0]), "n_items": int(sizes[1]), "pairs": pairs}
+        (folder / "ready").write_text(json.dumps(facts))
+    return folder
+
+
+def put_log(log: Path) -> Path:
+    """The same of a log, and its pairs as CSR by user for the peers."""
+    name, pairs = log_or_like(log)
+    folder = put_folds(name, [pairs])
+    np.save(folder / "indptr.npy", np.searchsorted(pairs.users, np.arange(int(pairs.users.max()) + 2)))
+    np.save(folder / "indices.npy", pairs.items - np.int32(1))
+    return folder
+
+
+def heavy() -> Iterable[Events]:
+    """HEAVY, but user 0 chose items 1 … HEAVY_ITEMS, and half of the others chose item 1."""
+    for piece in HEAVY.pairs_by_user():
+        users, items = piece.users, piece.items
+        keep = (users > 0) & ~((items == 1) & (users % 2 == 0))
+        half = np.unique(users[(users > 0) & (users % 2 == 0)])
+        first = np.arange(1, HEAVY_ITEMS + 1) if (users == 0).any() else np.empty(0, np.int64)
+        users = np.concatenate([np.zeros(len(first), np.int64), users[keep], half])
+        items = np.concatenate([first, items[keep], np.ones(len(half))]).astype(np.int32)
+        yield Events(users, items, np.zeros(len(users), np.int64))
+
+
+def fit_once(folder: Path, tasks: int) -> dict[str, Any]:
+    """Seconds of one fit in a session of its own, of its parts, of a second fit in the same session, and memory."""
+    from recsys_spark.tables.session import make_session
+
+    sizes = json.loads((folder / "ready").read_text())
+    pairs = sizes.pop("pairs")
+    options = {
+        "spark.driver.memory": "2g",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    spark = make_session(app_name="similarity", master="local[2]", shuffle_partitions=None, options=options)
+    folds = spark.read.parquet(str(folder / "folds")).where(f"{FOLD} = '{TRAIN}'")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        fit(folds.limit(1000).localCheckpoint(), Path(scratch) / "small", 2, sizes)
+        with WorkerMemory() as memory:
+            parts = fit(folds, Path(scratch) / "first", tasks, sizes)
+        shutil.rmtree(Path(scratch) / "first")
+        again = fit(folds, Path(scratch) / "again", tasks, sizes) if pairs < 5_000_000 else None
+    spark.stop()
+    facts = {name: round(seconds, 3) for name, seconds in parts.items() if name != "neighbours"}
+    return {
+        "seconds": parts["blocks"] + parts["comparison"],
+        **facts,
+        "second_fit": round(again["blocks"] + again["comparison"], 3) if again else None,
+        "pairs": pairs,
+        "neighbours": int(parts["neighbours"]),
+        "driver_peak_rss_mib": _peak_rss(),
+        **memory.facts(),
+    }
+
+
+def fit(folds: Any, folder: Path, tasks: int, sizes: dict[str, int]) -> dict[str, float]:
+    """What baselines/stage.py does for this model: seconds of the blocks and of the comparison, number of neighbours."""
+    from recsys_spark.baselines import item_cosine
+    from recsys_spark.baselines.blocks import write_pairs
+
+    options = Baselines().item_cosine.model_dump()
+    neighbours = options.pop("neighbours")
+    similarity = item_cosine.Similarity(**options)
+    clock = time.perf_counter()
+    pairs = write_pairs(folds, folder / "pairs", blocks=tasks, **sizes)
+    middle = time.perf_counter()
+    spark = folds.sparkSession.sparkContext
+    model = item_cosine.fit(spark, pairs, folder / "table", neighbours=neighbours, similarity=similarity)
+    seconds = {"blocks": middle - clock, "comparison": time.perf_counter() - middle}
+    return {**seconds, "neighbours": float(len(model.arrays["neighbours"]))}
+
+
+def _peak_rss() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def ours(folder: Path, tasks: int) -> Timed:
+    return fresh(Path(__file__), "--once", folder, "--tasks", tasks)
+
+
+def config(folder: Path, tasks: int) -> dict[str, Any]:
+    options = Baselines().item_cosine.model_dump()
+    return {"log": folder.name, "master": "local[2]", "tasks": tasks, "timed": TIMED, "options": options}
+
+
+def beside_peers(log: Path) -> None:
+    folder, tasks = put_log(log), Baselines().tasks
+    peers = {
+        "scipy": peer("scipy_similarity", folder),
+        "replay ItemKNN": peer("replay_itemknn", folder, python=REPLAY_PYTHON),
+    }
+    told = {
+        "scipy": "pairs in memory as CSR before; one process; the same formula",
+        "replay ItemKNN": "pairs cached before, local[2]; plain cosine",
+    }
+    measure("item similarity", ours(folder, tasks), peers, config(folder, tasks) | {"peers": told})
+
+
+def alone(name: str, pieces: Iterable[Events], tasks: int) -> None:
+    folder = put_folds(name, pieces)
+    measure(f"item similarity, {name}", ours(folder, tasks), {}, config(folder, tasks), runs=1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--log", type=Path, default=Path("../shared/data/gowalla"))
+    parser.add_argument("--only", help="the cases whose name begins with this")
+    parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--tasks", type=int, default=Baselines().tasks, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.once:
+        print(json.dumps(fit_once(arguments.once, arguments.tasks)))
+        return 0
+    cases = {
+        "peers": partial(beside_peers, arguments.log),
+        "heavy": partial(alone, "heavy", heavy(), arguments.tasks),
+    }
+    for name, shape in SHAPES.items():
+        cases[name] = partial(alone, name, shape.pairs_by_user(), TASKS.get(name, arguments.tasks))
+    return run_cases(cases, arguments.only)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
