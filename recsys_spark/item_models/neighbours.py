@@ -12,7 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.compiled import compiled
+from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.base import ItemModel
+from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.largest import ROOM, item_of, largest, score_of
 
@@ -42,17 +44,18 @@ class NeighbourModel(ItemModel):
         _score_items(encoded.indptr, encoded.items, *self._table(), items, scores)
         return scores
 
-    def top(self, encoded: Histories, m: int, banned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The m best items of each user that are neither in their history nor in `banned` (bool [I]), by (-score, item).
+    def rows(self, encoded: Histories, start: int, stop: int) -> Histories:
+        return encoded.rows(start, stop)
 
-        (items int32 [B, m], scores float32 [B, m]). Items that no history item knows score 0 and come last, by item; a user with fewer
-        than m allowed items has padding items with score -inf at the end. A user who meets a NaN has scores of NaN. The time is that of
-        the users' rows of the table, whatever the number of items is.
-        """
+    def top(self, encoded: Histories, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray]:
+        """The time is that of the users' rows of the table, whatever the number of items is; those that no history item knows score 0."""
         items = np.zeros((len(encoded), m), np.int32)
         scores = np.full((len(encoded), m), -np.inf, np.float32)
-        if m:
-            _top(encoded.indptr, encoded.items, *self._table(), banned, items, scores)
+        _top(encoded.indptr, encoded.items, *self._table(), hidden.banned, items, scores)
+        if np.isnan(scores).any():
+            raise LawBroken(
+                f"gives NaN scores to {int(np.isnan(scores).any(axis=1).sum())} of {len(scores)} users"
+            )
         return items, scores
 
     def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from item_models.laws import ItemModelLaws, all_scores, make_histories
+from recsys_spark.errors import LawBroken
+from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.neighbours import NeighbourModel
 
@@ -94,18 +96,20 @@ class TestNeighbours(ItemModelLaws):
         with pytest.raises(ValueError, match="not all in the table of 19 items"):
             model.score_items(model.encode(Histories.of([[1]])), np.array([items]))
 
-    @pytest.mark.parametrize("m", [0, 1, 5, 18, 40])
+    @pytest.mark.parametrize("m", [1, 5, 18, 40])
     def test_lists_equal_a_sort_of_everything(self, model, histories, m):
         banned = np.zeros(19, bool)
         banned[[0, 4, 9]] = True
-        found = model.top(model.encode(histories), m, banned)
+        found = model.top(model.encode(histories), Hidden(banned, histories), m)
         assert (found[0].dtype, found[1].dtype) == (np.int32, np.float32)
         assert lists(found) == best(all_scores(model, histories), histories, m, banned)
 
     def test_lists_do_not_depend_on_the_batch(self, model, histories):
         nothing = np.zeros(19, bool)
-        whole = lists(model.top(model.encode(histories), 7, nothing))
-        parts = [lists(model.top(model.encode(batch), 7, nothing)) for batch in histories.batches(4)]
+        whole = lists(model.top(model.encode(histories), Hidden(nothing, histories), 7))
+        parts = [
+            lists(model.top(model.encode(batch), Hidden(nothing, batch), 7)) for batch in histories.batches(4)
+        ]
         assert [row for part in parts for row in part] == whole
 
 
@@ -130,16 +134,22 @@ def test_lists_with_ties_strangers_and_bans_equal_a_sort(cells, chosen, banned, 
     marks = np.isin(np.arange(9), list(banned))
     scores = all_scores(model, histories)
     np.testing.assert_array_equal(scores, oracle(table, histories))
-    assert lists(model.top(model.encode(histories), m, marks)) == best(scores, histories, m, marks)
+    assert lists(model.top(model.encode(histories), Hidden(marks, histories), m)) == best(
+        scores, histories, m, marks
+    )
 
 
-def test_a_nan_makes_the_scores_of_those_who_meet_it_nan():
+def test_a_nan_is_refused_where_somebody_meets_it():
     table = random_table()
     table[3, 4] = np.nan
-    model, histories = model_of(table), Histories.of([[3], [5], [3, 4]])
-    _, scores = model.top(model.encode(histories), 3, np.zeros(19, bool))
-    assert np.isnan(scores).all(axis=1).tolist() == [True, False, False]  # the third has chosen item 4
-    assert np.isfinite(scores[1:]).all()
+    model = model_of(table)
+    for histories, n in ((Histories.of([[3], [5], [3, 4]]), 1), (Histories.of([[5], [3, 4]]), 0)):
+        hidden = Hidden(np.zeros(19, bool), histories)
+        if n:
+            with pytest.raises(LawBroken, match="NaN scores to 1 of 3 users"):
+                model.top(model.encode(histories), hidden, 3)
+        else:  # the second has chosen item 4
+            assert np.isfinite(model.top(model.encode(histories), hidden, 3)[1]).all()
 
 
 class TestWithoutNeighbours(ItemModelLaws):
