@@ -19,7 +19,7 @@ from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, write_pairs
 from recsys_spark.columns import ALS, BACKTEST, FOLD, ITEM_COSINE, POPULARITY, RELEASE, TRAIN
 from recsys_spark.config.sections import Baselines
 from recsys_spark.item_models import base
-from recsys_spark.item_models.dense import Objective
+from recsys_spark.item_models.ridge import Objective
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
 

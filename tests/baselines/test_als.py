@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from baselines.local import Tasks, checkerboard_matrix, put_pairs, random_matrix
 from factories import checkerboard, missing_item
 from recsys_spark.baselines import als
-from recsys_spark.item_models.dense import Objective, gram_of
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.ridge import Objective, System, gram_of
 
 OBJECTIVE = Objective(confidence=0.8, unobserved_weight=0.3, regularization=0.02, regularization_exponent=0.7)
 
@@ -106,8 +106,8 @@ def test_folding_in_a_training_user_is_the_users_half_step(tmp_path):
     model, _ = fit(tmp_path, matrix, blocks=3)
     items, gram = model.arrays["items"], gram_of(model.arrays["items"])
     pairs = put_pairs(tmp_path / "again", matrix, 3)
-    for block in range(3):
-        als.solve_block(pairs, tmp_path / "als", OBJECTIVE, "users", "items", gram, block)
+    system = System.of(OBJECTIVE, pairs.active["items"], gram)
+    als.solve_blocks(pairs, tmp_path / "als", "users", "items", system, range(3))
     expected = last_users(tmp_path, 3, matrix.shape[0])
     np.testing.assert_allclose(model.encode(histories_of(matrix)), expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(model.arrays["gram"], items.T @ items, rtol=1e-4, atol=1e-4)
