@@ -43,18 +43,15 @@ def fit(
     iterations: int,
     seed: int,
     objective: Objective,
+    start: np.ndarray | None = None,
 ) -> tuple[FactorModel, list[float]]:
     """The model, and the objective after each iteration. `folder` takes the vectors while the fit runs.
 
-    Starts from normal item vectors of deviation 0.1 / sqrt(factors), as iALS does, and ends with the items, so that fold-in meets
-    the very vectors that the last half-step of the users would.
+    Starts from `start`, vectors float32 [I', F] of the first I' items in an earlier fit, where they are not zero, and for other items
+    from normal vectors of deviation 0.1 / sqrt(factors), as iALS does. Ends with the items, so that fold-in meets the very vectors that
+    the last half-step of the users would.
     """
-    items = (
-        np.random.default_rng(seed)
-        .normal(0, 0.1 / np.sqrt(factors), (pairs.rows[ITEMS], factors))
-        .astype(np.float32)
-    )
-    items[pairs.item_degrees() == 0] = 0
+    items = _first_items(pairs, factors, seed, start)
     folder.mkdir(parents=True)
     for block in range(pairs.blocks):
         save_array(_path(folder, ITEMS, block), items[block :: pairs.blocks])
@@ -76,6 +73,16 @@ def fit(
         items[block :: pairs.blocks] = np.load(_path(folder, ITEMS, block))
     parameters = {**vars(objective), "fitted_items": pairs.active[ITEMS]}
     return FactorModel(len(items), parameters, {"items": items, "gram": gram.astype(np.float32)}), objectives
+
+
+def _first_items(pairs: Pairs, factors: int, seed: int, start: np.ndarray | None) -> np.ndarray:
+    deviation = 0.1 / np.sqrt(factors)
+    items = np.random.default_rng(seed).normal(0, deviation, (pairs.rows[ITEMS], factors)).astype(np.float32)
+    if start is not None:
+        known = np.flatnonzero(start[: len(items)].any(axis=1))
+        items[known] = start[known]
+    items[pairs.item_degrees() == 0] = 0
+    return items
 
 
 def _half_step(
