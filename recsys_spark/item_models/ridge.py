@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys_spark.item_models import ridge_kernels as kernels
 from recsys_spark.item_models.ragged import cuts
+from recsys_spark.item_models.tiles import LANES, ROWS
 
 ENTRIES = 1 << 17
 """Entries whose vectors are in memory at a time: twice 32 MiB with 64 factors at most, as far as they are all different."""
@@ -111,7 +112,7 @@ class _Rows:
     def __init__(self, system: System, others: Rows, ridge: np.ndarray):
         self.system, self.others, self.ridge = system, others, ridge
         factors = len(system.basis)
-        self.size = _whole(factors, kernels.LANES)
+        self.size = _whole(factors, LANES)
         self.spectrum = np.zeros(self.size, np.float32)
         self.spectrum[:factors] = system.spectrum
         self.basis = np.zeros((factors, self.size), np.float32)
@@ -166,10 +167,10 @@ class _Rows:
     def _entries(self, indices: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(at int64 [T] into local, w float32 [T], local float32 [U, S]: every vector they need once, in the basis of `spectrum`)."""
         indices = np.array(indices, np.int64)
-        at, found = np.empty(len(indices), np.int64), np.empty(len(indices) + kernels.ROWS, np.int64)
+        at, found = np.empty(len(indices), np.int64), np.empty(len(indices) + ROWS, np.int64)
         table = np.full(1 << (2 * len(indices) + 1).bit_length(), -1)
         count = kernels.renumber(indices, at, found, table)
-        whole = _whole(count, kernels.ROWS)
+        whole = _whole(count, ROWS)
         found[count:whole] = found[0]
         vectors = np.asarray(self.others[found[:whole]], np.float32)
         local = kernels.rotate(np.ascontiguousarray(vectors), self.basis)
@@ -179,7 +180,7 @@ class _Rows:
         return 1 + np.float32(self.system.objective.confidence) * np.asarray(weights, np.float32)
 
     def _empty(self, rows: int) -> np.ndarray:
-        return np.zeros((_whole(rows, kernels.ROWS), self.size), np.float32)
+        return np.zeros((_whole(rows, ROWS), self.size), np.float32)
 
     def _turned_back(self, solution: np.ndarray, rows: int) -> np.ndarray:
         return kernels.rotate(solution, self.back)[:rows, : len(self.back)]
