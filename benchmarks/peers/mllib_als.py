@@ -13,16 +13,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import scipy.sparse as sp
 from pyspark.ml.recommendation import ALS
+from pyspark.sql import DataFrame
 from session import session
 
 
-def matrix(factors, rows: int) -> np.ndarray:
-    table = factors.toPandas()
-    full = np.zeros((rows, len(table["features"][0])), np.float32)
-    full[table["id"].to_numpy()] = np.stack(table["features"])
+def matrix(factors: DataFrame, rows: int, columns: int) -> np.ndarray:
+    full = np.zeros((rows, columns), np.float32)
+    for row in factors.collect():
+        full[row["id"]] = row["features"]
     return full
 
 
@@ -37,8 +39,9 @@ def main() -> None:
     a = parser.parse_args()
     train = sp.load_npz(a.train).tocoo()
     spark = session(2)
-    pairs = pd.DataFrame({"user": train.row, "item": train.col, "rating": train.data})
-    frame = spark.createDataFrame(pairs).repartition(2).cache()
+    pairs = a.out.with_suffix(".parquet")
+    pq.write_table(pa.table({"user": train.row, "item": train.col, "rating": train.data}), pairs)
+    frame = spark.read.parquet(str(pairs)).repartition(2).cache()
     frame.count()
     als = ALS(
         rank=a.factors,
@@ -53,11 +56,11 @@ def main() -> None:
     clock = time.perf_counter()
     model = als.fit(frame)
     seconds = time.perf_counter() - clock
-    np.savez(
-        a.out,
-        users=matrix(model.userFactors, train.shape[0]),
-        items=matrix(model.itemFactors, train.shape[1]),
+    users, items = (
+        matrix(part, rows, a.factors)
+        for part, rows in zip((model.userFactors, model.itemFactors), train.shape)
     )
+    np.savez(a.out, users=users, items=items)
     spark.stop()
     print(json.dumps({"seconds": seconds}))
 
