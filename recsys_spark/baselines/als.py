@@ -1,4 +1,4 @@
-"""Implicit ALS over Spark: each half-step is one small job whose tasks solve blocks (item_models/dense.py has the arithmetic).
+"""Implicit ALS over Spark: each half-step is one small job whose tasks solve blocks (item_models/ridge.py has the arithmetic).
 
 Tasks read the pairs and the other side's vectors memory-mapped and write their own vectors to a file. Through the driver go the blocks'
 Gram matrices and losses only, so its memory does not depend on the number of users.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from pyspark import SparkContext
 
-from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, Shards, save_array
-from recsys_spark.item_models.dense import FactorModel, Objective, gram_of, solve_rows
+from recsys_spark.baselines.blocks import ITEMS, USERS, Csr, Pairs, Shards, save_array
+from recsys_spark.item_models.dense import FactorModel
+from recsys_spark.item_models.ridge import Objective, System, gram_of, solve_rows
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +43,15 @@ def fit(
     iterations: int,
     seed: int,
     objective: Objective,
+    start: np.ndarray | None = None,
 ) -> tuple[FactorModel, list[float]]:
     """The model, and the objective after each iteration. `folder` takes the vectors while the fit runs.
 
-    Starts from normal item vectors of deviation 0.1 / sqrt(factors), as iALS does, and ends with the items, so that fold-in meets
-    the very vectors that the last half-step of the users would.
+    Starts from `start`, vectors float32 [I', F] of the first I' items in an earlier fit, where they are not zero, and for other items
+    from normal vectors of deviation 0.1 / sqrt(factors), as iALS does. Ends with the items, so that fold-in meets the very vectors that
+    the last half-step of the users would.
     """
-    items = (
-        np.random.default_rng(seed)
-        .normal(0, 0.1 / np.sqrt(factors), (pairs.rows[ITEMS], factors))
-        .astype(np.float32)
-    )
-    items[pairs.item_degrees() == 0] = 0
+    items = _first_items(pairs, factors, seed, start)
     folder.mkdir(parents=True)
     for block in range(pairs.blocks):
         save_array(_path(folder, ITEMS, block), items[block :: pairs.blocks])
@@ -76,6 +75,16 @@ def fit(
     return FactorModel(len(items), parameters, {"items": items, "gram": gram.astype(np.float32)}), objectives
 
 
+def _first_items(pairs: Pairs, factors: int, seed: int, start: np.ndarray | None) -> np.ndarray:
+    deviation = 0.1 / np.sqrt(factors)
+    items = np.random.default_rng(seed).normal(0, deviation, (pairs.rows[ITEMS], factors)).astype(np.float32)
+    if start is not None:
+        known = np.flatnonzero(start[: len(items)].any(axis=1))
+        items[known] = start[known]
+    items[pairs.item_degrees() == 0] = 0
+    return items
+
+
 def _half_step(
     spark: SparkContext,
     pairs: Pairs,
@@ -86,24 +95,30 @@ def _half_step(
     gram: np.ndarray,
 ) -> HalfStep:
     """Solve every row of `side`, given the vectors of `other` and their Gram matrix."""
-    solve = partial(solve_block, pairs, folder, objective, side, other, gram)
+    system = System.of(objective, pairs.active[other], gram)
+    solve = partial(solve_blocks, pairs, folder, side, other, system)
     # a Python task costs a tenth of a second before it does anything, and these are short: no more of them than cores
-    slices = min(pairs.blocks, spark.defaultParallelism)
-    done = spark.parallelize(range(pairs.blocks), slices).map(solve).collect()
+    tasks = min(pairs.blocks, spark.defaultParallelism)
+    blocks = [range(first, pairs.blocks, tasks) for first in range(tasks)]
+    done = spark.parallelize(blocks, tasks).map(solve).collect()
     return HalfStep(*(sum(part) for part in zip(*done)))
 
 
-def solve_block(
-    pairs: Pairs, folder: Path, objective: Objective, side: str, other: str, gram: np.ndarray, block: int
+def solve_blocks(
+    pairs: Pairs, folder: Path, side: str, other: str, system: System, blocks: Iterable[int]
 ) -> HalfStep:
-    """The vectors of one block, from files to a file."""
-    csr = pairs.block(side, block)
+    """The vectors of some blocks, from files to files."""
     others = Shards([_path(folder, other, b) for b in range(pairs.blocks)])
-    n_others = pairs.active[other]
-    vectors, losses = solve_rows(csr.indptr, csr.indices, csr.weights, others, gram, n_others, objective)
-    save_array(_path(folder, side, block), vectors)
-    ridge = objective.ridge(np.diff(csr.indptr), n_others) @ np.square(vectors, dtype=np.float64).sum(axis=1)
-    return HalfStep(gram_of(vectors), float(losses.sum()), float(ridge))
+    done = (_solve_block(pairs.block(side, b), others, system, _path(folder, side, b)) for b in blocks)
+    return HalfStep(*(sum(part) for part in zip(*done)))
+
+
+def _solve_block(csr: Csr, others: Shards, system: System, path: Path) -> HalfStep:
+    vectors, losses = solve_rows(csr.indptr, csr.indices, csr.weights, others, system)
+    save_array(path, vectors)
+    ridge = system.objective.ridge(np.diff(csr.indptr), system.n_others)
+    squares = np.einsum("rf,rf->r", vectors, vectors, dtype=np.float64)
+    return HalfStep(gram_of(vectors), float(losses.sum()), float(ridge @ squares))
 
 
 def _path(folder: Path, side: str, block: int) -> Path:

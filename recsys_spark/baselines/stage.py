@@ -16,10 +16,11 @@ from pyspark.sql import functions as F
 
 from recsys_spark.baselines import als, item_cosine, popularity
 from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, write_pairs
+from recsys_spark.baselines.warm_start import WarmStart, last_night
 from recsys_spark.columns import ALS, BACKTEST, FOLD, ITEM_COSINE, POPULARITY, RELEASE, TRAIN
 from recsys_spark.config.sections import Baselines
 from recsys_spark.item_models import base
-from recsys_spark.item_models.dense import Objective
+from recsys_spark.item_models.ridge import Objective
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
 
@@ -35,6 +36,7 @@ def run(context: Context, pass_name: str) -> None:
     clean = manifest.require(context.layout, "clean", pass_name)
     split = manifest.require(context.layout, "split", pass_name)
     segmented = bool(context.config.clean.segment_by)
+    warm = _warm_start(context) if pass_name == RELEASE else None
 
     def work(folder: Path) -> dict[str, Any]:
         folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
@@ -44,15 +46,18 @@ def run(context: Context, pass_name: str) -> None:
             else None
         )
         sizes = {"n_users": clean.counts["n_users"], "n_items": clean.counts["n_items"]}
-        return fit_all(
-            folds.where(F.col(FOLD) == TRAIN), users, folder, section=context.config.baselines, **sizes
-        )
+        train = folds.where(F.col(FOLD) == TRAIN)
+        return fit_all(train, users, folder, section=context.config.baselines, warm=warm, **sizes)
+
+    inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id}
+    if warm:
+        inputs["als_start"] = f"{warm.run_id} {warm.output_id}"
 
     manifest.run_stage(
         context.layout,
         NAME,
         pass_name,
-        inputs={f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id},
+        inputs=inputs,
         settings={**context.config.baselines.model_dump(mode="json"), "segmented": segmented},
         work=work,
         force=context.force,
@@ -60,7 +65,14 @@ def run(context: Context, pass_name: str) -> None:
 
 
 def fit_all(
-    train: DataFrame, users: DataFrame | None, folder: Path, *, section: Baselines, n_users: int, n_items: int
+    train: DataFrame,
+    users: DataFrame | None,
+    folder: Path,
+    *,
+    section: Baselines,
+    n_users: int,
+    n_items: int,
+    warm: WarmStart | None = None,
 ) -> dict[str, Any]:
     """Fit and save each model of `section`; returns the manifest's counts."""
     counts: dict[str, Any] = {"seconds": {}}
@@ -81,7 +93,7 @@ def fit_all(
         if ALS in section.models:
             with _timed(counts, ALS):
                 counts["als_objective"] = _fit_als(
-                    train.sparkSession.sparkContext, pairs, scratch, folder, section
+                    train.sparkSession.sparkContext, pairs, scratch, folder, section, warm
                 )
         if ITEM_COSINE in section.models:
             with _timed(counts, ITEM_COSINE):
@@ -91,12 +103,22 @@ def fit_all(
     return counts
 
 
+def _warm_start(context: Context) -> WarmStart | None:
+    section = context.config.baselines
+    if ALS not in section.models or section.als.warm_iterations is None:
+        return None
+    return last_night(context.layout, context.cutoff.isoformat(), section.als.factors)
+
+
 def _fit_als(
-    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines
+    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines, warm: WarmStart | None
 ) -> list[float]:
     s = section.als
     objective = Objective(s.confidence, s.unobserved_weight, s.regularization, s.regularization_exponent)
-    sizes = {"factors": s.factors, "iterations": s.iterations, "seed": s.seed}
+    sizes: dict[str, Any] = {"factors": s.factors, "iterations": s.iterations, "seed": s.seed}
+    if warm and s.warm_iterations:
+        log.info("als: starts from the vectors of run %s", warm.run_id)
+        sizes |= {"iterations": s.warm_iterations, "start": warm.items()}
     model, objectives = als.fit(spark, pairs, scratch / ALS, objective=objective, **sizes)
     base.save(folder / ALS, model)
     return objectives

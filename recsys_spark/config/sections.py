@@ -217,6 +217,10 @@ class Popularity(Section):
 class Als(Section):
     factors: Count = Field(default=64, description="length of the vectors")
     iterations: Count = Field(default=12, description="alternations")
+    warm_iterations: Count | None = Field(
+        default=None,
+        description="release: alternations when an earlier night left item vectors to start from; null: never start from them",
+    )
     regularization: Positive = Field(
         default=5.0,
         description="lambda, times the confidence mass of a row to the power regularization_exponent",

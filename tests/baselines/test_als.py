@@ -9,17 +9,16 @@ import scipy.sparse as sp
 from baselines.local import Tasks, checkerboard_matrix, put_pairs, random_matrix
 from factories import checkerboard, missing_item
 from recsys_spark.baselines import als
-from recsys_spark.item_models.dense import Objective, gram_of
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.ridge import Objective, System, gram_of
 
 OBJECTIVE = Objective(confidence=0.8, unobserved_weight=0.3, regularization=0.02, regularization_exponent=0.7)
 
 
-def fit(folder, matrix, *, blocks=3, factors=6, iterations=4, objective=OBJECTIVE, seed=7):
+def fit(folder, matrix, *, blocks=3, factors=6, iterations=4, objective=OBJECTIVE, seed=7, start=None):
     pairs = put_pairs(folder / "pairs", matrix, blocks)
-    return als.fit(
-        Tasks(), pairs, folder / "als", factors=factors, iterations=iterations, seed=seed, objective=objective
-    )
+    sizes = {"factors": factors, "iterations": iterations, "seed": seed}
+    return als.fit(Tasks(), pairs, folder / "als", objective=objective, start=start, **sizes)
 
 
 def histories_of(matrix: sp.csr_matrix) -> Histories:
@@ -106,8 +105,8 @@ def test_folding_in_a_training_user_is_the_users_half_step(tmp_path):
     model, _ = fit(tmp_path, matrix, blocks=3)
     items, gram = model.arrays["items"], gram_of(model.arrays["items"])
     pairs = put_pairs(tmp_path / "again", matrix, 3)
-    for block in range(3):
-        als.solve_block(pairs, tmp_path / "als", OBJECTIVE, "users", "items", gram, block)
+    system = System.of(OBJECTIVE, pairs.active["items"], gram)
+    als.solve_blocks(pairs, tmp_path / "als", "users", "items", system, range(3))
     expected = last_users(tmp_path, 3, matrix.shape[0])
     np.testing.assert_allclose(model.encode(histories_of(matrix)), expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(model.arrays["gram"], items.T @ items, rtol=1e-4, atol=1e-4)
@@ -129,3 +128,29 @@ def test_no_pairs_at_all(tmp_path):
     model, objectives = fit(tmp_path, sp.csr_matrix((4, 5), dtype=np.float32))
     assert not model.arrays["items"].any()
     assert objectives == [0.0] * 4
+
+
+def test_a_fit_goes_on_from_where_an_earlier_one_ended(tmp_path):
+    whole = fit(tmp_path / "whole", random_matrix(), iterations=5)
+    half = fit(tmp_path / "half", random_matrix(), iterations=3)
+    rest = fit(
+        tmp_path / "rest", random_matrix(), iterations=2, start=half[0].arrays["items"], seed=8, blocks=2
+    )
+    np.testing.assert_allclose([*half[1], *rest[1]], whole[1], rtol=1e-4)
+    np.testing.assert_allclose(rest[0].arrays["items"], whole[0].arrays["items"], rtol=1e-2, atol=1e-3)
+
+
+def test_items_that_the_earlier_fit_did_not_know_start_like_any(tmp_path):
+    matrix = random_matrix()
+    pairs = put_pairs(tmp_path / "pairs", matrix, 3)
+    fresh = als._first_items(pairs, 6, 7, None)
+    start = np.ones((20, 6), np.float32)
+    start[[0, 2, 5]] = 0  # padding, an item without pairs at the time, one that has none yet
+    items = als._first_items(pairs, 6, 7, start)
+    known = [1, 3, 4, *range(6, 20)]
+    np.testing.assert_array_equal(items[known], 1)
+    np.testing.assert_array_equal(np.delete(items, known, axis=0), np.delete(fresh, known, axis=0))
+    assert items[2].any()
+    assert not items[[0, 5]].any()
+    # more items than there are today: those of a log that has lost some
+    assert als._first_items(pairs, 6, 7, np.ones((99, 6), np.float32)).shape == fresh.shape

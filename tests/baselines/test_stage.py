@@ -11,10 +11,11 @@ from factories import checkerboard, finish_stage, make_context, missing_item, mo
 from recsys_spark.baselines import als, item_cosine, stage
 from recsys_spark.errors import StageMissing
 from recsys_spark.item_models import base
-from recsys_spark.item_models.dense import FactorModel, Objective
+from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.neighbours import NeighbourModel
 from recsys_spark.item_models.popularity import PopularityModel
+from recsys_spark.item_models.ridge import Objective
 from recsys_spark.tables import manifest
 
 KINDS = {model.kind: model for model in (PopularityModel, FactorModel, NeighbourModel)}
