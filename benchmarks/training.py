@@ -27,8 +27,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from recsys_spark.train import task, workers
+from recsys_spark.train import launch, task, workers
 from recsys_spark.train.feed import COLUMNS, as_numbers
+from recsys_spark.train.job_file import Job
 from recsys_spark.train.loop import Communicator
 
 
@@ -40,12 +41,12 @@ def newest_run(root: Path) -> Path:
     return done[-1].parents[2]
 
 
-def make_job(run: Path, epochs: int) -> task.Job:
+def make_job(run: Path, epochs: int) -> Job:
     """The job of the run's release training, for `epochs` epochs, without validation."""
     train = json.loads((run / "release" / "train" / "manifest.json").read_text())["settings"]
     features = json.loads((run / "release" / "features" / "manifest.json").read_text())
     clean = json.loads((run / "clean" / "manifest.json").read_text())
-    return task.Job(
+    return Job(
         features=str((run / "release" / "features").resolve()),
         output="",
         checkpoints="",
@@ -59,7 +60,7 @@ def make_job(run: Path, epochs: int) -> task.Job:
     )
 
 
-def in_memory(job: task.Job) -> None:
+def in_memory(job: Job) -> None:
     """The same worker with the examples in tensors: no Petastorm, no Horovod. Runs in a process of its own, like the others."""
     table = pq.read_table(Path(job.features) / "examples", columns=list(COLUMNS))
     rows = {
@@ -79,15 +80,15 @@ def in_memory(job: task.Job) -> None:
     task.run_worker(job, Communicator())
 
 
-def timed(job: task.Job, command: list[str]) -> harness.Timed:
+def timed(job: Job, command: list[str]) -> harness.Timed:
     """Runs `command` on the job file behind it; the seconds of an epoch after the first."""
 
     def run() -> harness.Timing:
         with tempfile.TemporaryDirectory() as folder:
             own = replace(job, output=folder, checkpoints=f"{folder}/checkpoints")
-            own.write(Path(folder) / workers.JOB_FILE)
-            full = [*command, f"{folder}/{workers.JOB_FILE}", "--of", str(os.getpid())]
-            environment = {**os.environ, **workers.environment(threads=1)}
+            own.write(Path(folder) / launch.JOB_FILE)
+            full = [*command, f"{folder}/{launch.JOB_FILE}", "--of", str(os.getpid())]
+            environment = {**os.environ, **launch.environment(threads=1)}
             subprocess.run(full, check=True, env=environment, stdout=subprocess.DEVNULL)
             training = json.loads((Path(folder) / "training.json").read_text())
         speeds = [epoch["examples_per_s"] for epoch in training["epochs"]]
@@ -107,11 +108,11 @@ def main() -> None:
     if arguments.job:
         torch.set_num_threads(1)
         workers.keep_memory()
-        in_memory(task.Job.read(arguments.job))
+        in_memory(Job.read(arguments.job))
         return
     job = make_job(newest_run(arguments.root), arguments.epochs)
     worker = [sys.executable, "-m", "recsys_spark.train.workers", "--job"]
-    one = [*workers.horovodrun(1), *worker]
+    one = [*launch.horovodrun(1), *worker]
     memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
     config = {**asdict(job), "features": "", "output": "", "checkpoints": ""}
     harness.measure("training, Petastorm", timed(job, worker), memory, config)
@@ -121,7 +122,7 @@ def main() -> None:
         "one rank of one thread, its feed beside it": timed(job, one),
     }
     harness.measure(
-        "training, Horovod two ranks", timed(job, [*workers.horovodrun(2), *worker]), single, config
+        "training, Horovod two ranks", timed(job, [*launch.horovodrun(2), *worker]), single, config
     )
 
 

@@ -61,6 +61,8 @@ class Context:
             shuffle_partitions=s.shuffle_partitions,
             options=s.options,
             input_bytes=_bytes_of(self.config.paths.events),
+            # what the network scores with; imported by every worker for itself it costs seconds of each
+            imports=("torch",) if self.config.train.enabled else (),
         )
         log.info("spark: %s, started in %.1f s", session.sparkContext.master, time.monotonic() - clock)
         self._session.append(session)

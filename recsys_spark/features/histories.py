@@ -39,7 +39,8 @@ def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Seq
     tie = tie_order(F.col(USER_IDX), F.col(ITEM_IDX).cast("bigint"))
     pair = F.struct(EVENT_TS, tie.alias("tie"), ITEM_IDX, FOLD, WEIGHT, seconds)
     grouped = folds.groupBy(USER_IDX).agg(F.sort_array(F.collect_list(pair)).alias(_PAIRS))
-    known = users.select(USER_IDX, SEGMENT).join(grouped, USER_IDX, "left")
+    # both sides lie by user then; a small log's histories would else be broadcast, and one task would write them all
+    known = users.select(USER_IDX, SEGMENT).join(grouped.hint("merge"), USER_IDX, "left")
     views = F.array(
         *[
             F.struct(F.lit(as_of).alias(AS_OF), _known(names).alias(_PAIRS))

@@ -105,21 +105,16 @@ def _score_items(
     scores: np.ndarray,
 ) -> None:
     """Fill scores [B, C] of the items [B, C]."""
-    place = np.full(len(indptr) - 1, -1, np.int32)  # of an item among the user's candidates
-    sums = np.empty(items.shape[1], np.float64)
+    sums = np.zeros(len(indptr) - 1, np.float64)
     for user in range(len(items)):
-        for c in range(items.shape[1]):
-            place[items[user, c]] = c
-            sums[c] = 0
         for at in range(starts[user], starts[user + 1]):
             for x in range(indptr[chosen[at]], indptr[chosen[at] + 1]):
-                c = place[neighbours[x]]
-                if c >= 0:
-                    sums[c] += similarities[x]
+                sums[neighbours[x]] += similarities[x]
         for c in range(items.shape[1]):
-            scores[user, c] = sums[place[items[user, c]]]  # one that stands there twice has one place
-        for c in range(items.shape[1]):
-            place[items[user, c]] = -1
+            scores[user, c] = sums[items[user, c]]
+        for at in range(starts[user], starts[user + 1]):
+            for x in range(indptr[chosen[at]], indptr[chosen[at] + 1]):
+                sums[neighbours[x]] = 0
 
 
 @compiled

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX, VALID, WEIGHT
@@ -37,14 +37,14 @@ def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: boo
     order in time. Counts: pairs of train, valid and test, `repeats` (events that no fold knows), and users with pairs in each fold.
     """
     rows = _bounded(_stacked(interactions, folds), folds, cuts, by_user)
-    total = _by_user(_by_pair(rows, _knows(by_user))).agg(
+    pairs = _by_pair(rows, _knows(by_user))
+    total = _by_user(pairs).agg(
         *[F.sum(name).alias(name) for name in (*FOLDS, "repeats", *LAWS)],
         *[F.count_if(F.col(name) > 0).alias(f"users_with_{name}") for name in FOLDS],
-        *[F.min(f"{law}_example").alias(f"{law}_example") for law in LAWS],
     )
     counts = {name: value or 0 for name, value in total.first().asDict().items()}
     broken = [
-        f"{counts[law]:,} pairs {text} (one: {_pair(counts[law + '_example'])})"
+        f"{counts[law]:,} pairs {text} (one: {_example(pairs, law)})"
         for law, text in LAWS.items()
         if counts[law]
     ]
@@ -52,15 +52,21 @@ def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: boo
         raise LawBroken(
             f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program"
         )
-    return {name: value for name, value in counts.items() if not name.startswith(tuple(LAWS))}
+    return {name: value for name, value in counts.items() if name not in LAWS}
 
 
 def _stacked(interactions: DataFrame, folds: DataFrame) -> DataFrame:
-    """Rows of both tables under each other: FOLD is null for an event, `event` is null for a fold's row."""
+    """Rows of both tables under each other: FOLD is null for an event, else the fold's number; `event` is null for a fold's row.
+
+    Numbers, because Spark sorts all rows where it has to find the greatest of texts.
+    """
     events = interactions.select(
-        USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, F.lit(None).cast("string").alias(FOLD), F.lit(1).alias("event")
+        USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, F.lit(None).cast("int").alias(FOLD), F.lit(1).alias("event")
     )
-    return events.unionAll(folds.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, FOLD, F.lit(None).cast("int")))
+    number = F.coalesce(*[F.when(F.col(FOLD) == name, F.lit(i)) for i, name in enumerate(FOLDS)])
+    return events.unionAll(
+        folds.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, number, F.lit(None).cast("int"))
+    )
 
 
 def _bounded(rows: DataFrame, folds: DataFrame, cuts: Cuts, by_user: bool) -> DataFrame:
@@ -102,9 +108,10 @@ def _by_pair(rows: DataFrame, knows: dict[str, Column]) -> DataFrame:
     return pairs.withColumns({"known": known, "repeats": repeats})
 
 
-def _by_user(pairs: DataFrame) -> DataFrame:
+def _broken() -> dict[str, Column]:
+    """Where a row of `_by_pair` breaks each law."""
     placed, happened = F.col("places") > 0, F.col("events") > 0
-    broken = {
+    return {
         "two_folds": F.col("places") > 1,
         "unplaced": ~placed,
         "unfounded": placed & ~(happened & F.col("begin").eqNullSafe(F.col("first"))),
@@ -113,29 +120,30 @@ def _by_user(pairs: DataFrame) -> DataFrame:
         & happened
         & (F.abs(F.col(WEIGHT) - F.col("known")) > _TOLERANCE * F.abs(F.col(WEIGHT))),
     }
+
+
+def _by_user(pairs: DataFrame) -> DataFrame:
     return pairs.groupBy(USER_IDX).agg(
         F.sum("repeats").alias("repeats"),
-        *[F.count_if(F.col(FOLD) == name).alias(name) for name in FOLDS],
-        *[F.count_if(when).alias(law) for law, when in broken.items()],
-        *[
-            F.min(F.when(when, F.struct(USER_IDX, ITEM_IDX))).alias(f"{law}_example")
-            for law, when in broken.items()
-        ],
+        *[F.count_if(F.col(FOLD) == i).alias(name) for i, name in enumerate(FOLDS)],
+        *[F.count_if(when).alias(law) for law, when in _broken().items()],
     )
+
+
+def _example(pairs: DataFrame, law: str) -> str:
+    """The first pair that breaks `law`. Runs a job of its own."""
+    row = pairs.where(_broken()[law]).select(USER_IDX, ITEM_IDX).orderBy(USER_IDX, ITEM_IDX).first()
+    return f"user_idx {row[USER_IDX]}, item_idx {row[ITEM_IDX]}"
 
 
 def _of_fold(values: dict[str, Column]) -> Column:
     """The value of the row's own fold."""
     return (
-        F.when(F.col(FOLD) == TRAIN, values[TRAIN])
-        .when(F.col(FOLD) == VALID, values[VALID])
+        F.when(F.col(FOLD) == FOLDS.index(TRAIN), values[TRAIN])
+        .when(F.col(FOLD) == FOLDS.index(VALID), values[VALID])
         .otherwise(values[TEST])
     )
 
 
 def _end(fold: str) -> str:
     return f"{fold}_ends"
-
-
-def _pair(example: Row) -> str:
-    return f"user_idx {example[USER_IDX]}, item_idx {example[ITEM_IDX]}"

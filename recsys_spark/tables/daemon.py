@@ -12,6 +12,8 @@ import importlib
 import os
 import zipimport
 
+IMPORTS = "RECSYS_SPARK_IMPORTS"
+"""Environment variable: names of more modules that the workers of this job need, separated by spaces."""
 _WANTED = ("numpy", "numba", "pyarrow.compute", "pyarrow.dataset", "pandas", "pyspark.sql.pandas.serializers")
 
 
@@ -39,7 +41,7 @@ def read_archives_once() -> None:
 def main() -> None:
     from pyspark import daemon
 
-    for name in _WANTED:
+    for name in (*_WANTED, *os.environ.get(IMPORTS, "").split()):
         importlib.import_module(name)
     read_archives_once()
     importlib.invalidate_caches()  # the directories are known before the fork

@@ -10,6 +10,8 @@ import sys
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from recsys_spark.tables import daemon
+
 log = logging.getLogger(__name__)
 
 _PARTITIONS = "spark.sql.shuffle.partitions"
@@ -22,6 +24,9 @@ REQUIRED = {
     "spark.sql.ansi.enabled": "true",
     # an executor whose Python dies must say where
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
+    # tasks of RDDs and of frames find the same environment, so they share their Python workers
+    "spark.python.worker.faulthandler.enabled": "true",
+    "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
 }
 SENSIBLE = {
     # Python workers are forked with their imports done; the package is installed wherever Python runs
@@ -39,15 +44,19 @@ def make_session(
     shuffle_partitions: int | None,
     options: dict[str, str],
     input_bytes: int | None = None,
+    imports: tuple[str, ...] = (),
 ) -> SparkSession:
     """The session of this process. What spark-submit was given is kept; `REQUIRED` is always applied.
 
+    `imports` are modules that Python workers will need; they are imported once on each machine, before the workers are forked.
     Without `shuffle_partitions` the size of the log, `input_bytes`, chooses them; when that is not known either they are Spark's own.
     Spark's own voice is heard in debug mode only: its errors come with stack traces, and the job tells them in a line.
     """
     # executors of local mode run the driver's interpreter, not whatever python3 is first on the path
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     wanted = {"spark.app.name": app_name, "spark.master": master, **SENSIBLE, **options}
+    if imports:
+        wanted[f"spark.executorEnv.{daemon.IMPORTS}"] = " ".join(imports)
     if shuffle_partitions:
         wanted[_PARTITIONS] = str(shuffle_partitions)
     given = _given()

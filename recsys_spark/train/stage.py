@@ -12,8 +12,8 @@ from recsys_spark.errors import LawBroken
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest
 from recsys_spark.tables.manifest import Manifest, digest, require
-from recsys_spark.train import workers
-from recsys_spark.train.task import Job
+from recsys_spark.train.job_file import Job
+from recsys_spark.train.launch import launch
 
 NAME = "train"
 PASSES = (BACKTEST, RELEASE)
@@ -40,7 +40,7 @@ def run(context: Context, pass_name: str) -> None:
         job = make_job(context, pass_name, folder, checkpoints, clean, features, backtest, settings)
         if config.launcher == "spark":
             _ = context.spark  # the launcher works in the active session
-        workers.launch(
+        launch(
             job,
             workers=config.workers,
             launcher=config.launcher,

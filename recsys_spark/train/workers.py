@@ -1,8 +1,7 @@
-"""Starts the training workers and is what each of them runs. The only file that imports horovod, and only for more than one worker.
+"""What each training worker runs, alone, under horovodrun, or inside an executor. The only file that imports horovod, and only for more than
+one worker.
 
-    python -m recsys_spark.train.workers --job job.json        one worker, started by `launch`, alone or under horovodrun
-
-Workers print lines; `launch` passes those marked as progress to the job's log and keeps the rest for the case that one fails.
+    python -m recsys_spark.train.workers --job job.json        one worker, as launch.py starts it
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ import argparse
 import ctypes
 import logging
 import os
-import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -28,29 +25,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import recsys_spark
 from recsys_spark.errors import TrainingFailed
 from recsys_spark.lifeline import end_with
+from recsys_spark.train.job_file import Job
+from recsys_spark.train.launch import FAULT, PROGRESS, Relay, environment, explain
 from recsys_spark.train.loop import Communicator
-from recsys_spark.train.task import Job, run_worker
+from recsys_spark.train.task import run_worker
 
 log = logging.getLogger(__name__)
 
-PROGRESS, FAULT = "[progress] ", "[fault] "
-JOB_FILE = "job.json"
-
-_RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>:\s?")
-_ENDED = re.compile(r"Process (\d+) exit with status code (\d+)")
-
 PAUSE_S = 0.0001
 """Between two looks at an exchange that is under way [s]."""
-
-HOROVOD_ENVIRONMENT = {
-    # a rank that lost its peers must not wait for them for ever
-    "HOROVOD_STALL_CHECK_TIME_SECONDS": "60",
-    "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "300",
-    "HOROVOD_GLOO_TIMEOUT_SECONDS": "60",
-}
 
 
 class HorovodCommunicator(Communicator):
@@ -94,52 +79,12 @@ class HorovodCommunicator(Communicator):
         self.hvd.synchronize(handle)
 
 
-def launch(job: Job, *, workers: int, launcher: str, threads: int, timeout_s: int) -> None:
-    """Run `workers` training workers until all are done; `TrainingFailed` when one is not, after all of them are gone.
-
-    launcher `local`: processes on this machine. `spark`: inside the executors of the active session, which must have `workers` free slots
-    within `timeout_s` seconds.
-    """
-    if launcher == "spark":
-        _launch_spark(job, workers, threads, timeout_s)
-    else:
-        _launch_local(job, workers, threads)
-
-
-def _launch_local(job: Job, workers: int, threads: int) -> None:
-    path = Path(job.output) / JOB_FILE
-    job.write(path)
-    command = worker_command(path)
-    if workers > 1:
-        command = [*horovodrun(workers), *command]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, **environment(threads)},
-        start_new_session=True,
-    )
-    tail: deque[str] = deque(maxlen=200)
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            _relay(line, tail)
-        code = process.wait()
-    finally:
-        _end(process)
-    path.unlink(missing_ok=True)
-    if code:
-        raise TrainingFailed(_explain(code, tail))
-
-
-def _launch_spark(job: Job, workers: int, threads: int, timeout_s: int) -> None:
+def launch_in_executors(job: Job, workers: int, threads: int, timeout_s: int) -> None:
+    """`launch` for the launcher `spark`."""
     import horovod.spark
 
     tail: deque[str] = deque(maxlen=200)
-    relay = _Relay(tail)
+    relay = Relay(tail)
     with _contained():
         try:
             horovod.spark.run(
@@ -157,90 +102,12 @@ def _launch_spark(job: Job, workers: int, threads: int, timeout_s: int) -> None:
             )
         except Exception as error:
             tail.append(str(error))
-            raise TrainingFailed(_explain(1, tail)) from error
+            raise TrainingFailed(explain(1, tail)) from error
 
 
 def run_in_executor(job: dict[str, Any], threads: int) -> None:
     """What each rank of the spark launcher runs, in a process beside its executor."""
     _work(Job(**job), threads, HorovodCommunicator())
-
-
-def horovodrun(ranks: int) -> list[str]:
-    """What starts a command, put behind it, as `ranks` Horovod ranks on this machine.
-
-    Not the script of that name: in an unpacked archive it would run whatever python is first on the path.
-    """
-    return [sys.executable, "-m", "horovod.runner.launch", "-np", str(ranks), "--gloo"]
-
-
-def worker_command(job_file: Path) -> list[str]:
-    """One training worker, which ends with this process."""
-    of = str(os.getpid())
-    return [sys.executable, "-m", "recsys_spark.train.workers", "--job", str(job_file), "--of", of]
-
-
-def environment(threads: int) -> dict[str, str]:
-    """What the workers' environment has beside this process's own."""
-    # the same package in the workers as here, also from a checkout that is not installed
-    paths = [str(Path(recsys_spark.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **HOROVOD_ENVIRONMENT,
-        "OMP_NUM_THREADS": str(threads),
-        # threads that spin while they wait make a busy machine four times slower
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def _relay(line: str, tail: deque[str]) -> None:
-    text = _RANK_PREFIX.sub("", line.rstrip())
-    if text.startswith(PROGRESS):
-        log.info("train: %s", text.removeprefix(PROGRESS))
-    elif text:
-        tail.append(text)
-        log.debug("train: %s", text)
-
-
-class _Relay:
-    """A stream for Horovod to write to, cut into lines."""
-
-    def __init__(self, tail: deque[str]):
-        self.tail = tail
-        self.rest = ""
-
-    def write(self, text: str) -> None:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            _relay(line, self.tail)
-
-    def flush(self) -> None:
-        """Lines are passed on as they end."""
-
-
-def _explain(code: int, tail: deque[str]) -> str:
-    """One line on what went wrong: the exit code, the rank that ended first, and what a worker said last."""
-    ended = next((match for line in tail if (match := _ENDED.search(line))), None)
-    faults = [line.removeprefix(FAULT) for line in tail if line.startswith(FAULT)]
-    if ended:
-        who, code = f"training worker {ended[1]}", int(ended[2])
-    else:
-        who = "training worker"
-    signalled = -code if code < 0 else code - 128 if code > 128 else 0
-    how = f"was killed by signal {signalled}" if signalled else f"ended with exit code {code}"
-    said = faults[0] if faults else tail[-1] if tail else "it said nothing"
-    return f"{who} {how}: {said}; run again, and training goes on from its last checkpoint"
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Make sure that nothing of `process` is left, however this job came here."""
-    if process.poll() is None:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @contextmanager

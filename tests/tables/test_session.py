@@ -20,7 +20,7 @@ def test_the_command_line_wins_over_the_configuration_but_not_over_what_is_requi
     command = [SPARK_HOME / "bin/spark-submit", "--master", "local[1]", *options, tmp_path / "job.py"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     (found,) = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found ")]
-    assert found == ["mine", "local[1]", "3", "5", "UTC", "TIMESTAMP_MICROS", "true", "true"]
+    assert found == ["mine", "local[1]", "3", "5", "UTC", "TIMESTAMP_MICROS", "true", "true", "true", "false"]
 
 
 def test_partitions_grow_with_the_log_and_with_the_cores():

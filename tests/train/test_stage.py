@@ -8,7 +8,7 @@ from factories import finish_stage, make_context
 from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.errors import LawBroken, TrainingFailed
 from recsys_spark.tables import manifest
-from recsys_spark.train import stage, workers
+from recsys_spark.train import stage
 from train.world import circle, write_features
 
 ITEMS, LENGTH = 25, 8
@@ -62,7 +62,7 @@ def test_the_release_trains_for_the_best_epochs_of_the_backtest(context):
 
 
 def test_a_finished_training_is_skipped(context, monkeypatch):
-    monkeypatch.setattr(workers, "launch", None)
+    monkeypatch.setattr(stage, "launch", None)
     stage.run(context, BACKTEST)
     stage.run(context, RELEASE)
 
@@ -94,7 +94,7 @@ def test_a_failed_training_keeps_its_checkpoint_for_the_same_training_only(tmp_p
         seen[-1].mkdir(parents=True, exist_ok=True)
         raise TrainingFailed(f"had a checkpoint: {existed}")
 
-    monkeypatch.setattr(workers, "launch", fail)
+    monkeypatch.setattr(stage, "launch", fail)
     context = prepare(tmp_path)
     for said in ("False", "True"):
         with pytest.raises(TrainingFailed, match=f"had a checkpoint: {said}"):

@@ -19,7 +19,7 @@ import torch
 from recsys_spark.errors import TrainingFailed
 from recsys_spark.item_models import base
 from recsys_spark.networks.item_model import NetworkModel
-from recsys_spark.train import workers
+from recsys_spark.train import launch as launching
 from recsys_spark.train.loop import Communicator, train
 from train.world import (
     batches_of,
@@ -50,7 +50,7 @@ def job_of(features, output, *, epochs=3, **settings):
 
 
 def launch(job, n=1):
-    workers.launch(job, workers=n, launcher="local", threads=1, timeout_s=60)
+    launching.launch(job, workers=n, launcher="local", threads=1, timeout_s=60)
 
 
 def processes(job):
@@ -86,7 +86,7 @@ def test_one_worker_writes_a_model_and_tells_of_it(features, tmp_path, caplog):
     job = job_of(features, tmp_path / "train", epochs=2)
     with caplog.at_level(logging.INFO):
         launch(job)
-    told = [record.message for record in caplog.records if record.name == workers.__name__]
+    told = [record.message for record in caplog.records if record.name == launching.__name__]
     assert [line.split(":")[1] for line in told] == [" epoch 1/2", " epoch 2/2"]
     assert "valid ndcg@5" in told[0]
     training = json.loads((tmp_path / "train" / "training.json").read_text())
@@ -125,7 +125,7 @@ def two_ranks(tmp_path_factory):
     pytest.importorskip("horovod.torch", reason="horovod is not installed")
     out = tmp_path_factory.mktemp("ranks")
     script = Path(__file__).with_name("two_ranks.py")
-    command = [*workers.horovodrun(2), sys.executable, str(script), str(out)]
+    command = [*launching.horovodrun(2), sys.executable, str(script), str(out)]
     env = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -208,8 +208,8 @@ def test_workers_end_with_the_job_that_started_them(features, tmp_path, n):
     job = job_of(features, tmp_path / "train", epochs=100_000, patience=100_000)
     job.write(tmp_path / "job-copy.json")
     code = (
-        "import sys; from pathlib import Path; from recsys_spark.train import workers; from recsys_spark.train.task import Job\n"
-        f"workers.launch(Job.read(Path(sys.argv[1])), workers={n}, launcher='local', threads=1, timeout_s=60)"
+        "import sys; from pathlib import Path; from recsys_spark.train.launch import launch; from recsys_spark.train.job_file import Job\n"
+        f"launch(Job.read(Path(sys.argv[1])), workers={n}, launcher='local', threads=1, timeout_s=60)"
     )
     driver = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "job-copy.json")], stderr=subprocess.DEVNULL
@@ -242,7 +242,7 @@ def test_workers_end_with_the_job_that_started_them(features, tmp_path, n):
 )
 def test_a_failure_is_one_line(code, lines, expected):
     assert (
-        workers._explain(code, deque(lines))
+        launching.explain(code, deque(lines))
         == expected + "; run again, and training goes on from its last checkpoint"
     )
 
@@ -252,11 +252,11 @@ def test_ranks_in_the_executors(features, tmp_path, spark, caplog):
     before = signal.getsignal(signal.SIGTERM)
     job = job_of(features, tmp_path / "train", epochs=2)
     with caplog.at_level(logging.INFO):
-        workers.launch(job, workers=2, launcher="spark", threads=1, timeout_s=60)
+        launching.launch(job, workers=2, launcher="spark", threads=1, timeout_s=60)
     assert json.loads((tmp_path / "train" / "training.json").read_text())["workers"] == 2
     assert any("epoch 2/2" in record.message for record in caplog.records)
     assert signal.getsignal(signal.SIGTERM) == before
     broken = job_of((tmp_path / "nowhere", features[1]), tmp_path / "broken")
     with pytest.raises(TrainingFailed, match="StageMissing: table item_features is not at .*nowhere"):
-        workers.launch(broken, workers=2, launcher="spark", threads=1, timeout_s=60)
+        launching.launch(broken, workers=2, launcher="spark", threads=1, timeout_s=60)
     assert gone(broken)

@@ -1,0 +1,36 @@
+"""The job file: everything a training worker needs, as plain values, so that it can be started on any machine that sees `paths.root`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys_spark.tables.manifest import write_json
+
+
+@dataclass(frozen=True)
+class Job:
+    """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json.
+
+    `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
+    """
+
+    features: str
+    output: str
+    checkpoints: str
+    examples: int
+    n_items: int
+    n_features: int
+    history_length: int
+    epochs: int
+    validate: bool
+    settings: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
