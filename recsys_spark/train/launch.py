@@ -27,6 +27,11 @@ JOB_FILE = "job.json"
 _RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>:\s?")
 _ENDED = re.compile(r"Process (\d+) exit with status code (\d+)")
 
+# it would import torch in a process of its own to ask whether Gloo was built in; without it the first rank fails and says so
+_HOROVODRUN = (
+    "from horovod.runner import launch; launch.gloo_built = lambda **_: True; launch.run_commandline()"
+)
+
 HOROVOD_ENVIRONMENT = {
     # a rank that lost its peers must not wait for them for ever
     "HOROVOD_STALL_CHECK_TIME_SECONDS": "60",
@@ -83,7 +88,7 @@ def horovodrun(ranks: int) -> list[str]:
 
     Not the script of that name: in an unpacked archive it would run whatever python is first on the path.
     """
-    return [sys.executable, "-m", "horovod.runner.launch", "-np", str(ranks), "--gloo"]
+    return [sys.executable, "-c", _HOROVODRUN, "-np", str(ranks), "--gloo"]
 
 
 def worker_command(job_file: Path) -> list[str]:
