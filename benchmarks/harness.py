@@ -241,7 +241,7 @@ def descendants(pid: int) -> list[int]:
 
 def _is_worker(pid: int) -> bool:
     try:
-        return b"pyspark.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"pyspark.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

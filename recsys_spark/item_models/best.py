@@ -22,6 +22,7 @@ from recsys_spark.item_models.histories import Histories
 
 _WIDE, _NARROW = 64, 16
 """Scores looked at together: one branch for so many."""
+CROWDED, NOT_A_NUMBER = -1, -2
 _SIGN = np.uint32(0x80000000)
 _ITEM = np.uint64(0xFFFFFFFF)
 
@@ -53,7 +54,7 @@ class Best:
         n_users = len(hidden)
         self.hidden, self.m, self.exact = hidden, m, margins is None
         self.margins = np.zeros(n_users, np.float32) if margins is None else margins.astype(np.float32)
-        self.keys = np.zeros((n_users, 2 * m + _WIDE), np.uint64)
+        self.keys = np.zeros((n_users, 2 * m + _NARROW), np.uint64)
         self.counts = np.zeros(n_users, np.int64)
         self.floors = np.full(n_users, -np.inf, np.float32)
 
@@ -134,41 +135,57 @@ def _sorted_rows(indptr, values):  # type: ignore[no-untyped-def]
 
 @compiled
 def _offer(scores, bits, start, m, banned, indptr, seen, margins, keys, counts, floors):  # type: ignore[no-untyped-def]
-    """Returns whether a NaN was met. `bits` are those of `scores`; a count of -1 marks a crowded row."""
-    width = scores.shape[1]
+    """Returns whether a NaN was met. `bits` are those of `scores`."""
     for row in range(len(scores)):
-        own, own_bits, floor, n = scores[row], bits[row], floors[row], counts[row]
-        if n < 0:
+        if counts[row] < 0:
             continue
-        lo = 0
-        while lo < width:
-            hi = min(lo + _WIDE, width)
-            if hi - lo == _WIDE and not _above_wide(own[lo:hi], floor):
-                lo = hi
-                continue
-            hi = min(lo + _NARROW, width)
-            if hi - lo < _NARROW or _above_narrow(own[lo:hi], floor):
-                for column in range(lo, hi):
-                    score = own[column]
-                    if score <= floor:
-                        continue
-                    if score != score:
-                        return True
-                    item = start + column
-                    if banned[item] or holds(seen, indptr[row], indptr[row + 1], item):
-                        continue
-                    keys[row, n] = _key_of(score, own_bits[column], item)
-                    n += 1
-                    if n == keys.shape[1]:
-                        n, floor = _cut(keys[row], m, margins[row])
-                        if n == keys.shape[1]:
-                            n = -1
-                            break
-            if n < 0:
-                break
-            lo = hi
-        floors[row], counts[row] = floor, n
+        seen_by = seen[indptr[row] : indptr[row + 1]]
+        n, floor = offer_row(
+            scores[row],
+            bits[row],
+            start,
+            m,
+            banned,
+            seen_by,
+            margins[row],
+            keys[row],
+            counts[row],
+            floors[row],
+        )
+        if n == NOT_A_NUMBER:
+            return True
+        counts[row], floors[row] = n, floor
     return False
+
+
+@compiled
+def offer_row(scores, bits, start, m, banned, seen, margin, keys, n, floor):  # type: ignore[no-untyped-def]
+    """Offer one user the scores of the items from `start` on; `keys` has n of theirs. Returns the new n, CROWDED or NOT_A_NUMBER, and the floor."""
+    lo, width = 0, len(scores)
+    while lo < width:
+        hi = min(lo + _WIDE, width)
+        if hi - lo == _WIDE and not _above_wide(scores[lo:hi], floor):
+            lo = hi
+            continue
+        hi = min(lo + _NARROW, width)
+        if hi - lo < _NARROW or _above_narrow(scores[lo:hi], floor):
+            for column in range(lo, hi):
+                score = scores[column]
+                if score <= floor:
+                    continue
+                if score != score:
+                    return NOT_A_NUMBER, floor
+                item = start + column
+                if banned[item] or holds(seen, 0, len(seen), item):
+                    continue
+                keys[n] = _key_of(score, bits[column], item)
+                n += 1
+                if n == len(keys):
+                    n, floor = _cut(keys, m, margin)
+                    if n == len(keys):
+                        return CROWDED, floor
+        lo = hi
+    return n, floor
 
 
 @compiled

@@ -16,9 +16,10 @@ from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Best, Hidden, rank_pairs
 from recsys_spark.item_models.inner import InnerProductModel
+from recsys_spark.item_models.products import offer_products
 
 USERS = 256
-"""Users who are scored at a time: with a tile of 1,024 items, 1 MiB of scores."""
+"""Users whose scores of a tile are written at a time, by a model that is no inner product: with a tile of 1,024 items, 1 MiB."""
 
 
 def top_candidates(
@@ -58,6 +59,9 @@ def _by_tiles(
 
 def _offered(model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int) -> Best:
     best = Best(hidden, m, model.margins(encoded))
+    if isinstance(model, InnerProductModel):
+        offer_products(best, encoded, model.vectors, tile)
+        return best
     parts = [
         (lo, model.rows(encoded, lo, min(lo + USERS, len(hidden)))) for lo in range(0, len(hidden), USERS)
     ]
