@@ -32,6 +32,7 @@ from recsys_spark.baselines import als
 from recsys_spark.baselines.blocks import Pairs, write_pairs
 from recsys_spark.columns import FOLD, TRAIN
 from recsys_spark.evaluate.metrics import hit_matrix, user_metrics
+from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.ridge import Objective
@@ -78,14 +79,7 @@ class World:
     def ndcg(self, model: FactorModel, vectors: np.ndarray) -> float:
         """NDCG@K of the users' `vectors`, what they have seen left out."""
         banned = np.arange(model.n_items) == 0
-        parts = [slice(lo, lo + 1024) for lo in range(0, len(self.users), 1024)]
-        histories = self.histories()
-        lists = np.concatenate(
-            [
-                top_candidates(model, vectors[p], histories.rows(p.start, p.stop), K, banned, 8192)[0]
-                for p in parts
-            ]
-        )
+        lists, _ = top_candidates(model, vectors, Hidden(banned, self.histories()), K, 1024)
         rows = self.valid[self.users]
         hits = hit_matrix(lists[:, None], rows.indptr.astype(np.int64), rows.indices)
         return float(user_metrics(hits, np.diff(rows.indptr), K)["ndcg"].mean())
