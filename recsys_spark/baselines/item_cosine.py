@@ -113,13 +113,13 @@ class _Formula(NamedTuple):
 
 class _Scratch(NamedTuple):
     """A task's arrays: of an item with every other, the sum over U and n (both zero between items), who is touched and by what they
-    are ordered; the entries of `largest`; the output [J, K], filled without gaps."""
+    are ordered; the keys of `largest`; the output [J, K], filled without gaps."""
 
     sums: np.ndarray
     common: np.ndarray
     touched: np.ndarray
     keys: np.ndarray
-    entries: np.ndarray
+    best: np.ndarray
     spare: np.ndarray
     neighbours: np.ndarray
     similarities: np.ndarray
@@ -146,7 +146,7 @@ def _scratch(n_items: int, neighbours: int) -> _Scratch:
         np.zeros(n_items),
         np.empty(n_items + 1, np.int32),
         np.empty(n_items, np.float32),
-        np.empty(ROOM * k, np.int64),
+        np.empty(ROOM * k, np.uint64),
         np.empty(k, np.int32),
         np.empty((height, k), np.int32),
         np.empty((height, k), np.float32),
@@ -185,9 +185,9 @@ def _compare(
             if formula.shrinkage > 0:
                 key *= (common[i] / (common[i] + formula.shrinkage)) ** (1 / formula.power)
             keys[at] = key
-        found = largest(touched, keys, n, k, scratch.entries)
+        found = largest(touched, keys, n, k, scratch.best)
         chosen = ids[total : total + found]
-        ascending(scratch.entries, found, len(sums), chosen, scratch.spare)
+        ascending(scratch.best, found, len(sums), chosen, scratch.spare)
         for at in range(found):
             i = chosen[at]
             value = sums[i] * formula.source[j] * formula.target[i]

@@ -61,10 +61,8 @@ class Best:
     def offer(self, scores: np.ndarray, first_user: int, first_item: int) -> None:
         """Scores float32 [b, W] of users first_user … and items first_item …. `LawBroken` when one is NaN."""
         rows = slice(first_user, first_user + len(scores))
-        scores = np.ascontiguousarray(scores)
         bad = _offer(
-            scores,
-            scores.view(np.uint32),
+            np.ascontiguousarray(scores),
             first_item,
             self.m,
             self.hidden.banned,
@@ -89,7 +87,7 @@ class Best:
         _trim(self.m, self.margins, self.keys, self.counts)
         widest = max(int(self.counts.max(initial=0)), 0)
         kept = self.keys[:, :widest]
-        return np.where(np.arange(widest) < self.counts[:, None], _items_of(kept), np.int32(0))
+        return np.where(np.arange(widest) < self.counts[:, None], items_of(kept), np.int32(0))
 
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
         """Items int32 [B, m] and scores float32 [B, m], by (-score, item); where there are fewer item 0 with score -inf."""
@@ -117,10 +115,10 @@ def _lists_of(keys: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
         keys = np.pad(keys, ((0, 0), (0, m - keys.shape[1])))
     rising = (keys >> np.uint64(32)).astype(np.uint32)
     scores = np.where(rising & _SIGN, rising ^ _SIGN, ~rising).view(np.float32)
-    return np.where(keys == 0, np.int32(0), _items_of(keys)), np.where(keys == 0, np.float32(-np.inf), scores)
+    return np.where(keys == 0, np.int32(0), items_of(keys)), np.where(keys == 0, np.float32(-np.inf), scores)
 
 
-def _items_of(keys: np.ndarray) -> np.ndarray:
+def items_of(keys: np.ndarray) -> np.ndarray:
     return (_ITEM - (keys & _ITEM)).astype(np.int32)
 
 
@@ -134,15 +132,14 @@ def _sorted_rows(indptr, values):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _offer(scores, bits, start, m, banned, indptr, seen, margins, keys, counts, floors):  # type: ignore[no-untyped-def]
-    """Returns whether a NaN was met. `bits` are those of `scores`."""
+def _offer(scores, start, m, banned, indptr, seen, margins, keys, counts, floors):  # type: ignore[no-untyped-def]
+    """Returns whether a NaN was met."""
     for row in range(len(scores)):
         if counts[row] < 0:
             continue
         seen_by = seen[indptr[row] : indptr[row + 1]]
         n, floor = offer_row(
             scores[row],
-            bits[row],
             start,
             m,
             banned,
@@ -159,7 +156,7 @@ def _offer(scores, bits, start, m, banned, indptr, seen, margins, keys, counts, 
 
 
 @compiled
-def offer_row(scores, bits, start, m, banned, seen, margin, keys, n, floor):  # type: ignore[no-untyped-def]
+def offer_row(scores, start, m, banned, seen, margin, keys, n, floor):  # type: ignore[no-untyped-def]
     """Offer one user the scores of the items from `start` on; `keys` has n of theirs. Returns the new n, CROWDED or NOT_A_NUMBER, and the floor."""
     lo, width = 0, len(scores)
     while lo < width:
@@ -178,7 +175,7 @@ def offer_row(scores, bits, start, m, banned, seen, margin, keys, n, floor):  # 
                 item = start + column
                 if banned[item] or holds(seen, 0, len(seen), item):
                     continue
-                keys[n] = _key_of(score, bits[column], item)
+                keys[n] = key_of(score, item)
                 n += 1
                 if n == len(keys):
                     n, floor = _cut(keys, m, margin)
@@ -206,12 +203,24 @@ def _above_narrow(scores, floor):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _key_of(score, word, item):  # type: ignore[no-untyped-def]
-    """As `keys_of`, of one pair."""
-    if score == 0:  # 0.0 and -0.0
-        word = np.uint32(0)
+def key_of(score, item):  # type: ignore[no-untyped-def]
+    """The key of a float32 score and an item."""
+    word = np.uint32(0) if score == 0 else np.float32(score).view(np.uint32)  # 0.0 and -0.0
     rising = np.uint32(~word if word & _SIGN else word | _SIGN)
     return (np.uint64(rising) << np.uint64(32)) | (_ITEM - np.uint64(item))
+
+
+@compiled
+def item_of(key):  # type: ignore[no-untyped-def]
+    """The item of a key."""
+    return np.int32(_ITEM - (key & _ITEM))
+
+
+@compiled
+def score_of(key):  # type: ignore[no-untyped-def]
+    """The float32 score of a key."""
+    rising = np.uint32(key >> np.uint64(32))
+    return np.uint32(rising ^ _SIGN if rising & _SIGN else ~rising).view(np.float32)
 
 
 @compiled
@@ -224,53 +233,40 @@ def _trim(m, margins, keys, counts):  # type: ignore[no-untyped-def]
 @compiled
 def _cut(keys, m, margin):  # type: ignore[no-untyped-def]
     """Move the best m and those within the margin of the last of them to the front; returns how many these are, and the new floor."""
-    _select(keys, m - 1)
-    least = _score_of(keys[m - 1])
+    select(keys, len(keys), m)
+    least = score_of(keys[m - 1])
     if margin == 0:
         return m, least
     floor = np.float32(np.nextafter(np.float32(least - margin), np.float32(-np.inf)))
     n = m
     for at in range(m, len(keys)):
-        if _score_of(keys[at]) > floor:
+        if score_of(keys[at]) > floor:
             keys[n] = keys[at]
             n += 1
     return n, floor
 
 
 @compiled
-def _score_of(key):  # type: ignore[no-untyped-def]
-    rising = np.uint32(key >> np.uint64(32))
-    return np.uint32(rising ^ _SIGN if rising & _SIGN else ~rising).view(np.float32)
-
-
-@compiled
-def _select(keys, k):  # type: ignore[no-untyped-def]
-    """Reorder so that keys[k] is the k-th largest, larger ones before it (Hoare's quickselect; keys are distinct)."""
-    lo, hi = 0, len(keys) - 1
+def select(keys, size, k):  # type: ignore[no-untyped-def]
+    """Put the k largest of keys[:size], 1 <= k <= size, first in any order, the least of them last. Hoare's quickselect; keys are distinct."""
+    lo, hi = 0, size - 1
     while lo < hi:
-        middle = (lo + hi) // 2
-        # the median of three as pivot
-        if keys[middle] > keys[lo]:
-            keys[lo], keys[middle] = keys[middle], keys[lo]
-        if keys[hi] > keys[lo]:
-            keys[lo], keys[hi] = keys[hi], keys[lo]
-        if keys[hi] > keys[middle]:
-            keys[middle], keys[hi] = keys[hi], keys[middle]
-        pivot = keys[middle]
-        i, j = lo, hi
-        while i <= j:
-            while keys[i] > pivot:
-                i += 1
-            while keys[j] < pivot:
-                j -= 1
-            if i <= j:
-                keys[i], keys[j] = keys[j], keys[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            hi = j
-        elif k >= i:
-            lo = i
+        a, b, c = keys[lo], keys[(lo + hi) >> 1], keys[hi]
+        pivot = max(min(a, b), min(max(a, b), c))
+        left, right = lo, hi
+        while left <= right:
+            while keys[left] > pivot:
+                left += 1
+            while keys[right] < pivot:
+                right -= 1
+            if left <= right:
+                keys[left], keys[right] = keys[right], keys[left]
+                left += 1
+                right -= 1
+        if k - 1 <= right:
+            hi = right
+        elif k - 1 >= left:
+            lo = left
         else:
             return
 

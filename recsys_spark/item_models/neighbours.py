@@ -3,7 +3,7 @@
 A score is summed in float64, in the order of the history, and rounded once: the same for any batch and tile. A user at a time, so what
 a task needs beside the table in its memory map is a row or two of I.
 
-Shapes:  B users of a batch · T history entries of all of them · I items counting the padding item 0 · N neighbours of all items ·
+Shapes:  B users of a batch · T history keys of all of them · I items counting the padding item 0 · N neighbours of all items ·
          W items of a tile · C candidates a user · m length of a list
 """
 
@@ -14,9 +14,9 @@ import numpy as np
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.base import ItemModel
-from recsys_spark.item_models.best import Hidden
+from recsys_spark.item_models.best import Hidden, item_of, score_of
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.largest import ROOM, item_of, largest, score_of
+from recsys_spark.item_models.largest import ROOM, largest
 
 
 class NeighbourModel(ItemModel):
@@ -133,7 +133,7 @@ def _top(
     sums = np.zeros(n_items, np.float64)
     touched = np.empty(n_items + 1, np.int32)
     values = np.empty(n_items, np.float32)
-    entries = np.empty(ROOM * m, np.int64)
+    keys = np.empty(ROOM * m, np.uint64)
     for user in range(len(items)):
         n = 0
         for at in range(starts[user], starts[user + 1]):
@@ -149,14 +149,14 @@ def _top(
         for x in range(n):
             values[x] = 0 if banned[touched[x]] else sums[touched[x]]
             sums[touched[x]] = 0
-        found = largest(touched, values, n, m, entries)
+        found = largest(touched, values, n, m, keys)
         if found < 0:
             scores[user] = np.nan
             continue
-        entries[:found].sort()
+        keys[:found].sort()
         for x in range(found):
-            items[user, x] = item_of(entries[found - 1 - x])
-            scores[user, x] = score_of(entries[found - 1 - x])
+            items[user, x] = item_of(keys[found - 1 - x])
+            scores[user, x] = score_of(keys[found - 1 - x])
         if found < m:
             _fill(chosen[starts[user] : starts[user + 1]], banned, sums, items[user], scores[user], found)
 

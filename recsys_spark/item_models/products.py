@@ -38,7 +38,7 @@ def _offer_products(  # type: ignore[no-untyped-def]
     """`users` and `vectors` are flat, whole ROWS of users. Returns the user who met a NaN, or -1."""
     panels = np.zeros(width * depth, np.float32)
     scores = np.empty((ROWS, width), np.float32)
-    flat, bits = scores.reshape(ROWS * width), scores.view(np.uint32)
+    flat = scores.reshape(ROWS * width)
     for start in range(0, n_items, width):
         real = min(width, n_items - start)
         _pack(vectors, start, real, depth, panels)
@@ -52,7 +52,7 @@ def _offer_products(  # type: ignore[no-untyped-def]
                 if counts[user] == CROWDED:
                     continue
                 n, floor = offer_row(
-                    scores[row, :real], bits[row, :real], start, m, banned, seen[indptr[user] : indptr[user + 1]],
+                    scores[row, :real], start, m, banned, seen[indptr[user] : indptr[user + 1]],
                     margins[user], keys[user], counts[user], floors[user],
                 )  # fmt: skip
                 if n == NOT_A_NUMBER:

@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_spark.item_models.largest import ROOM, ascending, cut, entry, item_of, largest, score_of
+from recsys_spark.item_models.best import item_of, key_of, score_of, select
+from recsys_spark.item_models.largest import ROOM, ascending, largest
 
 SCORES = st.lists(st.sampled_from([0, 1e-45, 1e-38, 0.1, 0.25, 1, 3, 1e9]), max_size=60)
 
 
 def run(items, scores, k) -> list[tuple[int, float]]:
     """What `largest` finds, in the order of a list."""
-    entries = np.empty(ROOM * k, np.int64)
+    entries = np.empty(ROOM * k, np.uint64)
     found = largest(np.array(items, np.int32), np.array(scores, np.float32), len(items), k, entries)
     return [(item_of(e), float(score_of(e))) for e in sorted(entries[:found], reverse=True)]
 
@@ -29,13 +30,13 @@ def test_equals_a_sort_in_whatever_order_items_come(scores, k, seed):
 
 def test_entries_keep_item_and_score():
     for item, score in ((0, 0.0), (2**31 - 1, 1e-45), (77, 3.5), (5, np.inf)):
-        found = entry(np.float32(score), item)
+        found = key_of(np.float32(score), item)
         assert (item_of(found), score_of(found)) == (item, np.float32(score))
 
 
 def test_a_nan_is_told():
     scores = np.array([1, 5, np.nan, 4], np.float32)
-    assert largest(np.arange(4, dtype=np.int32), scores, 4, 1, np.empty(ROOM, np.int64)) == -1
+    assert largest(np.arange(4, dtype=np.int32), scores, 4, 1, np.empty(ROOM, np.uint64)) == -1
 
 
 @pytest.mark.parametrize("order", ["up", "down", "random"])
@@ -44,7 +45,8 @@ def test_cut_leaves_the_largest_first(order, k):
     values = np.random.default_rng(k).permutation(1000)[:100]
     values = {"up": np.sort(values), "down": -np.sort(-values), "random": values}[order]
     entries = values.copy()
-    assert cut(entries, 100, k) == np.sort(values)[-k]
+    select(entries, 100, k)
+    assert entries[k - 1] == np.sort(values)[-k]
     assert sorted(entries[:k]) == sorted(values)[-k:]
     assert sorted(entries) == sorted(values)
 
@@ -53,7 +55,7 @@ def test_cut_leaves_the_largest_first(order, k):
 def test_items_ascend(n_items):
     rng = np.random.default_rng(n_items)
     items = np.unique(rng.integers(0, n_items, 300))
-    entries = np.array([entry(np.float32(rng.random()), i) for i in rng.permutation(items)])
+    entries = np.array([key_of(np.float32(rng.random()), i) for i in rng.permutation(items)])
     found, spare = np.empty((2, len(items)), np.int32)
     ascending(entries, len(items), n_items, found, spare)
     assert found.tolist() == items.tolist()
