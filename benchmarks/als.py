@@ -29,7 +29,7 @@ from logs import Events, log_or_like, write_folds
 from matplotlib.figure import Figure
 
 from recsys_spark.baselines import als
-from recsys_spark.baselines.blocks import Pairs, write_pairs
+from recsys_spark.baselines.blocks import Pairs, blocks_for, write_pairs
 from recsys_spark.columns import FOLD, TRAIN
 from recsys_spark.evaluate.metrics import hit_matrix, user_metrics
 from recsys_spark.item_models.best import Hidden
@@ -113,7 +113,8 @@ class Ours:
         n_users, n_items = self.world.train.shape
         clock = time.perf_counter()
         train = folds.where(folds[FOLD] == TRAIN)
-        pairs = write_pairs(train, folder, blocks=8, n_users=n_users, n_items=n_items)
+        blocks = blocks_for(self.world.train.nnz, cores=2, most=8)
+        pairs = write_pairs(train, folder, blocks=blocks, n_users=n_users, n_items=n_items)
         return pairs, time.perf_counter() - clock
 
     def fit(self, factors: int, iterations: int) -> tuple[float, FactorModel, list[float]]:

@@ -29,7 +29,7 @@ USERS = "users"
 ITEMS = "items"
 SIDES = (USERS, ITEMS)
 PAIRS = 1 << 20
-"""Pairs that a task packs at a time: 12 MB."""
+"""Pairs that a task packs at a time, and that a block should have: 12 MB."""
 _PARCEL = 1 << 10
 """Entries of a row of the shuffle at most: Spark gives Python 10,000 rows at a time, which are 120 MB then."""
 ENTRY = np.dtype([("row", np.int32), ("column", np.int32), ("weight", np.float32)])
@@ -106,6 +106,11 @@ class Shards:
         for block, at, local in _owners(rows, len(self.parts)):
             found[at] = self.parts[block][local]
         return found
+
+
+def blocks_for(pairs: int, *, cores: int, most: int) -> int:
+    """One block for each core, more where one would have more than PAIRS pairs, `most` at most."""
+    return min(most, max(cores, -(-pairs // PAIRS)))
 
 
 def write_pairs(folds: DataFrame, folder: Path, *, blocks: int, n_users: int, n_items: int) -> Pairs:

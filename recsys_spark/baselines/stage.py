@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.baselines import als, item_cosine, popularity
-from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, write_pairs
+from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, blocks_for, write_pairs
 from recsys_spark.baselines.warm_start import WarmStart, last_night
 from recsys_spark.columns import ALS, BACKTEST, FOLD, ITEM_COSINE, POPULARITY, RELEASE, TRAIN
 from recsys_spark.config.sections import Baselines
@@ -45,7 +45,9 @@ def run(context: Context, pass_name: str) -> None:
             if segmented
             else None
         )
-        sizes = {"n_users": clean.counts["n_users"], "n_items": clean.counts["n_items"]}
+        sizes = {name: clean.counts[name] for name in ("n_users", "n_items")} | {
+            "n_pairs": split.counts[TRAIN]
+        }
         train = folds.where(F.col(FOLD) == TRAIN)
         return fit_all(train, users, folder, section=context.config.baselines, warm=warm, **sizes)
 
@@ -72,6 +74,7 @@ def fit_all(
     section: Baselines,
     n_users: int,
     n_items: int,
+    n_pairs: int,
     warm: WarmStart | None = None,
 ) -> dict[str, Any]:
     """Fit and save each model of `section`; returns the manifest's counts."""
@@ -86,9 +89,9 @@ def fit_all(
         return counts
     with _scratch(folder) as scratch:
         with _timed(counts, "blocks"):
-            pairs = write_pairs(
-                train, scratch / "pairs", blocks=section.tasks, n_users=n_users, n_items=n_items
-            )
+            cores = train.sparkSession.sparkContext.defaultParallelism
+            blocks = blocks_for(n_pairs, cores=cores, most=section.tasks)
+            pairs = write_pairs(train, scratch / "pairs", blocks=blocks, n_users=n_users, n_items=n_items)
         counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
         if ALS in section.models:
             with _timed(counts, ALS):

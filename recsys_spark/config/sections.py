@@ -253,7 +253,7 @@ class Baselines(Section):
     popularity: Popularity = Field(default=Popularity(), description="how often an item was chosen")
     als: Als = Field(default=Als(), description="implicit alternating least squares")
     item_cosine: ItemCosine = Field(default=ItemCosine(), description="item-item cosine neighbours")
-    tasks: Count = Field(default=8, description="Spark tasks a fit is cut into [tasks]")
+    tasks: Count = Field(default=8, description="Spark tasks a fit is cut into at most [tasks]")
 
     @field_validator("models")
     @classmethod

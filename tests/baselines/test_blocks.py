@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from baselines.local import put_pairs, random_matrix
 from recsys_spark.baselines import blocks
-from recsys_spark.baselines.blocks import ITEMS, USERS, Shards, save_array, write_pairs
+from recsys_spark.baselines.blocks import ITEMS, USERS, Shards, blocks_for, save_array, write_pairs
 from recsys_spark.baselines.rows import row_of
 
 
@@ -91,3 +91,10 @@ def test_spark_writes_the_same_blocks(spark, tmp_path):
     expected = put_pairs(tmp_path / "local", matrix, 4)
     assert (found.rows, found.active, found.pairs) == (expected.rows, expected.active, expected.pairs)
     assert same_files(found.folder, expected.folder)
+
+
+def test_blocks_are_as_many_as_cores_until_they_would_be_large():
+    assert blocks_for(0, cores=2, most=8) == blocks_for(2 << 20, cores=2, most=8) == 2
+    assert blocks_for((2 << 20) + 1, cores=2, most=8) == 3
+    assert blocks_for(1 << 40, cores=2, most=8) == 8
+    assert blocks_for(100, cores=64, most=8) == 8

@@ -52,7 +52,7 @@ def put_inputs(context) -> None:
     finish_stage(
         context, "clean", "backtest", {"users": ("users", segments)}, n_users=USERS + 3, n_items=ITEMS + 2
     )
-    finish_stage(context, "split", "backtest", {"folds": ("folds", fold_rows())})
+    finish_stage(context, "split", "backtest", {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def night(root, spark, day: int, **als):
         context.layout, "clean", "backtest", inputs={}, settings=settings, work=lambda folder: dict(counts)
     )
     for pass_name in ("backtest", "release"):
-        finish_stage(context, "split", pass_name, {"folds": ("folds", fold_rows())})
+        finish_stage(context, "split", pass_name, {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
         stage.run(context, pass_name)
     return {name: manifest.read(context.layout.stage("baselines", name)) for name in ("backtest", "release")}
 
