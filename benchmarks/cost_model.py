@@ -214,11 +214,7 @@ def main() -> None:
     arguments = parser.parse_args()
     a = arguments
     night = Size(a.users, a.items, a.events, a.pairs, squares_of(a.users, a.pairs), examples=a.examples)
-    text = "\n".join(forecast(results(), night, Cluster()))
-    if a.page:
-        put(a.page, text)
-    else:
-        print(text)
+    put(a.page, "\n".join(forecast(results(), night, Cluster())))
 
 
 if __name__ == "__main__":

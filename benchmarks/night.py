@@ -21,22 +21,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-from harness import keep, machine
-
-REPO = Path(__file__).resolve().parents[1]
-
-
-def tree(pid: int) -> list[int]:
-    """`pid` and all its descendants."""
-    found, at = [pid], 0
-    while at < len(found):
-        for path in Path(f"/proc/{found[at]}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in path.read_text().split()]
-            except OSError:
-                continue
-        at += 1
-    return found
+from harness import REPO, descendants, keep, machine
 
 
 def pss_bytes(pid: int) -> int:
@@ -56,7 +41,7 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.5):
-            self.peak = max(self.peak, sum(map(pss_bytes, tree(self.pid))))
+            self.peak = max(self.peak, sum(map(pss_bytes, descendants(self.pid))))
 
 
 def stages(run: Path) -> list[dict]:

@@ -29,8 +29,11 @@ def render(entries: list[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, *_machines(entries)])
 
 
-def put(page: Path, text: str) -> None:
-    """Replace what stands between the page's marks."""
+def put(page: Path | None, text: str) -> None:
+    """Replace what stands between the page's marks; without a page print it."""
+    if page is None:
+        print(text)
+        return
     before, mark, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (mark and end):
@@ -103,11 +106,7 @@ def main() -> None:
     entries = results()
     if not entries:
         sys.exit("no results yet; run `make bench`")
-    text = render(sorted(entries, key=lambda e: e["case"]))
-    if arguments.page:
-        put(arguments.page, text)
-    else:
-        print(text)
+    put(arguments.page, render(sorted(entries, key=lambda e: e["case"])))
 
 
 if __name__ == "__main__":

@@ -7,28 +7,20 @@ C is the confidence of an observed pair, beside 1 of all others.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
-from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # implicit asks for it: its own threads are enough
 
 import numpy as np
 import scipy.sparse as sp
+from als_arguments import parse
 from implicit.cpu.als import AlternatingLeastSquares
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("train", type=Path)
-    parser.add_argument("out", type=Path)
-    for name in ("factors", "iterations"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("regularization", "confidence"):
-        parser.add_argument(f"--{name}", type=float, required=True)
-    a = parser.parse_args()
+    a = parse()
     train = sp.load_npz(a.train).tocsr()
     model = AlternatingLeastSquares(
         factors=a.factors,

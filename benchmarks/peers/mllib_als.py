@@ -7,15 +7,14 @@ C is the confidence of an observed pair, beside 1 of all others. MLlib multiplie
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
+from als_arguments import parse
 from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame
 from session import session
@@ -29,14 +28,7 @@ def matrix(factors: DataFrame, rows: int, columns: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("train", type=Path)
-    parser.add_argument("out", type=Path)
-    for name in ("factors", "iterations"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("regularization", "confidence"):
-        parser.add_argument(f"--{name}", type=float, required=True)
-    a = parser.parse_args()
+    a = parse()
     train = sp.load_npz(a.train).tocoo()
     spark = session(2)
     pairs = a.out.with_suffix(".parquet")

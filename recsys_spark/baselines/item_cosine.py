@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from pyspark import SparkContext
 
-from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, save_array, whole_file
+from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, blocks_for, save_array, whole_file
 from recsys_spark.baselines.rows import row_of
 from recsys_spark.compiled import compiled
 from recsys_spark.item_models.largest import ROOM, ascending, largest
@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 OUTPUT = 1 << 21
 """Neighbours that a task holds before it writes them to its files: 16 MB."""
-PAIRS = 1 << 20
-"""Pairs for which a task is worth its start."""
 DENSE = 4
 """A row with more than a DENSE-th of all items is looked through from end to end."""
 _TYPES = {"neighbours": np.dtype(np.int32), "similarities": np.dtype(np.float32)}
@@ -62,7 +60,7 @@ def fit(
     """The model: of each item the `neighbours` most similar others, ties by item. `folder` takes the arrays of the table."""
     folder.mkdir(parents=True)
     # a Python task costs a tenth of a second before it does anything: few of them for few pairs
-    tasks = min(pairs.blocks, max(spark.defaultParallelism, pairs.pairs // PAIRS))
+    tasks = blocks_for(pairs.pairs, cores=spark.defaultParallelism, most=pairs.blocks)
     ranges = item_ranges(pairs.item_degrees(), tasks)
     compare = partial(compare_items, pairs, folder, similarity, neighbours)
     kept = spark.parallelize(ranges, len(ranges)).map(compare).collect()

@@ -106,7 +106,7 @@ def test_equals_the_formula_with_any_option(tmp_path, chosen, similarity, neighb
 def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, output):
     expected = fit(tmp_path / "a", random_matrix(), neighbours=7).arrays
     monkeypatch.setattr(item_cosine, "OUTPUT", output)  # 1: an item at a time
-    monkeypatch.setattr(item_cosine, "PAIRS", 1)  # as many tasks as blocks
+    monkeypatch.setattr("recsys_spark.baselines.blocks.PAIRS", 1)  # as many tasks as blocks
     found = fit(tmp_path / "b", random_matrix(), neighbours=7, blocks=blocks).arrays
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
