@@ -8,7 +8,7 @@ lie on disk: the two Spark jobs of every iteration, their files, and the model i
 
 The objective of all three is ours, with each one's own ridge: sum over observed (u, i) of c (1 - x.y)^2 + v * sum over all (x.y)^2. implicit and
 MLlib minimise it divided by v, but for their target of observed pairs, 1 + v / c in place of 1, which is why their confidence is c / v + 1.
-MLlib multiplies its ridge by the pairs of a row, implicit by nothing, ours by the pairs and v times the other side's rows.
+MLlib multiplies its ridge by the pairs of a row, implicit by nothing, ours by their square root.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ K = 20
 USERS = 5000
 """Users the NDCG is measured on."""
 OBJECTIVE = Objective(
-    confidence=1.0, unobserved_weight=0.03, regularization=0.003, regularization_exponent=1.0
+    confidence=1.0, unobserved_weight=0.03, regularization=0.7, regularization_exponent=0.5
 )
 OBSERVED = 1 + OBJECTIVE.confidence
 CONFIDENCE = OBSERVED / OBJECTIVE.unobserved_weight + 1

@@ -94,7 +94,7 @@ def _save_factors(folder: Path, vectors: np.ndarray, histories: Histories | None
     padded = np.vstack([np.zeros((1, FACTORS), np.float32), vectors])
     wide = padded.astype(np.float64)
     arrays = {"items": padded, "gram": (wide.T @ wide).astype(np.float32)}
-    model = FactorModel(len(padded), {**OBJECTIVE, "fitted_items": len(vectors)}, arrays)
+    model = FactorModel(len(padded), OBJECTIVE, arrays)
     base.save(folder / ALS, model)
     if histories:
         np.save(folder / "user_factors.npy", np.vstack([model.encode(b) for b in histories.batches(4096)]))

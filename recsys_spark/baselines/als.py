@@ -71,8 +71,7 @@ def fit(
         )
     for block in range(pairs.blocks):
         items[block :: pairs.blocks] = np.load(_path(folder, ITEMS, block))
-    parameters = {**vars(objective), "fitted_items": pairs.active[ITEMS]}
-    return FactorModel(len(items), parameters, {"items": items, "gram": gram.astype(np.float32)}), objectives
+    return FactorModel(len(items), vars(objective), {"items": items, "gram": gram.astype(np.float32)}), objectives
 
 
 def _first_items(pairs: Pairs, factors: int, seed: int, start: np.ndarray | None) -> np.ndarray:
@@ -95,7 +94,7 @@ def _half_step(
     gram: np.ndarray,
 ) -> HalfStep:
     """Solve every row of `side`, given the vectors of `other` and their Gram matrix."""
-    system = System.of(objective, pairs.active[other], gram)
+    system = System.of(objective, gram)
     solve = partial(solve_blocks, pairs, folder, side, other, system)
     # a Python task costs a tenth of a second before it does anything, and these are short: no more of them than cores
     tasks = min(pairs.blocks, spark.defaultParallelism)
@@ -116,7 +115,7 @@ def solve_blocks(
 def _solve_block(csr: Csr, others: Shards, system: System, path: Path) -> HalfStep:
     vectors, losses = solve_rows(csr.indptr, csr.indices, csr.weights, others, system)
     save_array(path, vectors)
-    ridge = system.objective.ridge(np.diff(csr.indptr), system.n_others)
+    ridge = system.objective.ridge(np.diff(csr.indptr))
     squares = np.einsum("rf,rf->r", vectors, vectors, dtype=np.float64)
     return HalfStep(gram_of(vectors), float(losses.sum()), float(ridge @ squares))
 

@@ -223,9 +223,9 @@ class Als(Section):
     )
     regularization: Positive = Field(
         default=5.0,
-        description="lambda, times the confidence mass of a row to the power regularization_exponent",
+        description="lambda, times the pairs of a row to the power regularization_exponent",
     )
-    regularization_exponent: Share = Field(default=0.0, description="nu: 0 plain ridge, 1 scaled by counts")
+    regularization_exponent: Share = Field(default=0.0, description="nu: 0 plain ridge, 1 in proportion to a row's pairs")
     confidence: Positive = Field(default=1.0, description="alpha: an observed pair weighs 1 + alpha * weight")
     unobserved_weight: Positive = Field(default=1.0, description="weight of a pair that was not observed")
     seed: Seed = Field(default=7, description="of the first vectors")

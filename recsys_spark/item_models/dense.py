@@ -21,7 +21,7 @@ class FactorModel(InnerProductModel):
     """score(u, i) = x_u . y_i, x_u the minimiser of the objective for the user's history with the items held fixed.
 
     arrays: `items` float32 [I, F] · `gram` float32 [F, F] = items^T items.
-    parameters: the four of `Objective`, and `fitted_items`, the number of items that were observed.
+    parameters: the four of `Objective`.
     """
 
     kind = "als"
@@ -30,7 +30,7 @@ class FactorModel(InnerProductModel):
     def system(self) -> System:
         """What all users' systems have in common."""
         objective = Objective(**{name: self.parameters[name] for name in Objective.__dataclass_fields__})
-        return System.of(objective, self.parameters["fitted_items"], self.arrays["gram"])
+        return System.of(objective, self.arrays["gram"])
 
     def encode(self, histories: Histories) -> np.ndarray:
         """float32 [B, F]: the users' vectors, zero without history."""

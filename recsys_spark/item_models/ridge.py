@@ -34,12 +34,13 @@ class Objective:
 
         sum over observed (u, i) of (1 + confidence * weight_ui) (1 - x_u.y_i)^2
         + unobserved_weight * sum over all (u, i), the observed ones too, of (x_u.y_i)^2
-        + regularization * sum over u of (|I_u| + unobserved_weight * items)^regularization_exponent |x_u|^2
-        + regularization * sum over i of (|U_i| + unobserved_weight * users)^regularization_exponent |y_i|^2
+        + regularization * sum over u of |I_u|^regularization_exponent |x_u|^2
+        + regularization * sum over i of |U_i|^regularization_exponent |y_i|^2
 
-    where `items` and `users` are those with an observation, I_u the items of u and U_i the users of i. The observed part is that of Hu,
-    Koren and Volinsky, ICDM 2008; the all-pairs part and the frequency-scaled regularisation are those of iALS as in Rendle, Krichene,
-    Zhang and Koren, RecSys 2022 ("Revisiting the performance of iALS on item recommendation benchmarks").
+    where I_u are the items of u and U_i the users of i. The observed part is that of Hu, Koren and Volinsky, ICDM 2008; the all-pairs part
+    and the exponent are those of iALS as in Rendle, Krichene, Zhang and Koren, RecSys 2022 ("Revisiting the performance of iALS on item
+    recommendation benchmarks"), but that the ridge is scaled by a row's own pairs alone, as Zhou, Wilkinson, Schreiber and Pan, AAIM 2008
+    ("Large-scale parallel collaborative filtering for the Netflix prize") scale it, and not by the pairs not observed too.
     """
 
     confidence: float
@@ -47,31 +48,28 @@ class Objective:
     regularization: float
     regularization_exponent: float
 
-    def ridge(self, counts: np.ndarray, n_others: int) -> np.ndarray:
-        """float64 [R]: what multiplies |x|^2 of rows with so many entries, beside `n_others` rows of the other side."""
-        return (
-            self.regularization * (counts + self.unobserved_weight * n_others) ** self.regularization_exponent
-        )
+    def ridge(self, counts: np.ndarray) -> np.ndarray:
+        """float64 [R]: what multiplies |x|^2 of rows with so many entries."""
+        return self.regularization * np.asarray(counts, np.float64) ** self.regularization_exponent
 
 
 @dataclass(frozen=True)
 class System:
     """The systems (G + ridge + Z^T W Z) x = Z^T w of a half-step, with Z the entries' vectors [n, F], w their weights 1 + confidence *
-    weight, and G = unobserved_weight * gram, gram [F, F] that of the other side's vectors, of which `n_others` have an observation.
+    weight, and G = unobserved_weight * gram, gram [F, F] that of the other side's vectors.
 
     All is solved in the `basis` float32 [F, F] in which G is diagonal, its `spectrum` float32 [F]: there a short row's system has the
     size of its entries and not that of the factors.
     """
 
     objective: Objective
-    n_others: int
     spectrum: np.ndarray
     basis: np.ndarray
 
     @classmethod
-    def of(cls, objective: Objective, n_others: int, gram: np.ndarray) -> System:
+    def of(cls, objective: Objective, gram: np.ndarray) -> System:
         spectrum, basis = np.linalg.eigh(objective.unobserved_weight * np.asarray(gram, np.float64))
-        return cls(objective, n_others, np.maximum(spectrum, 0).astype(np.float32), basis.astype(np.float32))
+        return cls(objective, np.maximum(spectrum, 0).astype(np.float32), basis.astype(np.float32))
 
 
 def solve_rows(
@@ -85,7 +83,7 @@ def solve_rows(
     """
     indptr = np.asarray(indptr, np.int64)
     lengths = np.diff(indptr)
-    rows = _Rows(system, others, system.objective.ridge(lengths, system.n_others))
+    rows = _Rows(system, others, system.objective.ridge(lengths))
     vectors, losses = np.zeros((len(lengths), len(system.basis)), np.float32), np.zeros(len(lengths))
     for first, last in cuts(lengths, ENTRIES):
         lo, hi = indptr[first], indptr[last]

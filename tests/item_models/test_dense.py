@@ -20,8 +20,7 @@ class TestFactorModel(ItemModelLaws):
     def model(self):
         items = np.random.default_rng(4).normal(0, 0.3, (30, FACTORS)).astype(np.float32)
         items[0] = 0
-        parameters = {**vars(OBJECTIVE), "fitted_items": 29}
-        return FactorModel(30, parameters, {"items": items, "gram": gram_of(items).astype(np.float32)})
+        return FactorModel(30, vars(OBJECTIVE), {"items": items, "gram": gram_of(items).astype(np.float32)})
 
     def test_users_without_history_have_the_zero_vector(self, model):
         assert not model.encode(Histories.of([[], [1], []]))[[0, 2]].any()
@@ -29,7 +28,6 @@ class TestFactorModel(ItemModelLaws):
     def test_users_equal_naive_solves(self, model):
         histories = make_histories(30)
         items = model.arrays["items"]
-        # the padding item is none of the fitted ones, and adds nothing to the Gram matrix
         shifted = sp.csr_matrix(
             (histories.weights, histories.items - 1, histories.indptr), (len(histories), 29)
         )
@@ -53,8 +51,7 @@ def alternate(pairs: list[tuple[int, int]], n_items: int, iterations: int, facto
     for _ in range(iterations):
         x, _ = solve(matrix, y, objective)
         y, _ = solve(matrix.T.tocsr(), x, objective)
-    parameters = {**vars(objective), "fitted_items": n_items}
-    return FactorModel(n_items + 1, parameters, {"items": y, "gram": gram_of(y).astype(np.float32)})
+    return FactorModel(n_items + 1, vars(objective), {"items": y, "gram": gram_of(y).astype(np.float32)})
 
 
 def test_checkerboard_missing_item_comes_first():

@@ -31,7 +31,7 @@ def world(
 
 
 def solve(matrix: sp.csr_matrix, others: np.ndarray, objective: Objective = OBJECTIVE):
-    system = System.of(objective, len(others), gram_of(others))
+    system = System.of(objective, gram_of(others))
     return solve_rows(matrix.indptr, matrix.indices, matrix.data, others, system)
 
 
@@ -43,7 +43,7 @@ def naive(matrix: sp.csr_matrix, others: np.ndarray, o: Objective = OBJECTIVE) -
         if len(entries) == 0:
             continue
         w = 1 + o.confidence * matrix.data[matrix.indptr[row] : matrix.indptr[row + 1]].astype(float)
-        own = o.regularization * (len(entries) + o.unobserved_weight * len(y)) ** o.regularization_exponent
+        own = o.regularization * len(entries) ** o.regularization_exponent
         a = o.unobserved_weight * y.T @ y + own * np.eye(y.shape[1])
         for weight, vector in zip(w, y[entries]):
             a += weight * np.outer(vector, vector)
@@ -60,7 +60,7 @@ def row_objective(
     weights = matrix.data[matrix.indptr[row] : matrix.indptr[row + 1]]
     observed = sum((1 + o.confidence * w) * (1 - x @ y[i]) ** 2 for i, w in zip(entries, weights))
     everything = o.unobserved_weight * sum((x @ vector) ** 2 for vector in y)
-    own = o.regularization * (len(entries) + o.unobserved_weight * len(y)) ** o.regularization_exponent
+    own = o.regularization * len(entries) ** o.regularization_exponent
     return observed + everything + own * x @ x
 
 

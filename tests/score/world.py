@@ -40,9 +40,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
         "popularity": PopularityModel(
             N_ITEMS, {"segments": ["a"]}, {"scores": rng.integers(0, 5, (2, N_ITEMS)).astype(np.float32)}
         ),
-        "als": FactorModel(
-            N_ITEMS, {**OBJECTIVE, "fitted_items": N_ITEMS - 1}, {"items": items, "gram": items.T @ items}
-        ),
+        "als": FactorModel(N_ITEMS, OBJECTIVE, {"items": items, "gram": items.T @ items}),
         "item_cosine": NeighbourModel(N_ITEMS, {}, arrays),
     }
     for name, model in made.items():
