@@ -13,6 +13,8 @@ def session(shuffle_partitions: int, memory: str = "6g") -> SparkSession:
     os.environ["PYSPARK_PYTHON"] = sys.executable
     options = {
         "spark.driver.memory": memory,
+        # the plan of fifteen iterations of ALS is deep, and reading it overflows the stack of 1 MiB now and then
+        "spark.driver.extraJavaOptions": "-Xss16m",
         "spark.sql.shuffle.partitions": str(shuffle_partitions),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
