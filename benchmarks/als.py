@@ -45,9 +45,7 @@ POINTS = 1, 2, 3, 5, 8, 15
 K = 20
 USERS = 5000
 """Users the NDCG is measured on."""
-OBJECTIVE = Objective(
-    confidence=1.0, unobserved_weight=0.03, regularization=0.7, regularization_exponent=0.5
-)
+OBJECTIVE = Objective(confidence=1.0, unobserved_weight=0.03, regularization=0.7, regularization_exponent=0.5)
 OBSERVED = 1 + OBJECTIVE.confidence
 CONFIDENCE = OBSERVED / OBJECTIVE.unobserved_weight + 1
 # the best of a few on the held-out tenth of Gowalla; see docs/benchmarks

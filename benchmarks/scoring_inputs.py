@@ -6,6 +6,7 @@ A folder holds `histories/` · `als/` and `item_cosine/` (item models) · `indpt
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ OBJECTIVE = {
 }
 """With these the fold-in solves what implicit solves at alpha 3, up to a factor that is the same for all items."""
 FOLDER = BENCH / "scoring"
+FILES = 4
 
 
 def from_log(log: Path) -> Path:
@@ -39,7 +41,7 @@ def from_log(log: Path) -> Path:
     if (folder / "ready").exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    write_histories(folder / "histories", [pairs])
+    write_histories(folder / "histories", _parts(pairs))
     n_users, n_items = int(pairs.users.max()) + 1, int(pairs.items.max())
     indptr = np.searchsorted(pairs.users, np.arange(n_users + 1))
     np.save(folder / "indptr.npy", indptr)
@@ -57,6 +59,13 @@ def from_log(log: Path) -> Path:
     base.save(folder / ITEM_COSINE, NeighbourModel(n_items + 1, {}, _by_candidate(parts)))
     (folder / "ready").touch()
     return folder
+
+
+def _parts(pairs: Events) -> Iterator[Events]:
+    """As many as the features stage leaves files on two cores."""
+    ends = np.searchsorted(pairs.users, np.linspace(0, int(pairs.users.max()) + 1, FILES + 1))
+    for part in itertools.starmap(slice, itertools.pairwise(ends)):
+        yield Events(pairs.users[part], pairs.items[part], pairs.times[part])
 
 
 def generated(users: int, items: int) -> Path:

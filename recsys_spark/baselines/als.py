@@ -71,7 +71,9 @@ def fit(
         )
     for block in range(pairs.blocks):
         items[block :: pairs.blocks] = np.load(_path(folder, ITEMS, block))
-    return FactorModel(len(items), vars(objective), {"items": items, "gram": gram.astype(np.float32)}), objectives
+    return FactorModel(
+        len(items), vars(objective), {"items": items, "gram": gram.astype(np.float32)}
+    ), objectives
 
 
 def _first_items(pairs: Pairs, factors: int, seed: int, start: np.ndarray | None) -> np.ndarray:

@@ -225,7 +225,9 @@ class Als(Section):
         default=5.0,
         description="lambda, times the pairs of a row to the power regularization_exponent",
     )
-    regularization_exponent: Share = Field(default=0.0, description="nu: 0 plain ridge, 1 in proportion to a row's pairs")
+    regularization_exponent: Share = Field(
+        default=0.0, description="nu: 0 plain ridge, 1 in proportion to a row's pairs"
+    )
     confidence: Positive = Field(default=1.0, description="alpha: an observed pair weighs 1 + alpha * weight")
     unobserved_weight: Positive = Field(default=1.0, description="weight of a pair that was not observed")
     seed: Seed = Field(default=7, description="of the first vectors")
@@ -341,7 +343,8 @@ class Score(Section):
         default=1024, description="items scored at a time in a task, for 256 users [items]"
     )
     partitions: Count | None = Field(
-        default=None, description="tasks that score; null: two for each core [tasks]"
+        default=None,
+        description="tasks that score; null: as the histories' files lie in the release, two for each core in the backtest [tasks]",
     )
     fusion_users: Count = Field(
         default=5000, description="valid users the blend is learned on, chosen by hash [users]"

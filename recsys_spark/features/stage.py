@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,9 @@ def run(context: Context, pass_name: str) -> None:
         folds = store.read(spark, layout.table("split", pass_name, "folds"), "folds")
         users = store.read(spark, layout.table("clean", pass_name, "users"), "users")
         items = store.read(spark, layout.table("clean", pass_name, "items"), "items")
-        store.write(
-            make_histories(folds, users, BACKTEST_MOMENTS if pass_name == BACKTEST else RELEASE_MOMENTS),
-            folder / "histories",
-            "histories",
-        )
+        moments = BACKTEST_MOMENTS if pass_name == BACKTEST else RELEASE_MOMENTS
+        with _partitions_kept(spark):
+            store.write(make_histories(folds, users, moments), folder / "histories", "histories")
         if pass_name == BACKTEST:
             store.write(make_positives(folds), folder / "positives", "positives")
         store.write(content.make_item_counts(folds), folder / "item_counts", "item_counts")
@@ -57,6 +57,18 @@ def run(context: Context, pass_name: str) -> None:
     manifest.run_stage(
         context.layout, NAME, pass_name, inputs=inputs, settings=settings, work=work, force=context.force
     )
+
+
+@contextmanager
+def _partitions_kept(spark: SparkSession) -> Iterator[None]:
+    """Without Spark's joining of small partitions, so that all of them become files: the score stage reads those as they lie, on all cores."""
+    name = "spark.sql.adaptive.coalescePartitions.enabled"
+    before = spark.conf.get(name)
+    spark.conf.set(name, "false")
+    try:
+        yield
+    finally:
+        spark.conf.set(name, before)
 
 
 def write_examples(

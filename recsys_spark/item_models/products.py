@@ -3,7 +3,9 @@
 A tile of items is packed once for all users of a batch, in panels of PANEL items; eight users at a time are multiplied by all of its panels,
 and their scores looked at. A score is one chain of fused additions, so it does not depend on the batch or the tile.
 
-Shapes:  B users · I items · F length of a vector · W items of a tile
+The items that the batch knows best are tried first, to learn a floor below which no score can matter: few of the others are worth a look then.
+
+Shapes:  B users · I items · F length of a vector · W items of a tile · P items tried first · G groups of them
 """
 
 from __future__ import annotations
@@ -12,10 +14,14 @@ import numpy as np
 
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import LawBroken
-from recsys_spark.item_models.best import CROWDED, NOT_A_NUMBER, Best, offer_row
+from recsys_spark.item_models.best import CROWDED, NOT_A_NUMBER, Best, offer_row, select
 from recsys_spark.item_models.tiles import LANES, ROWS, WIDE, set_wide_tile
 
 PANEL = WIDE * LANES
+GROUPS = 4
+"""Groups of tried items for each place of a list: of every group the best score counts, so that few are compared."""
+TRIED = 16
+"""One item of so many is tried."""
 
 
 def offer_products(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int) -> None:
@@ -23,12 +29,62 @@ def offer_products(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int
     padded = np.zeros((-(-len(users) // ROWS) * ROWS, users.shape[1]), np.float32)
     padded[: len(users)] = users
     hidden = best.hidden
+    _raise_floors(best, padded, vectors)
     bad = _offer_products(
         padded.ravel(), vectors.ravel(), len(vectors), users.shape[1], -(-tile // PANEL) * PANEL, best.m,
         hidden.banned, hidden.indptr, hidden.seen, best.margins, best.keys, best.counts, best.floors,
     )  # fmt: skip
     if bad >= 0:
         raise LawBroken(f"gives NaN scores to user {bad} of a batch of {len(users)}")
+
+
+def _raise_floors(best: Best, users: np.ndarray, vectors: np.ndarray) -> None:
+    """Set the floors to just below what is surely reached by m items that are not hidden: the items that stand in most of the histories are
+    tried, in G groups, and of the best of each group the m-th is taken, or a later one by as many as are in the user's own history."""
+    hidden = best.hidden
+    groups = -(-GROUPS * best.m // PANEL) * PANEL
+    each = len(vectors) // TRIED // groups
+    counts = np.bincount(hidden.seen, minlength=len(vectors))
+    counts[hidden.banned] = 0
+    if not each or np.count_nonzero(counts) < each * groups:
+        return
+    tried = np.argpartition(-counts, each * groups - 1)[: each * groups]
+    is_tried = np.zeros(len(vectors), bool)
+    is_tried[tried] = True
+    reached = _reached(
+        users.ravel(), vectors[tried].ravel(), groups, each, users.shape[1], best.m,
+        hidden.indptr, hidden.seen, is_tried,
+    )  # fmt: skip
+    best.floors[:] = np.nextafter(reached - best.margins, np.float32(-np.inf))
+
+
+@compiled
+def _reached(users, vectors, groups, each, depth, m, indptr, seen, is_tried):  # type: ignore[no-untyped-def]
+    """float32 [B]: see `_raise_floors`; `vectors` are flat those of the tried items, a whole number `each` of times `groups`, a whole number of PANELs."""
+    panels = np.empty(each * groups * depth, np.float32)
+    _pack(vectors, 0, each * groups, depth, panels)
+    scores, most = np.empty((2, ROWS * groups), np.float32)
+    reached = np.full(len(indptr) - 1, -np.inf, np.float32)
+    for first in range(0, len(reached), ROWS):
+        for part in range(each):
+            into = scores if part else most
+            for at in range(0, groups, PANEL):
+                set_wide_tile(
+                    np.float32(1), users, first * depth, depth, 1,
+                    panels, (part * groups + at) * depth, PANEL, depth, into, at, groups,
+                )  # fmt: skip
+            if part:
+                for at in range(len(most)):
+                    most[at] = max(most[at], scores[at])
+        for row in range(min(ROWS, len(reached) - first)):
+            place = m
+            for at in range(indptr[first + row], indptr[first + row + 1]):
+                place += is_tried[seen[at]]
+            if place <= groups:
+                own = most[row * groups : (row + 1) * groups]
+                select(own, groups, place)
+                reached[first + row] = own[place - 1]
+    return reached
 
 
 @compiled

@@ -43,8 +43,8 @@ Opened = Mapping[str, ItemModel]
 
 @dataclass(frozen=True)
 class Crew:
-    """Who scores: the item model of each name, in the order of the models, `batch` users at a time, in `partitions` tasks (None: two
-    for each core)."""
+    """Who scores: the item model of each name, in the order of the models, `batch` users at a time, in `partitions` tasks (None: in those
+    that the histories come in, without a shuffle)."""
 
     folders: Mapping[str, Path]
     batch: int
@@ -100,10 +100,11 @@ def _each_batch(
     work: Callable[[Opened, pa.RecordBatch], Iterator[pa.RecordBatch]],
     ddl: str,
 ) -> DataFrame:
-    count = crew.partitions or 2 * histories.sparkSession.sparkContext.defaultParallelism
     folders = {name: str(folder) for name, folder in crew.folders.items()}
-    # sorted, so that the batches of a task do not depend on the order in which the shuffle delivers
-    parts = histories.repartition(count, USER_IDX).sortWithinPartitions(USER_IDX)
+    parts = histories
+    if crew.partitions:
+        # sorted, so that the batches of a task do not depend on the order in which the shuffle delivers
+        parts = histories.repartition(crew.partitions, USER_IDX).sortWithinPartitions(USER_IDX)
     return parts.mapInArrow(partial(_work_through, folders=folders, size=crew.batch, work=work), ddl)
 
 

@@ -111,7 +111,12 @@ class _Desk:
 
     @property
     def crew(self) -> Crew:
-        return Crew(self.models, self.context.config.score.user_batch, self.context.config.score.partitions)
+        score = self.context.config.score
+        partitions = score.partitions
+        if partitions is None and self.pass_name == c.BACKTEST:
+            # some users only, whom Spark may have joined into few partitions; in the release all are scored as their files lie
+            partitions = 2 * self.context.spark.sparkContext.defaultParallelism
+        return Crew(self.models, score.user_batch, partitions)
 
     @property
     def search(self) -> Search:
