@@ -12,13 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.compiled import REORDER, compiled
-from recsys_spark.item_models.tiles import LANES, ROWS, add_tile
-
-FUSED = {"contract"}
-"""a * b + c in one instruction; the order of sums stays as written."""
-STEEPEST = np.float32(1 << 14)
-"""A diagonal above it leaves too little of the identity in float32 (24 bits)."""
-FAILED = np.nan
+from recsys_spark.item_models.ridge_small import FAILED, FUSED, SMALL, STEEPEST, solve_small
+from recsys_spark.item_models.tiles import LANES, ROWS, WIDE, add_tile, set_wide_tile
 
 _ONE, _MINUS = np.float32(1), np.float32(-1)
 
@@ -49,8 +44,11 @@ def rotate(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
     rotated = np.zeros((rows, columns), np.float32)
     a, b, c = vectors.reshape(-1), basis.reshape(-1), rotated.reshape(-1)
     stride, depth = vectors.shape[1], len(basis)
+    wide = columns - columns % (WIDE * LANES)
     for i in range(0, rows, ROWS):
-        for j in range(0, columns, LANES):
+        for j in range(0, wide, WIDE * LANES):
+            set_wide_tile(_ONE, a, i * stride, stride, 1, b, j, columns, depth, c, i * columns + j, columns)
+        for j in range(wide, columns, LANES):
             add_tile(_ONE, a, i * stride, stride, 1, b, j, columns, depth, c, i * columns + j, columns)
     return rotated
 
@@ -72,18 +70,20 @@ def solve(
     w float32 [T]; ridge float64 [R]. A row without entries is left as it is.
     """
     size = local.shape[1]
+    small = min(SMALL, size)
+    solve_small(indptr, at, w, local.reshape(-1), spectrum, ridge, small, solution, losses)
     panel, m = np.empty(size * size, np.float32), np.empty(size * size, np.float32)
     root = np.empty(size, np.float32)
     for r in range(len(ridge)):
         lo, hi = indptr[r], indptr[r + 1]
-        if hi > lo:
+        if hi - lo > small:
             set_root(spectrum, ridge[r], root)
         if hi - lo > size:
             target = np.zeros(size, np.float32)
             start_long(m, size)
             mass = add_entries(at[lo:hi], w[lo:hi], local, root, panel, m, target)
             losses[r] = mass - finish_long(m, target, root, solution[r])
-        elif hi > lo:
+        elif hi - lo > small:
             losses[r] = _solve_short(at[lo:hi], w[lo:hi], local, root, panel, m, solution[r])
 
 
