@@ -1,6 +1,6 @@
 """Clean, split and features on generated dirty logs: rows a second, how time grows with the log, and cleaning beside the same rules in DuckDB.
 
-    python benchmarks/etl.py [--events 1000000 10000000 50000000] [--peer 1000000 10000000] [--runs 1] [--scratch build/bench/etl]
+    python benchmarks/etl.py [--events 1000000 10000000 50000000] [--peer 1000000 10000000] [--runs 3] [--scratch build/bench/etl]
 
 Each size is written as CSV, cleaned, split and made into features by one job (jobs/*.py, its session start taken off), and deleted. Time may grow
 no faster than 1.15 times linear: between two sizes, (seconds / seconds) / (events / events), kept as `growth`. A log holds the faults of `DIRT`.
@@ -123,10 +123,12 @@ def job(stage: str, config: Path, memory: str) -> tuple[float, dict]:
         "--run-date", CUTOFF, "--pass", "backtest", "--force",
     ]  # fmt: skip
     env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    done = subprocess.run(command, env=env, cwd=harness.REPO, stderr=subprocess.PIPE, text=True)
-    sys.stderr.write(done.stderr)
+    # spark-submit passes on by its output what the job writes as errors
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(command, env=env, cwd=harness.REPO, **told)
+    sys.stderr.write(done.stdout)
     done.check_returncode()
-    start = float(re.search(r"spark: .*, started in ([0-9.]+) s", done.stderr)[1])
+    start = float(re.search(r"spark: .*, started in ([0-9.]+) s", done.stdout)[1])
     folder = config.parent / "root" / "runs" / CUTOFF
     found = json.loads(
         ((folder / stage if stage == "clean" else folder / "backtest" / stage) / "manifest.json").read_text()
@@ -176,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 10_000_000, 50_000_000])
     parser.add_argument("--peer", type=int, nargs="*", default=[1_000_000, 10_000_000])
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=harness.RUNS)
     parser.add_argument("--memory", default="6g")
     parser.add_argument("--scratch", type=Path, default=harness.BENCH / "etl")
     arguments = parser.parse_args()

@@ -97,14 +97,15 @@ def measure(
             print(told, file=sys.stderr, flush=True)
     mine = timings.pop("")
     for name in timings or (() if peers else (None,)):
-        keep(_entry(case, name, mine, timings.get(name), config))
+        keep(entry(case, name, mine, timings.get(name), config))
     if failed:
         raise RuntimeError(f"{case}: no figures of {', '.join(failed)}") from next(iter(failed.values()))
 
 
-def _entry(
+def entry(
     case: str, name: str | None, mine: list[Timing], theirs: list[Timing] | None, config: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """One of results.json: the medians of our runs and of those of the peer `name`, if there is one."""
     ours_s = statistics.median(t.seconds for t in mine)
     peer_s = statistics.median(t.seconds for t in theirs) if theirs else None
     ratio = ours_s / peer_s if peer_s else None
@@ -145,9 +146,11 @@ def results() -> list[dict[str, Any]]:
 def run_cases(cases: Mapping[str, Callable[[], None]], only: str | None = None) -> int:
     """Run each case whose name begins with `only`; one that fails does not stop the others. Returns an exit code."""
     failed = []
-    for name, case in cases.items():
-        if only and not name.startswith(only):
-            continue
+    chosen = {name: case for name, case in cases.items() if name.startswith(only or "")}
+    if not chosen:
+        print(f"no case begins with {only!r}: {', '.join(cases)}", file=sys.stderr)
+        return 2
+    for name, case in chosen.items():
         try:
             case()
         except Exception:

@@ -18,10 +18,9 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import date
 from pathlib import Path
 
-from harness import REPO, descendants, keep, machine
+from harness import REPO, Timing, descendants, entry, keep
 
 
 def pss_bytes(pid: int) -> int:
@@ -58,17 +57,6 @@ def stages(run: Path) -> list[dict]:
     ]
 
 
-def entry(result: dict) -> dict:
-    """The night as one of results.json."""
-    wall = result["wall_seconds"]
-    facts = {"peak_pss_bytes": result["peak_pss_bytes"], "spent": result["spent"]}
-    return {
-        "case": f"night {result['config']}", "peer": None, "ours_seconds": wall, "peer_seconds": None, "ratio": None,
-        "config": {"conf": f"conf/{result['config']}.yaml"}, "ours_runs": [wall], "peer_runs": None, "ours_facts": facts, "peer_facts": None,
-        "date": date.today().isoformat(), "machine": machine(),
-    }  # fmt: skip
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
@@ -84,11 +72,13 @@ def main() -> int:
         str(REPO / "jobs" / "nightly.py"), "--config", str(arguments.config), "--set", f"paths.root={root}", "--run-id", "bench",
     ]  # fmt: skip
     clock = time.monotonic()
-    process = subprocess.Popen(command, env=env, cwd=REPO, stderr=subprocess.PIPE, text=True)
+    # spark-submit passes on by its output what the job writes as errors
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, env=env, cwd=REPO, **told)
     memory = Memory(process.pid)
     memory.start()
     session = 0.0
-    for line in process.stderr:
+    for line in process.stdout:
         sys.stderr.write(line)
         if found := re.search(r"spark: .*, started in ([0-9.]+) s", line):
             session = float(found[1])
@@ -111,7 +101,8 @@ def main() -> int:
         "spent": spent,
         "stages": found,
     }
-    keep(entry(result))
+    timing = Timing(wall, {"peak_pss_bytes": memory.peak, "spent": spent})
+    keep(entry(f"night {name}", None, [timing], None, {"conf": f"conf/{name}.yaml"}))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     for what, seconds in spent.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import glob
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ from recsys_spark.config.load import load
 from recsys_spark.config.sections import Config
 from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable, told_in
 from recsys_spark.lifeline import end_with
+from recsys_spark.tables.files import find
 from recsys_spark.tables.layout import Layout
 
 if TYPE_CHECKING:
@@ -74,20 +74,17 @@ class Context:
 
 
 def _bytes_of(path: str) -> int | None:
-    """Size of the files of a local path or glob; None for a URL and for what cannot be looked at."""
-    local = path.removeprefix("file://")
-    if "://" in local:
+    """Size of the raw files at a local path; None for a URL, which only Spark can list, and for what cannot be read: the clean stage tells of it."""
+    if "://" in path.removeprefix("file://"):
         return None
-    starts = (
-        [Path(local)]
-        if os.path.exists(local)
-        else [Path(found) for found in glob.glob(local, recursive=True)]
-    )
-    files = {file for start in starts for file in ([start] if start.is_file() else start.rglob("*"))}
     try:
-        return sum(file.stat().st_size for file in files if file.is_file())
-    except OSError:
+        return sum(file.size for file in find(path, "paths.events", _no_session))
+    except RecsysError:
         return None
+
+
+def _no_session() -> SparkSession:
+    raise AssertionError("local files are listed without Spark")
 
 
 class Stage(Protocol):

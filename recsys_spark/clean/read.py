@@ -20,9 +20,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from recsys_spark.clean.files import RawFile, for_spark
 from recsys_spark.clean.unreadable import causes, unreadable
 from recsys_spark.errors import InputMismatch
+from recsys_spark.tables.files import RawFile, for_spark
 
 FILE = "__file"
 """URL-encoded path of the row's file; `file_name` makes it readable."""

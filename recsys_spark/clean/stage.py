@@ -22,7 +22,6 @@ from recsys_spark.clean.content import (
     users_table,
 )
 from recsys_spark.clean.dedup import mark_duplicates
-from recsys_spark.clean.files import RawFile, find, format_of, identity
 from recsys_spark.clean.parse import NUMBERS, raw, typed
 from recsys_spark.clean.passing import counting
 from recsys_spark.clean.pinned import pinned
@@ -48,6 +47,7 @@ from recsys_spark.columns import (
 from recsys_spark.errors import AllQuarantined, EmptyLog
 from recsys_spark.job import Context
 from recsys_spark.tables import store
+from recsys_spark.tables.files import RawFile, find, format_of, identity
 from recsys_spark.tables.manifest import run_stage
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from recsys_spark.clean.content import (
     one_row_an_id,
     users_table,
 )
-from recsys_spark.clean.files import find
 from recsys_spark.clean.passing import counting
 from recsys_spark.clean.read import Wanted, read
+from recsys_spark.tables.files import find
 
 ITEMS = """\
 id,name,kinds,about,gone

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_spark.clean.files import _remote, find, format_of, identity
 from recsys_spark.clean.read import FILE, MALFORMED, Wanted, file_name, read
 from recsys_spark.clean.unreadable import translated
 from recsys_spark.errors import InputMismatch, InputMissing, InputUnreadable
+from recsys_spark.tables.files import _remote, find, format_of, identity
 
 WANTED = {
     "user": Wanted("who", "clean.columns.user_id", "id"),
