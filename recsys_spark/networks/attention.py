@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from recsys_spark.networks.sequence import SequenceEncoder
 
-PLACE = 0.1
-"""Standard deviation, at the start, of a place's vector; that of an item's is about 1."""
+PLACE = 0.02
+"""Standard deviation, at the start, of the numbers of a place's vector. An item's vector has length 1 then and is not multiplied by the root of
+the dimension, as SASRec does: what a user had last would drown what the blocks say, and training starts slowly."""
 
 
 class AttentionEncoder(SequenceEncoder):

@@ -24,7 +24,6 @@ class SequenceEncoder(UserEncoder):
     def __init__(self, *, length: int, dimension: int, dropout: float):
         super().__init__()
         self.length = length
-        self.scale = dimension**0.5
         self.dropout = nn.Dropout(dropout)
 
     @abstractmethod
@@ -65,5 +64,5 @@ class SequenceEncoder(UserEncoder):
         lengths, width = real(items).sum(dim=1), items.shape[1]
         source = torch.arange(width, device=items.device) + (width - lengths)[:, None]
         source = source.clamp(max=width - 1)
-        vectors = F.embedding(items.gather(1, source), table) * self.scale
+        vectors = F.embedding(items.gather(1, source), table)
         return self.states(self.dropout(vectors), source + self.length - width), lengths
