@@ -51,6 +51,7 @@ def make_job(run: Path, epochs: int) -> Job:
         output="",
         checkpoints="",
         examples=features["counts"]["examples"],
+        kind=features["settings"]["examples"],
         n_items=clean["counts"]["n_items"],
         n_features=features["counts"]["features"],
         history_length=features["settings"]["history_length"],

@@ -52,5 +52,9 @@ ITEM_COSINE = "item_cosine"
 NETWORK = "network"
 FUSED = "fused"
 
+PER_TARGET = "targets"
+PER_USER = "users"
+"""What an example of training is: an item and the history before it, or a user."""
+
 PADDING_ITEM = 0
 """The item index that means "no item": real items start at 1, and every item array has a row 0 that is never scored."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import NETWORK, POPULARITY
+from recsys_spark.columns import NETWORK, PER_USER, POPULARITY
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -273,8 +273,12 @@ class Features(Section):
     history_length: Count = Field(
         default=50, description="newest items of a history that the network sees [items]"
     )
+    examples: Literal["targets", "users"] = Field(
+        default="targets",
+        description="targets: an item and the history before it; users: the whole history of a user of two items or more",
+    )
     max_examples_per_user: Count = Field(
-        default=50, description="newest targets of a user that become examples [examples]"
+        default=50, description="targets: newest targets of a user that become examples [examples]"
     )
     row_groups: Count = Field(
         default=8, description="equal row groups of the examples; a multiple of train.workers [groups]"
@@ -294,10 +298,23 @@ class Train(Section):
         default="local", description="local: processes on the driver's machine; spark: inside the executors"
     )
     threads: Count = Field(default=1, description="of arithmetic in each worker on a CPU [threads]")
+    encoder: Literal["mlp", "vae", "gru", "lstm", "conv", "attention"] = Field(
+        default="mlp", description="what makes a user's vector of their history; all but mlp learn from users"
+    )
     dimension: Count = Field(default=64, description="of the vectors")
-    hidden: Count = Field(default=128, description="width of the user encoder's MLP")
+    hidden: Count = Field(
+        default=128, description="width of the encoder's hidden layers; conv has none but of dimension"
+    )
+    layers: Count = Field(
+        default=1, description="gru, lstm: recurrent layers; conv, attention: residual blocks"
+    )
+    attention_heads: Count = Field(default=1, description="attention: heads, which share the dimension")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.1, description="share of history items and hidden units dropped"
+    )
+    kl_weight: NotNegative = Field(
+        default=0.2,
+        description="vae: what a nat of divergence from the prior counts beside a nat of likelihood, reached linearly at the end of epochs",
     )
     epochs: Count = Field(
         default=6, description="at most; the learning rate falls to nothing at their end [epochs]"
@@ -436,6 +453,16 @@ class Config(Section):
         if self.split.method == "random" and self.split.valid_share + self.split.test_share >= 1:
             faults.append(
                 "split.valid_share + split.test_share: nothing would be left to train on; keep the sum below 1"
+            )
+        if self.train.encoder != "mlp" and self.features.examples != PER_USER:
+            faults.append(
+                f"train.encoder: {self.train.encoder} learns from whole histories, and features.examples is {self.features.examples}; "
+                "set features.examples to users, or train.encoder to mlp"
+            )
+        if self.train.encoder == "attention" and self.train.dimension % self.train.attention_heads:
+            faults.append(
+                f"train.attention_heads: {self.train.attention_heads} heads cannot share train.dimension, {self.train.dimension}; "
+                "make train.dimension a multiple of them"
             )
         if self.features.row_groups % self.train.workers:
             faults.append(

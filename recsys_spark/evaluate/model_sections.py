@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys_spark.columns import ALS, FUSED, NETWORK, RELEASE
+from recsys_spark.columns import ALS, FUSED, NETWORK, PER_USER, RELEASE
 from recsys_spark.evaluate import plots, wording
 from recsys_spark.evaluate.blocks import Block, Figure, Note, Table, Text
 from recsys_spark.evaluate.run_facts import RunFacts
@@ -36,10 +36,11 @@ def _objective(values: list[float]) -> Figure:
 
 
 def features(facts: RunFacts) -> list[Block]:
-    counts = facts.counts("features")
+    counts, per_user = facts.counts("features"), facts.settings("features").get("examples") == PER_USER
     if not counts.get("examples"):
         return [Note("No training examples could be cut from the histories.")]
-    text = f"{number(counts['examples'])} training examples, each an item and the history before it"
+    each = "the whole history of a user" if per_user else "an item and the history before it"
+    text = f"{number(counts['examples'])} training examples, each {each}"
     text += f", of {number(counts.get('users_with_history'))} users. The items bring "
     content = counts.get("features")
     known = (

@@ -10,7 +10,7 @@ MODELS = {
     POPULARITY: ("Popularity", "what most users chose; the same for everyone, less what they have seen"),
     ALS: ("ALS", "matrix factorisation: users and items as vectors, learned by turns"),
     ITEM_COSINE: ("Item cosine", "items that share users with what a person had"),
-    NETWORK: ("Network", "two towers: reads the history in order, and the items' content"),
+    NETWORK: ("Network", "two towers: reads the history, and the items' content"),
     FUSED: ("Blend", "all models together, weighted by what worked on the validation items"),
 }
 METRICS = {

@@ -11,7 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recsys_spark.columns import AS_OF, BACKTEST, ITEM_IDX, RELEASE, VALID
+from recsys_spark.columns import AS_OF, BACKTEST, ITEM_IDX, PER_TARGET, PER_USER, RELEASE, VALID
 from recsys_spark.features import content, shuffling
 from recsys_spark.features.histories import BACKTEST_MOMENTS, RELEASE_MOMENTS, make_histories, make_positives
 from recsys_spark.job import Context
@@ -27,10 +27,11 @@ def run(context: Context, pass_name: str) -> None:
         f"{BACKTEST}/clean": manifest.require(context.layout, "clean", pass_name).output_id,
         f"{pass_name}/split": manifest.require(context.layout, "split", pass_name).output_id,
     }
+    examples = context.config.features.examples
     settings = {
         **context.config.features.model_dump(mode="json"),
         # a temporal split asks for what comes later, and later nothing of that moment is known
-        "earlier": context.config.split.method == "temporal",
+        "earlier": context.config.split.method == "temporal" and examples == PER_TARGET,
     }
 
     def work(folder: Path) -> dict[str, Any]:
@@ -76,12 +77,18 @@ def write_examples(
     folder: Path,
     *,
     history_length: int,
+    examples: str,
     max_examples_per_user: int,
     row_groups: int,
     earlier: bool,
     seed: int,
 ) -> dict[str, int]:
-    """Write the `examples` table of one moment's histories in `row_groups` files of one equal row group each; returns the counts."""
+    """Write the `examples` table of one moment's histories in `row_groups` files of one equal row group each; returns the counts.
+
+    A user as an example is their newest target, with as much as the window holds before it.
+    """
+    if examples == PER_USER:
+        max_examples_per_user = 1
     sums = histories.agg(
         F.sum(shuffling.example_count(max_examples_per_user, earlier).cast("bigint")).alias("examples"),
         F.count_if(F.size(ITEM_IDX) > 0).alias("users"),
@@ -97,10 +104,10 @@ def write_examples(
             earlier=earlier,
             seed=seed,
         )
-        examples = shuffling.build_examples(
+        built = shuffling.build_examples(
             placed, histories, row_groups=row_groups, length=history_length, earlier=earlier, seed=seed
         )
-        store.write(examples, folder, "examples", max_rows_per_file=size, quick_to_read=True)
+        store.write(built, folder, "examples", max_rows_per_file=size, quick_to_read=True)
         shuffling.check_row_groups(folder, row_groups, size)
     return {
         "examples": size * row_groups,

@@ -1,49 +1,59 @@
-"""The user tower: a user's vector out of the newest items of their history.
+"""The face that every user encoder shows: a user's vector out of the newest items of their history, and what a training example asks of it.
 
-Shapes:  B users · L history window · D dimension of the vectors · H pooling heads · R recency buckets
+Shapes:  B examples or users · L history window · D dimension of the vectors · R user rows · T targets of all of them · C item rows
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recsys_spark.columns import PADDING_ITEM
-from recsys_spark.item_models.histories import RECENCY_BUCKETS
-from recsys_spark.networks.pooling import pool
 
 
-class UserEncoder(nn.Module):
-    """Each head pools the window with weights that it learns for places and recency buckets; an MLP joins the heads.
+@dataclass(frozen=True)
+class Questions:
+    """What a batch of examples asks: windows to read, and which items should then score high for which user row.
 
-    Padding has weight 0 and the place of an item is counted from the newest, so more padding never changes the vector.
+    items, recency int [B, L] right-aligned windows · rows int64 [T], ascending, the user row that each target belongs to ·
+    targets int64 [T] · weights float32 [T] what each counts
     """
 
-    def __init__(self, *, length: int, dimension: int, hidden: int, heads: int, dropout: float):
-        super().__init__()
-        self.heads = heads
-        self.dropout = dropout
-        # a start at which the first head looks at the newest items and the last head at all of the window
-        slopes = torch.logspace(0, -3, heads)
-        self.place = nn.Parameter(-slopes[:, None] * torch.arange(length - 1, -1, -1.0))
-        self.recency = nn.Parameter(torch.zeros(heads, RECENCY_BUCKETS))
-        self.inner = nn.Linear(heads * dimension, hidden)
-        self.outer = nn.Linear(hidden, dimension)
-        self.skip = nn.Linear(heads * dimension, dimension, bias=False)
-        self.norm = nn.LayerNorm(dimension)
+    items: Tensor
+    recency: Tensor
+    rows: Tensor
+    targets: Tensor
+    weights: Tensor
 
+
+class UserEncoder(nn.Module, ABC):
+    """Reads right-aligned, 0-padded windows; more padding never changes a vector."""
+
+    @abstractmethod
     def forward(self, table: Tensor, items: Tensor, recency: Tensor) -> Tensor:
-        """float32 [B, D]: users out of the windows `items` and `recency` (int [B, L]) and the item vectors `table` [I, D]."""
-        counts = items != PADDING_ITEM
-        if self.training and self.dropout > 0:
-            counts = counts & (torch.rand(items.shape, device=items.device) >= self.dropout)
-        with torch.autocast(
-            table.device.type, enabled=False
-        ):  # it moves memory, so half precision would gain nothing
-            place = self.place[:, -items.shape[1] :].float()
-            pooled = pool(table.float(), items, recency, counts, place, self.recency.float()).flatten(
-                start_dim=1
-            )
-        inner = F.dropout(F.gelu(self.inner(pooled)), self.dropout, self.training)
-        return self.norm(self.skip(pooled) + self.outer(inner))
+        """float32 [B, D]: users out of the windows `items` and `recency` (int [B, L]) and the item rows `table` [C, D]."""
+
+    @abstractmethod
+    def questions(self, history: Tensor, recency: Tensor, newest: Tensor) -> Questions:
+        """What the examples of a batch ask: `history` and `recency` int [B, L], the item `newest` int [B] that came after. Nothing is padding
+        only. May draw at random."""
+
+    def answers(self, table: Tensor, questions: Questions) -> tuple[Tensor, Tensor]:
+        """(users float32 [R, D], their divergence from a prior float32 [] in nats, summed over the batch; 0 where there is none)."""
+        return self(table, questions.items, questions.recency), table.new_zeros(())
+
+
+def whole(history: Tensor, recency: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
+    """(items, recency), both int [B, L + 1]: the windows with the newest item at their end, from which it has no gap."""
+    return (
+        torch.cat([history, newest[:, None]], dim=1),
+        torch.cat([recency, torch.ones_like(recency[:, :1])], dim=1),
+    )
+
+
+def real(items: Tensor) -> Tensor:
+    """bool, in the shape of `items`: what is not padding."""
+    return items != PADDING_ITEM

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from recsys_spark.columns import NETWORK
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.inner import InnerProductModel
+from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.encoder import UserEncoder
-from recsys_spark.networks.item_tower import as_read, as_scored
-from recsys_spark.networks.two_tower import Architecture, TwoTower
+from recsys_spark.networks.two_tower import TwoTower
 
 USERS = 256
 """Users who are encoded at a time."""
@@ -27,7 +27,7 @@ VECTORS, TABLE, ENCODER = "items", "table", "encoder."
 class NetworkModel(InnerProductModel):
     """Scores are cosines of user and item vectors plus the item's bias.
 
-    arrays: items float32 [I, D + 1] unit vectors and biases · table float32 [I, D], what the encoder reads of history items · encoder.* its weights.
+    arrays: items float32 [I, D + 1] unit vectors and biases · table float32 [I, D or D + 1], what the encoder reads of history items · encoder.* its weights.
     parameters: the architecture.
     """
 
@@ -39,8 +39,8 @@ class NetworkModel(InnerProductModel):
         with torch.no_grad():
             rows = network.items()
             arrays = {
-                VECTORS: as_scored(rows),
-                TABLE: as_read(rows),
+                VECTORS: network.items.as_scored(rows),
+                TABLE: network.items.as_read(rows),
                 **{ENCODER + name: weight for name, weight in network.users.state_dict().items()},
             }
         plain = {name: np.array(tensor.detach().float().cpu(), order="C") for name, tensor in arrays.items()}
@@ -65,10 +65,7 @@ class NetworkModel(InnerProductModel):
     def _encoder(self) -> UserEncoder:
         # a Spark task has one core, and threads of several tasks would fight for it
         torch.set_num_threads(1)
-        a = Architecture(**self.parameters)
-        encoder = UserEncoder(
-            length=a.history_length, dimension=a.dimension, hidden=a.hidden, heads=a.heads, dropout=0.0
-        )
+        encoder = Architecture(**self.parameters).make_encoder(dropout=0.0)
         weights = {
             name.removeprefix(ENCODER): _tensor(array)
             for name, array in self.arrays.items()

@@ -1,4 +1,4 @@
-"""The item tower: an item's vector out of its id and its content, and a bias for how often it is taken.
+"""The item tower: an item's vector out of its id and its content, a bias for how often it is taken, and how much it says of its users.
 
 Shapes:  I items counting the padding item 0 · D dimension · C items asked for · K most content features an item has
 """
@@ -16,12 +16,17 @@ OWN_PART = 0.16
 
 
 class ItemTower(nn.Module):
-    """Rows of D + 1: id embedding plus the mean of the embeddings of the item's content features, when there are any; the last is the bias."""
+    """Rows of the vector, with `weighed` the logarithm of the item's weight in a history, and the bias, as many as W numbers.
 
-    def __init__(self, *, n_items: int, n_features: int, dimension: int, sparse: bool):
+    The vector is the id embedding plus the mean of the embeddings of the item's content features, when there are any.
+    """
+
+    def __init__(self, *, n_items: int, n_features: int, dimension: int, sparse: bool, weighed: bool = False):
         super().__init__()
-        # the bias stands in the same table, so that one gradient carries both
-        self.ids = nn.Embedding(n_items, dimension + 1, sparse=sparse)
+        self.dimension = dimension
+        self.weighed = weighed
+        # bias and weight stand in the same table, so that one gradient carries all
+        self.ids = nn.Embedding(n_items, dimension + weighed + 1, sparse=sparse)
         length = OWN_PART if n_features else 1.0
         nn.init.normal_(self.ids.weight, std=length * dimension**-0.5)
         self.content: nn.EmbeddingBag | None = None
@@ -37,27 +42,28 @@ class ItemTower(nn.Module):
 
     @torch.no_grad()
     def set_popularity(self, counts: Tensor, temperature: float) -> None:
-        """Start the biases where the softmax of nobody in particular gives each item its share of `counts` (int64 [I]), one added to each."""
+        """Start the biases where the softmax of nobody in particular gives each item its share of `counts` (int64 [I]), one added to each; and
+        the weights at one over the root of the counts, for what everybody has tells little of a user."""
         logs = (counts + 1.0).log()
         self.ids.weight[:, -1] = temperature * (logs - logs.mean())
+        if self.weighed:
+            self.ids.weight[:, self.dimension] = -0.5 * counts.clamp(min=1).log()
 
     def forward(self, items: Tensor | None = None) -> Tensor:
-        """float32 [C, D + 1] rows of `items` (int64 [C]), or [I, D + 1] of all of them."""
+        """float32 [C, W] rows of `items` (int64 [C]), or [I, W] of all of them."""
         rows = self.ids.weight if items is None else self.ids(items)
         if self.content is not None:
             content = self.content(self.features if items is None else self.features[items])
-            rows = rows + F.pad(content, (0, 1))
+            rows = rows + F.pad(content, (0, self.weighed + 1))
         return rows
 
+    def as_read(self, rows: Tensor) -> Tensor:
+        """float32 [C, W - 1]: `rows` as the user encoder reads them in a history: the vector and, with `weighed`, the weight's logarithm."""
+        return rows[:, :-1]
 
-def as_read(rows: Tensor) -> Tensor:
-    """float32 [C, D]: `rows` as the user encoder reads them in a history."""
-    return rows[:, :-1]
-
-
-def as_scored(rows: Tensor) -> Tensor:
-    """float32 [C, D + 1]: `rows` as users are scored against: a unit vector and the bias."""
-    return torch.cat([F.normalize(rows[:, :-1], dim=-1), rows[:, -1:]], dim=1)
+    def as_scored(self, rows: Tensor) -> Tensor:
+        """float32 [C, D + 1]: `rows` as users are scored against: a unit vector and the bias."""
+        return torch.cat([F.normalize(rows[:, : self.dimension], dim=-1), rows[:, -1:]], dim=1)
 
 
 def feature_matrix(n_items: int, items: np.ndarray, offsets: np.ndarray, features: np.ndarray) -> np.ndarray:

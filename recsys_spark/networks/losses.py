@@ -1,10 +1,14 @@
 """Softmax losses over scores: full for small catalogues, sampled for large ones.
 
-Shapes:  B examples · D dimension · I items counting the padding item 0 · N uniform negatives · C = B + N candidates
+A user row may have any number of targets: `rows` int64 [T], ascending, says whose a target is, `targets` int64 [T] what it is, `weights`
+float32 [T] what it counts. A loss is the weighted sum of the targets' cross-entropies.
+
+Shapes:  R user rows · T targets of all of them · D dimension · I items counting the padding item 0 · C candidates
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,50 +18,60 @@ from torch.nn import functional as F
 from recsys_spark.networks.exponential import powers_of_bfloat16
 
 ROWS_OF_A_TILE = 128
-"""Examples whose scores a CPU works on at a time, so that they stay in its cache: a GPU takes all of them at once."""
+"""User rows whose scores a CPU works on at a time, so that they stay in its cache."""
+ROWS_OF_A_GPU_TILE = 1 << 15
+"""The same of a GPU, whose memory they have to fit into."""
 
 
-def full_softmax(users: Tensor, items: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Mean cross-entropy of `targets` (int64 [B]) among all items but the padding; users [B, D], items [I, D]."""
-    loss: Tensor = _FullSoftmax.apply(users / temperature, items[1:], targets - 1)
+def full_softmax(
+    users: Tensor, items: Tensor, rows: Tensor, targets: Tensor, weights: Tensor, temperature: float
+) -> Tensor:
+    """The loss among all items but the padding; users [R, D], items [I, D]."""
+    loss: Tensor = _FullSoftmax.apply(users / temperature, items[1:], rows, targets - 1, weights)
     return loss
 
 
 class _FullSoftmax(torch.autograd.Function):
-    """Mean cross-entropy of the logits users @ items.T, whose gradient is taken at once: the logits [B, I] never stand in memory whole and
-    are never read again.
+    """The loss of the logits users @ items.T, whose gradient is taken at once: the logits [R, I] never stand in memory whole and are never
+    read again.
 
-    The gradient of a row's logits is its softmax, less 1 at the target, over the number of examples; the softmax is powers over their sum. The
-    sum divides the small matrices, not the powers, and the target's part is added apart, not rounded together with the softmax.
+    The gradient of a row's logits is its softmax times the row's weights together, less each target's own weight at the target. The softmax is
+    powers over their sum. The sum divides the small matrices, not the powers, and the targets' part is added apart, not rounded together with
+    the softmax.
     """
 
     @staticmethod
-    def forward(ctx: Any, users: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, users: Tensor, items: Tensor, rows: Tensor, targets: Tensor, weights: Tensor
+    ) -> Tensor:
         halves = torch.is_autocast_enabled(users.device.type)
         kind = torch.get_autocast_dtype(users.device.type) if halves else users.dtype
         narrow, read = items.to(kind), users.to(kind)
-        share = 1 / len(users)
-        by_user = -share * items[targets].float()
+        step = ROWS_OF_A_GPU_TILE if users.is_cuda else ROWS_OF_A_TILE
+        starts = torch.arange(0, len(users) + step, step, device=users.device)
+        bounds = torch.searchsorted(rows, starts).tolist()
+        shares = torch.zeros(len(users), 1, device=users.device).index_add_(0, rows, weights[:, None])
+        by_user = torch.zeros(users.shape, device=users.device)
+        by_user.index_add_(0, rows, -weights[:, None] * items[targets])
         by_item = torch.zeros(items.T.shape, device=items.device)
         loss = torch.zeros((), device=items.device)
-        step = len(users) if users.is_cuda else ROWS_OF_A_TILE
-        for start in range(0, len(users), step):
-            part, own = read[start : start + step], targets[start : start + step, None]
-            logits = part @ narrow.T
-            own_logits = logits.gather(1, own).float()
+        for start, own in zip(range(0, len(users), step), pairwise(bounds), strict=True):
+            tile, mine = slice(start, start + step), slice(*own)
+            logits = read[tile] @ narrow.T
+            own_logits = logits[rows[mine] - start, targets[mine]].float()
             powers, most, total = _powers(logits)
-            loss += (total.log() + most - own_logits).sum()
-            scale = share / total
-            by_user[start : start + step] += scale * (powers @ narrow)
-            by_item += (scale * part).to(kind).T @ powers
-        by_item = by_item.T.contiguous().index_add_(0, targets, users.float(), alpha=-share)
+            loss += (shares[tile] * (total.log() + most)).sum() - (weights[mine] * own_logits).sum()
+            scale = shares[tile] / total
+            by_user[tile] += scale * (powers @ narrow)
+            by_item += (scale * read[tile]).to(kind).T @ powers
+        by_item = by_item.T.contiguous().index_add_(0, targets, -weights[:, None] * users[rows])
         ctx.save_for_backward(by_user.to(users.dtype), by_item.to(items.dtype))
-        return loss * share
+        return loss
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         by_user, by_item = ctx.saved_tensors
-        return by_user * gradient, by_item * gradient, None
+        return by_user * gradient, by_item * gradient, None, None, None
 
 
 def _powers(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,24 +89,33 @@ def _powers(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def sampled_softmax(
-    users: Tensor, candidates: Tensor, ids: Tensor, log_expected: Tensor, temperature: float
-) -> Tensor:
-    """Mean cross-entropy of each target among the batch's targets and shared uniform negatives.
+    users: Tensor, items: Tensor, rows: Tensor, targets: Tensor, weights: Tensor, candidates: Tensor,
+    offsets: Tensor, temperature: float,
+) -> Tensor:  # fmt: skip
+    """The loss of each target among its user row's targets and candidates that all rows share.
 
-    `ids` (int64 [C]) are the B targets, then N negatives; `candidates` [C, D] their vectors, `log_expected` [C] the logarithm of how
-    often each is expected among the candidates, which is taken off its logit. Bengio & Senecal 2008 gives the correction, Yi et al. 2019
-    uses it for in-batch negatives, Yang et al. 2020 mixes those with uniform ones. An example's own target in another place is no negative
-    of it and is left out; so the target stands in its row once, for certain, and nothing is taken off. Then the sum of the powers of a row
-    is, in expectation, that of the full softmax.
+    users [R, D]; items [I, D] are those of the batch, which `targets` and `candidates` (int64 [C], ascending, each once) count. `offsets`
+    float32 [C] is added to the candidates' logits: the logarithm of how often a candidate was drawn, less that of how often this was
+    expected. Bengio & Senecal 2008 gives the correction, Yi et al. 2019 uses it for in-batch negatives, Yang et al. 2020 mixes those with
+    uniform ones. A candidate that is a target of the row is no negative of it and is left out; so the row's targets stand in it once, for
+    certain, and nothing is added to them. Then the sum of the powers of a row is, in expectation, that of the full softmax.
     """
-    targets = ids[: len(users)]
-    own = torch.eye(len(users), len(ids), dtype=torch.bool, device=users.device)
-    logits = (users @ candidates.T / temperature).float()
-    logits = torch.where(own, logits, logits - log_expected)
-    hits = (ids[None, :] == targets[:, None]) & ~own
-    return F.cross_entropy(
-        logits.masked_fill(hits, -torch.inf), torch.arange(len(users), device=users.device)
-    )
+    logits = (users @ items[candidates].T / temperature).float() + offsets
+    logits = logits.masked_fill(_held(candidates, rows, targets, len(users)), -torch.inf)
+    own = (F.embedding(rows, users).float() * F.embedding(targets, items).float()).sum(dim=1) / temperature
+    most = logits.detach().amax(dim=1).scatter_reduce(0, rows, own.detach(), "amax")
+    powers = (logits - most[:, None]).exp().sum(dim=1).index_add(0, rows, (own - most[rows]).exp())
+    shares = torch.zeros_like(most).index_add_(0, rows, weights)
+    return (shares * (powers.log() + most)).sum() - (weights * own).sum()
+
+
+def _held(candidates: Tensor, rows: Tensor, targets: Tensor, n_rows: int) -> Tensor:
+    """bool [R, C]: which candidates are targets of the row."""
+    places = torch.searchsorted(candidates, targets).clamp(max=len(candidates) - 1)
+    found = candidates[places] == targets
+    held = torch.zeros(n_rows, len(candidates), dtype=torch.bool, device=candidates.device)
+    held[rows[found], places[found]] = True
+    return held
 
 
 def log_expected_counts(counts: Tensor, batch: int, negatives: int) -> Tensor:

@@ -1,35 +1,33 @@
 """The two-tower network: users and items as unit vectors of one space; a score is their cosine plus the item's bias.
 
-Shapes:  B users · L history window · D dimension · I items · C candidates of a batch · H pooling heads
+Shapes:  B users · L history window · D dimension · I items · C candidates of a batch · R user rows · T targets of all of them · W numbers of an
+item row
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys_spark.columns import PADDING_ITEM
-from recsys_spark.networks.encoder import UserEncoder
-from recsys_spark.networks.item_tower import ItemTower, as_read, as_scored
+from recsys_spark.networks.architecture import Architecture
+from recsys_spark.networks.encoder import Questions
+from recsys_spark.networks.item_tower import ItemTower
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """Everything that fixes the shapes of the weights."""
+class Answers:
+    """users float32 [R, D + 1] and items float32 [I or fewer, D + 1], whose products are the scores · targets int64 [T] and candidates int64 [C]
+    count these items · divergence float32 [] as the encoder gives it"""
 
-    n_items: int
-    n_features: int
-    history_length: int
-    dimension: int
-    hidden: int
-    heads: int
-
-    def as_parameters(self) -> dict[str, Any]:
-        return asdict(self)
+    users: Tensor
+    items: Tensor
+    targets: Tensor
+    candidates: Tensor
+    divergence: Tensor
 
 
 class TwoTower(nn.Module):
@@ -41,31 +39,41 @@ class TwoTower(nn.Module):
         self.architecture = a
         self.sparse = sparse
         self.items = ItemTower(
-            n_items=a.n_items, n_features=a.n_features, dimension=a.dimension, sparse=sparse
+            n_items=a.n_items,
+            n_features=a.n_features,
+            dimension=a.dimension,
+            sparse=sparse,
+            weighed=a.weighed,
         )
-        self.users = UserEncoder(
-            length=a.history_length, dimension=a.dimension, hidden=a.hidden, heads=a.heads, dropout=dropout
-        )
+        self.users = a.make_encoder(dropout)
 
-    def forward(
-        self, history: Tensor, recency: Tensor, candidates: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(users float32 [B, D + 1], items float32 [C, D + 1]), whose products are the scores.
-
-        `history` and `recency` int [B, L]; `candidates` int64 [C], or None for all I items. Only the rows that the batch needs are
-        made, each once.
-        """
+    def forward(self, questions: Questions, candidates: Tensor | None = None) -> Answers:
+        """The user rows of `questions` and the items they are asked about: all of them, or, with `candidates` (int64 [C], ascending), those that
+        the batch needs, each once."""
         if candidates is None:
             rows = self.items()
-            return self.encode_users(rows, history, recency), as_scored(rows)
+            users, divergence = self._users(rows, questions)
+            every = torch.arange(len(rows), device=rows.device)
+            return Answers(users, self.items.as_scored(rows), questions.targets, every, divergence)
+        read, targets = questions.items, questions.targets
         # the padding item is always there and comes first, so that padding keeps its number
-        needed = torch.cat([candidates.new_tensor([PADDING_ITEM]), history.flatten().long(), candidates])
+        needed = torch.cat([targets.new_tensor([PADDING_ITEM]), read.flatten().long(), targets, candidates])
         unique, places = torch.unique(needed, return_inverse=True)
+        window, targets, candidates = places[1:].split([read.numel(), len(targets), len(candidates)])
         rows = self.items(unique)
-        window, asked = places[1 : 1 + history.numel()].view_as(history), places[1 + history.numel() :]
-        return self.encode_users(rows, window, recency), as_scored(rows)[asked]
+        users, divergence = self._users(rows, replace(questions, items=window.view_as(read)))
+        return Answers(users, self.items.as_scored(rows), targets, candidates, divergence)
 
     def encode_users(self, rows: Tensor, history: Tensor, recency: Tensor) -> Tensor:
-        """float32 [B, D + 1]: unit vectors of users, and 1 for the bias. `history` int [B, L] counts the rows of the item tower's `rows`."""
-        users = F.normalize(self.users(as_read(rows), history, recency), dim=-1)
-        return F.pad(users, (0, 1), value=1.0)
+        """float32 [B, D + 1]: unit vectors of users, and 1 for the bias. `history` int [B, L] counts the item tower's `rows` [C, W]."""
+        return _as_scoring(self.users(self.items.as_read(rows), history, recency))
+
+    def _users(self, rows: Tensor, questions: Questions) -> tuple[Tensor, Tensor]:
+        """(users float32 [R, D + 1], divergence float32 [])."""
+        users, divergence = self.users.answers(self.items.as_read(rows), questions)
+        return _as_scoring(users), divergence
+
+
+def _as_scoring(users: Tensor) -> Tensor:
+    """float32 [R, D + 1]: `users` [R, D] as unit vectors, and 1 for the bias."""
+    return F.pad(F.normalize(users, dim=-1), (0, 1), value=1.0)

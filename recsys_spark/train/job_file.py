@@ -14,13 +14,14 @@ from recsys_spark.tables.manifest import write_json
 class Job:
     """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json.
 
-    `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
+    There are `examples` of the `kind` that features.examples names. `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
     """
 
     features: str
     output: str
     checkpoints: str
     examples: int
+    kind: str
     n_items: int
     n_features: int
     history_length: int

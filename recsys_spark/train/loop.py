@@ -43,6 +43,7 @@ class Plan:
     decay_epochs: int
     weight_decay: float
     temperature: float
+    kl_weight: float
     metric_k: int
     mixed_precision: bool
     seed: int
@@ -169,6 +170,11 @@ def learning_rate(plan: Plan, at: float, workers: int) -> float:
     return plan.learning_rate * workers * max(min(rise, fall, 1.0), 0.0)
 
 
+def divergence_weight(plan: Plan, at: float) -> float:
+    """What a nat of divergence counts after `at` epochs: it rises linearly to kl_weight at the end of `decay_epochs`."""
+    return plan.kl_weight * min(at / plan.decay_epochs, 1.0)
+
+
 def _resume(
     network: TwoTower, optimizers: list[torch.optim.Optimizer], communicator: Communicator, checkpoints: Path
 ) -> tuple[Progress, dict[str, Tensor]]:
@@ -200,7 +206,7 @@ def _epoch(
     communicator: Communicator,
     device: torch.device,
 ) -> dict[str, Any]:
-    """One pass; returns its entry of training.json but for the NDCG. The loss is the mean over the examples of all workers."""
+    """One pass; returns its entry of training.json but for the NDCG. The loss is the mean over the targets of all workers by their weights."""
     clock = time.monotonic()
     # every epoch seeds its own randomness, so that a resumed training draws what an uninterrupted one draws
     seed = ((plan.seed * 1_000_003 + epoch) * 1_000_003 + communicator.rank) % (1 << 63)
@@ -208,12 +214,14 @@ def _epoch(
     generator = torch.Generator().manual_seed(seed + 1)
     network.train()
     sums = torch.zeros(2, dtype=torch.float64, device=device)
-    rate = 0.0
+    rate, examples = 0.0, 0
     for step, batch in enumerate(batches):
-        rate = learning_rate(plan, epoch - 1 + (step + 1) / plan.steps, communicator.size)
-        loss = _loss(
+        at = epoch - 1 + (step + 1) / plan.steps
+        rate = learning_rate(plan, at, communicator.size)
+        loss, weight = _loss(
             network,
             plan,
+            at,
             {k: v.to(device, non_blocking=True) for k, v in batch.items()},
             candidates,
             generator,
@@ -226,30 +234,44 @@ def _epoch(
         for optimizer in optimizers:
             optimizer.step()
         n = len(batch["item_idx"])
-        sums += torch.stack([loss.detach().double() * n, torch.tensor(n, device=device)])
-    total, examples = communicator.allreduce_sum(sums.cpu()).tolist()
+        examples += n
+        sums += torch.stack([loss.detach().double() * n, weight.double()])
+    total, weights = communicator.allreduce_sum(sums.cpu()).tolist()
     seconds = time.monotonic() - clock
     return {
         "epoch": epoch,
-        "loss": total / examples,
+        "loss": total / weights,
         "learning_rate": rate,
         "seconds": round(seconds, 3),
-        "examples_per_s": round(examples / seconds),
+        "examples_per_s": round(examples * communicator.size / seconds),
     }
 
 
 def _loss(
-    network: TwoTower, plan: Plan, batch: Batch, candidates: Candidates | None, generator: torch.Generator
-) -> Tensor:
-    targets = batch["item_idx"].long()
-    halves = plan.mixed_precision and multiplies_bfloat16(targets.device)
-    with torch.autocast(targets.device.type, torch.bfloat16, enabled=halves):
+    network: TwoTower,
+    plan: Plan,
+    at: float,
+    batch: Batch,
+    candidates: Candidates | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """(loss of the batch after `at` epochs, over its examples: their number is the same for all workers · weight of its targets)"""
+    questions = network.users.questions(batch["history"], batch["recency"], batch["item_idx"])
+    weights = questions.weights / len(batch["item_idx"])
+    device = weights.device.type
+    halves = plan.mixed_precision and multiplies_bfloat16(weights.device)
+    with torch.autocast(device, torch.bfloat16, enabled=halves):
         if candidates is None:
-            users, items = network(batch["history"], batch["recency"])
-            return full_softmax(users, items, targets, plan.temperature)
-        ids, log_expected = candidates.draw(targets, generator)
-        users, items = network(batch["history"], batch["recency"], ids)
-        return sampled_softmax(users, items, ids, log_expected, plan.temperature)
+            found = network(questions)
+            asked = (found.users, found.items, questions.rows, found.targets, weights)
+            loss = full_softmax(*asked, plan.temperature)
+        else:
+            ids, offsets = candidates.draw(questions.targets, generator)
+            found = network(questions, ids)
+            asked = (found.users, found.items, questions.rows, found.targets, weights)
+            loss = sampled_softmax(*asked, found.candidates, offsets, plan.temperature)
+    divergence = found.divergence / len(batch["item_idx"])
+    return loss + divergence_weight(plan, at) * divergence, questions.weights.sum()
 
 
 def _validate(

@@ -83,6 +83,7 @@ def make_job(
         output=str(folder.resolve()),
         checkpoints=str(checkpoints.resolve()),
         examples=features.counts["examples"],
+        kind=features.settings["examples"],
         n_items=clean.counts["n_items"],
         n_features=features.counts["features"],
         history_length=features.settings["history_length"],

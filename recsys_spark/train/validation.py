@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.networks.item_tower import as_scored
 from recsys_spark.networks.two_tower import TwoTower
 
 CELLS = 1 << 24
 """Scores in memory at a time: users of a tile times items."""
+USERS = 256
+"""Users who are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,7 @@ def _tile(
     network: TwoTower, rows: Tensor, held: Held, start: int, stop: int, k: int, device: torch.device
 ) -> float:
     histories = held.histories.rows(start, stop)
-    history, recency = (
-        torch.from_numpy(a).to(device) for a in histories.last(network.architecture.history_length)
-    )
-    scores = network.encode_users(rows, history, recency) @ as_scored(rows).T
+    scores = _encode(network, rows, histories, device) @ network.items.as_scored(rows).T
     scores[:, 0] = -torch.inf
     scores[_cells(histories.indptr, histories.items)] = -torch.inf
     relevant = torch.zeros_like(scores, dtype=torch.bool)
@@ -59,6 +57,17 @@ def _tile(
     gained = (relevant.gather(1, scores.topk(k, dim=1).indices) * discounts).sum(dim=1)
     ideal = discounts.cumsum(0)[relevant.sum(dim=1).clamp(max=k) - 1]
     return float((gained / ideal).sum())
+
+
+def _encode(network: TwoTower, rows: Tensor, histories: Histories, device: torch.device) -> Tensor:
+    """float32 [b, D + 1] users. Those of like length are read together, so that little of their window is padding."""
+    order = np.argsort(histories.lengths(), kind="stable")
+    length = network.architecture.history_length
+    users = []
+    for batch in histories.take(order).batches(USERS):
+        windows = batch.last(min(length, int(batch.lengths().max())))
+        users.append(network.encode_users(rows, *(torch.from_numpy(a).to(device) for a in windows)))
+    return torch.cat(users)[torch.from_numpy(np.argsort(order))]
 
 
 def _cells(indptr: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:

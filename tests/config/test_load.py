@@ -119,11 +119,24 @@ def test_all_faults_are_told_at_once(tmp_path):
         (GIVEN + "clean: {event_weights: {view: .inf}}", "clean.event_weights.view: input should be a finite number (found inf)"),
         (GIVEN + "split: {valid_share: 0.0}", "split.valid_share: input should be greater than 0 (found 0.0)"),
         (GIVEN + "clean: {columns: {item_id: ''}}", "clean.columns.item_id: string should have at least 1 character (found '')"),
+        (GIVEN + "train: {encoder: gru}",
+         "train.encoder: gru learns from whole histories, and features.examples is targets; set features.examples to users, or train.encoder to mlp"),
+        (GIVEN + "features: {examples: users}\ntrain: {encoder: attention, dimension: 64, attention_heads: 3}",
+         "train.attention_heads: 3 heads cannot share train.dimension, 64; make train.dimension a multiple of them"),
         (GIVEN + "evaluate: {gate_k: 7}", "evaluate.gate_k: 7 is not one of evaluate.cutoffs, [5, 10, 20]"),
     ],
 )  # fmt: skip
 def test_impossible_values_are_named_with_the_way_out(tmp_path, text, fault):
     assert fault in faults(tmp_path, text)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "vae", "gru", "lstm", "conv", "attention"])
+def test_every_encoder_learns_from_users_and_the_mlp_from_targets(tmp_path, encoder):
+    text = f"{GIVEN}train: {{encoder: {encoder}}}\n"
+    assert load(overlay(tmp_path, text), ["features.examples=users"]).train.encoder == encoder
+    refused = [] if encoder == "mlp" else ["train.encoder"]
+    told = [] if encoder == "mlp" else faults(tmp_path, text)
+    assert [line.split(":")[0] for line in told] == refused
 
 
 @pytest.mark.parametrize(

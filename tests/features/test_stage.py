@@ -57,9 +57,9 @@ ITEMS = [
 ]
 
 
-def prepare(root, spark, folds=FOLDS, **features):
+def prepare(root, spark, folds=FOLDS, split=None, **features):
     settings = {"history_length": LENGTH, "max_examples_per_user": MOST, "row_groups": GROUPS, **features}
-    context = make_context(root, spark, features=settings)
+    context = make_context(root, spark, features=settings, split=split or {})
     finish_stage(
         context, "clean", BACKTEST, {"users": ("users", USERS), "items": ("items", ITEMS)}, n_items=21
     )
@@ -180,6 +180,7 @@ def test_the_order_is_random_but_fixed(context, spark, tmp_path):
     histories = source.where("as_of = 'valid'").repartition(5, "item_idx")
     settings = {
         "history_length": LENGTH,
+        "examples": "targets",
         "max_examples_per_user": MOST,
         "row_groups": GROUPS,
         "earlier": False,
@@ -199,7 +200,13 @@ def test_under_a_temporal_split_the_first_basket_gives_no_example(spark, tmp_pat
     ]  # fmt: skip
     put_table(tmp_path / "histories", "histories", rows)
     histories = store.read(spark, tmp_path / "histories", "histories")
-    settings = {"history_length": 4, "max_examples_per_user": 9, "row_groups": 1, "seed": 7}
+    settings = {
+        "history_length": 4,
+        "examples": "targets",
+        "max_examples_per_user": 9,
+        "row_groups": 1,
+        "seed": 7,
+    }
     counts = write_examples(histories, tmp_path / "examples", earlier=True, **settings)
     assert counts["examples"] == 3
     rows = with_windows(store.read_arrow(tmp_path / "examples", "examples").to_pylist())
@@ -214,6 +221,7 @@ def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
         two,
         tmp_path / "examples",
         history_length=LENGTH,
+        examples="targets",
         max_examples_per_user=MOST,
         row_groups=5,
         earlier=False,
@@ -225,6 +233,32 @@ def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
     )
     assert items == [items[0], items[1]] * 2 + [items[0]]
     assert items[0] != items[1]
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_users_as_examples_are_their_newest_items(spark, tmp_path, timed):
+    """One row for each user of two items or more, also of a first basket under a temporal split: the newest item and the window before it.
+    Without times the order is a seeded random one."""
+    folds = [row if timed else {**row, "event_ts": None} for row in FOLDS]
+    context = prepare(
+        tmp_path, spark, folds, split={"method": "temporal" if timed else "random"}, examples="users"
+    )
+    stage.run(context, RELEASE)
+    found = with_windows(table(context, RELEASE, "examples"))
+    owners = {user: history_of(user, ["train", "valid", "test"]) for user, n in enumerate(LENGTHS) if n > 1}
+    assert counts(context, RELEASE)["examples"] == len(found) == -(-len(owners) // GROUPS) * GROUPS
+    size = len(found) // GROUPS
+    assert row_groups(context.layout.table("features", RELEASE, "examples")) == [[size]] * GROUPS
+    sequences = {(*[item for item in row["history"] if item], row["item_idx"]) for row in found}
+    newest = {tuple(row["item_idx"] for row in rows[-LENGTH - 1 :]) for rows in owners.values()}
+    if timed:
+        assert sequences == newest
+        return
+    assert len(sequences) == len(owners)
+    assert sequences != newest
+    items = [{row["item_idx"] for row in rows} for rows in owners.values()]
+    for shown in sequences:
+        assert any(set(shown) <= own and len(set(shown)) == min(len(own), LENGTH + 1) for own in items)
 
 
 @pytest.mark.parametrize(

@@ -10,30 +10,54 @@ import torch
 
 from item_models.laws import ItemModelLaws, all_scores, make_histories
 from recsys_spark.item_models import base
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.item_model import NetworkModel
-from recsys_spark.networks.two_tower import Architecture, TwoTower
+from recsys_spark.networks.two_tower import TwoTower
 
 ITEMS, LENGTH = 30, 6
 
 
-def make_network(n_features=0):
+ENCODERS = ["vae", "gru", "lstm", "conv", "attention"]
+
+
+def make_network(n_features=0, length=LENGTH, **architecture):
     torch.manual_seed(4)
-    network = TwoTower(
-        Architecture(ITEMS, n_features, LENGTH, dimension=8, hidden=16, heads=2), dropout=0.3
-    ).eval()
-    with torch.no_grad():
-        network.users.recency.normal_()
+    shape = {"dimension": 8, "hidden": 16, "heads": 2, "layers": 2, "attention_heads": 2, **architecture}
+    network = TwoTower(Architecture(ITEMS, n_features, length, **shape), dropout=0.3).eval()
+    network.items.set_popularity(torch.arange(ITEMS), temperature=0.1)
+    if network.architecture.encoder == "mlp":
+        torch.nn.init.normal_(network.users.recency)
     return network
 
 
 class TestNetworkModel(ItemModelLaws):
-    @pytest.fixture
-    def model(self):
-        return NetworkModel.of(make_network())
+    @pytest.fixture(params=["mlp of targets", *(f"{name} of users" for name in ("mlp", *ENCODERS))])
+    def model(self, request):
+        encoder, examples = request.param.split(" of ")
+        return NetworkModel.of(make_network(encoder=encoder, examples=examples))
 
 
-def test_scores_are_the_networks_cosines_and_biases():
-    network = make_network(n_features=3)
+@pytest.mark.parametrize("encoder", ["mlp", *ENCODERS])
+def test_users_are_encoded_to_the_same_bits_in_any_batch(encoder):
+    """More users than are encoded at a time, of windows that are full, half empty and empty."""
+    model = NetworkModel.of(
+        make_network(encoder=encoder, examples="users", length=24, dimension=32, hidden=48)
+    )
+    rng = np.random.default_rng(0)
+    lists = [rng.permutation(np.arange(1, ITEMS))[:n].tolist() for n in rng.integers(0, ITEMS, 300)]
+    histories = Histories.of(lists)
+    whole = model.encode(histories)
+    for size in (1, 131):
+        parts = [model.encode(histories.rows(lo, lo + size)) for lo in range(0, 300, size)[:20]]
+        np.testing.assert_array_equal(np.concatenate(parts), whole[: 20 * size])
+    order = rng.permutation(300)
+    np.testing.assert_array_equal(model.encode(histories.take(order)), whole[order])
+
+
+@pytest.mark.parametrize("encoder", ["mlp", *ENCODERS])
+def test_scores_are_the_networks_cosines_and_biases(encoder):
+    network = make_network(n_features=3, encoder=encoder, examples="users")
     network.items.set_features(torch.randint(0, 4, (ITEMS, 2)))
     with torch.no_grad():
         network.items.content.weight[1:].normal_()
@@ -41,25 +65,27 @@ def test_scores_are_the_networks_cosines_and_biases():
     windows = [torch.from_numpy(a) for a in histories.last(LENGTH)]
     with torch.no_grad():
         network.items.ids.weight[:, -1].normal_()
-        users, items = network(*windows)
-        expected = users @ items.T
+        rows = network.items()
+        expected = network.encode_users(rows, *windows) @ network.items.as_scored(rows).T
     found = all_scores(NetworkModel.of(network), histories)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
     biases = network.items.ids.weight[:, -1].detach().numpy()
     assert np.abs(found[2] - biases).max() <= 1 + 1e-5
 
 
-def test_a_batch_s_own_items_are_scored_as_among_all():
-    network = make_network(n_features=3)
+@pytest.mark.parametrize("encoder", ["mlp", "gru", "attention"])
+def test_a_batch_s_own_items_are_scored_as_among_all(encoder):
+    examples = "targets" if encoder == "mlp" else "users"
+    network = make_network(n_features=3, encoder=encoder, examples=examples)
     network.items.set_features(torch.randint(0, 4, (ITEMS, 2)))
-    windows = [torch.from_numpy(a) for a in make_histories(ITEMS).last(LENGTH)]
-    ids = torch.tensor([7, 3, 3, 29, 1])
-    users, items = network(*windows)
-    some_users, some_items = network(*windows, ids)
-    torch.testing.assert_close(some_users, users)
-    torch.testing.assert_close(some_items, items[ids])
-    full = windows[0].clamp(min=1)  # no padding in it
-    torch.testing.assert_close(network(full, windows[1], ids)[0], network(full, windows[1])[0])
+    history, recency = (torch.from_numpy(a) for a in make_histories(ITEMS).last(LENGTH))
+    newest, candidates = torch.arange(len(history)) % 5 + 1, torch.tensor([1, 3, 7, 29])
+    for window in (history, history.clamp(min=1)):  # without padding, too
+        questions = network.users.questions(window, recency, newest)
+        every, some = network(questions), network(questions, candidates)
+        torch.testing.assert_close(some.users, every.users)
+        torch.testing.assert_close(some.items[some.targets], every.items[every.targets])
+        torch.testing.assert_close(some.items[some.candidates], every.items[candidates])
 
 
 def test_only_the_window_counts():

@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from recsys_spark.networks.item_tower import ItemTower, as_read, as_scored, feature_matrix
+from recsys_spark.networks.item_tower import ItemTower, feature_matrix
 
 # items 2 and 4 have content: features 0, 2 and feature 1
 FEATURES = feature_matrix(5, np.array([2, 4]), np.array([0, 2, 3]), np.array([0, 2, 1]))
 
 
-def make_tower(sparse=False):
+def make_tower(sparse=False, weighed=False):
     torch.manual_seed(0)
-    tower = ItemTower(n_items=5, n_features=3, dimension=4, sparse=sparse)
+    tower = ItemTower(n_items=5, n_features=3, dimension=4, sparse=sparse, weighed=weighed)
     tower.set_features(torch.from_numpy(FEATURES))
     with torch.no_grad():
         tower.content.weight[1:].normal_()
@@ -28,16 +28,27 @@ def test_vectors_are_id_plus_mean_content():
     content = tower.content.weight[1:]
     means = [0, 0, (content[0] + content[2]) / 2, 0, content[1]]
     expected = torch.stack([tower.ids.weight[i, :4] + means[i] for i in range(5)])
-    torch.testing.assert_close(as_read(tower()), expected)
-    torch.testing.assert_close(as_scored(tower())[:, :4], F.normalize(expected, dim=-1))
-    torch.testing.assert_close(as_scored(tower())[:, 4], tower.ids.weight[:, 4])
+    torch.testing.assert_close(tower.as_read(tower()), expected)
+    torch.testing.assert_close(tower.as_scored(tower())[:, :4], F.normalize(expected, dim=-1))
+    torch.testing.assert_close(tower.as_scored(tower())[:, 4], tower.ids.weight[:, 4])
 
 
 def test_biases_start_at_the_items_shares():
     tower, counts = make_tower(), torch.tensor([0, 3, 0, 7, 1])
     tower.set_popularity(counts, temperature=0.5)
-    found = (as_scored(tower())[:, 4] / 0.5).softmax(0)
+    found = (tower.as_scored(tower())[:, 4] / 0.5).softmax(0)
     torch.testing.assert_close(found, (counts + 1.0) / 16)
+
+
+def test_a_weighed_item_has_its_weight_between_vector_and_bias():
+    tower, counts = make_tower(weighed=True), torch.tensor([0, 4, 1, 9, 0])
+    tower.set_popularity(counts, temperature=0.5)
+    rows = tower()
+    torch.testing.assert_close(tower.as_read(rows)[:, 4].exp(), torch.tensor([1, 1 / 2, 1, 1 / 3, 1]))
+    torch.testing.assert_close(tower.as_scored(rows)[:, 4], rows[:, 5])
+    torch.testing.assert_close(tower.as_scored(rows)[:, :4].norm(dim=1), torch.ones(5))
+    content = tower.content.weight[2] + tower.ids.weight[4, :4]
+    torch.testing.assert_close(tower.as_read(rows)[4, :4], content)
 
 
 def test_some_items_equal_their_rows_of_all():

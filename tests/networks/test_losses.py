@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from recsys_spark.networks.losses import ROWS_OF_A_TILE, full_softmax, log_expected_counts, sampled_softmax
+from recsys_spark.train.negatives import Candidates
 
 TEMPERATURE = 0.5
 
@@ -15,30 +16,45 @@ def vectors(n, seed):
     return F.normalize(torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def test_full_softmax_is_the_mean_cross_entropy_over_real_items():
-    users, items, targets = vectors(3, 0), vectors(6, 1), torch.tensor([1, 5, 2])
-    losses = []
-    for user, target in zip(users, targets.tolist()):
-        powers = [math.exp(float(user @ items[i]) / TEMPERATURE) for i in range(1, 6)]
-        losses.append(-math.log(powers[target - 1] / sum(powers)))
-    assert float(full_softmax(users, items, targets, TEMPERATURE)) == pytest.approx(sum(losses) / 3, rel=1e-5)
+def test_full_softmax_is_the_weighed_cross_entropy_over_real_items():
+    users, items = vectors(4, 0), vectors(6, 1)
+    rows, targets = torch.tensor([0, 0, 2, 3, 3]), torch.tensor([1, 5, 2, 1, 4])  # nothing is asked of row 1
+    weights = torch.tensor([0.5, 0.25, 1.0, 2.0, 0.1])
+    loss = 0.0
+    for row, target, weight in zip(rows.tolist(), targets.tolist(), weights.tolist()):
+        powers = [math.exp(float(users[row] @ items[i]) / TEMPERATURE) for i in range(1, 6)]
+        loss -= weight * math.log(powers[target - 1] / sum(powers))
+    found = full_softmax(users, items, rows, targets, weights, TEMPERATURE)
+    assert float(found) == pytest.approx(loss, rel=1e-5)
 
 
 def test_sampled_softmax_equals_the_naive_loop():
     users, items = vectors(3, 0), vectors(8, 1)
-    ids = torch.tensor([1, 5, 1, 7, 5, 3])  # targets 1, 5, 1 and negatives 7, 5, 3
-    log_expected = torch.tensor([0.0, 0.3, -1.0, 0.2, 0.5, 0.9, -0.4, -2.0])[ids]
-    losses = []
-    for row, user in enumerate(users):
-        own = int(ids[row])
-        powers = {
-            at: math.exp(float(user @ items[i]) / TEMPERATURE - (0 if at == row else float(log_expected[at])))
-            for at, i in enumerate(ids.tolist())
-            if at == row or i != own
-        }
-        losses.append(-math.log(powers[row] / sum(powers.values())))
-    found = sampled_softmax(users, items[ids], ids, log_expected, TEMPERATURE)
-    assert float(found) == pytest.approx(sum(losses) / 3, rel=1e-5)
+    rows, targets = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 5, 1, 7])
+    weights = torch.tensor([0.5, 0.25, 1.0, 2.0])
+    candidates, offsets = torch.tensor([1, 3, 5]), torch.tensor([0.3, -1.0, 0.2])
+    loss = 0.0
+    for row, target, weight in zip(rows.tolist(), targets.tolist(), weights.tolist()):
+        own = targets[rows == row].tolist()
+        power = {i: math.exp(float(users[row] @ items[i]) / TEMPERATURE) for i in range(1, 8)}
+        shared = [
+            power[i] * math.exp(offset)
+            for i, offset in zip(candidates.tolist(), offsets.tolist())
+            if i not in own
+        ]
+        loss -= weight * math.log(power[target] / (sum(power[i] for i in own) + sum(shared)))
+    found = sampled_softmax(users, items, rows, targets, weights, candidates, offsets, TEMPERATURE)
+    assert float(found) == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_row_whose_targets_are_all_the_candidates_has_them_alone():
+    users, items = vectors(1, 0).requires_grad_(), vectors(4, 1)
+    rows, targets, weights = torch.tensor([0, 0]), torch.tensor([1, 3]), torch.tensor([1.0, 1.0])
+    found = sampled_softmax(users, items, rows, targets, weights, targets, torch.ones(2), TEMPERATURE)
+    scores = users @ items[targets].T / TEMPERATURE
+    expected = 2 * scores.logsumexp(1) - scores.sum()
+    torch.testing.assert_close(found, expected[0])
+    assert torch.autograd.grad(found, users)[0].isfinite().all()
 
 
 def test_expected_counts_are_batch_shares_plus_uniform_draws():
@@ -53,16 +69,17 @@ def test_sampled_softmax_is_the_full_one_in_the_limit():
     generator = torch.Generator().manual_seed(3)
     items, batch, negatives, draws = vectors(10, 1), 1000, 1000, 60
     counts = torch.tensor([0, 400, 200, 100, 100, 50, 50, 50, 25, 25])
-    log_expected = log_expected_counts(counts, batch, negatives)
+    candidates = Candidates(counts, batch, negatives)
     user = vectors(1, 2).requires_grad_()
     everyone = user.expand(batch, -1)
+    rows, weights = torch.arange(batch), torch.full((batch,), 1 / batch)
     sampled, full = [], []
     for _ in range(draws):
         targets = torch.multinomial(counts.double(), batch, replacement=True, generator=generator)
-        ids = torch.cat([targets, torch.randint(1, 10, (negatives,), generator=generator)])
+        drawn = candidates.draw(targets, generator)
         for losses, loss in [
-            (sampled, sampled_softmax(everyone, items[ids], ids, log_expected[ids], TEMPERATURE)),
-            (full, full_softmax(everyone, items, targets, TEMPERATURE)),
+            (sampled, sampled_softmax(everyone, items, rows, targets, weights, *drawn, TEMPERATURE)),
+            (full, full_softmax(everyone, items, rows, targets, weights, TEMPERATURE)),
         ]:
             losses.append(torch.cat([loss.reshape(1), torch.autograd.grad(loss, user)[0].flatten()]).detach())
     # the sample of a batch is one for all its rows, so what is left is its noise over the draws
@@ -70,15 +87,22 @@ def test_sampled_softmax_is_the_full_one_in_the_limit():
 
 
 @pytest.mark.parametrize("halves", [False, True])
-def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_tiles(halves):
+@pytest.mark.parametrize("several", [False, True])
+def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_tiles(halves, several):
     n = 2 * ROWS_OF_A_TILE + 3
-    users, items, targets = vectors(n, 0), vectors(40, 1), 1 + torch.arange(n) % 39
+    users, items = vectors(n, 0), vectors(40, 1)
+    rows = torch.arange(n)
+    if several:
+        # none of some rows, of others up to four
+        rows = rows.repeat_interleave(torch.arange(n) * 7 % 5)
+    targets, weights = 1 + torch.arange(len(rows)) % 39, 1 / (1 + torch.arange(len(rows)) % 3) / n
     given = [users.clone().requires_grad_(), items.clone().requires_grad_()]
     with torch.autocast("cpu", torch.bfloat16, enabled=halves):
-        loss = full_softmax(*given, targets, TEMPERATURE)
+        loss = full_softmax(*given, rows, targets, weights, TEMPERATURE)
     (3 * loss).backward()
     wanted = [users.clone().requires_grad_(), items.clone().requires_grad_()]
-    naive = F.cross_entropy(wanted[0] @ wanted[1][1:].T / TEMPERATURE, targets - 1)
+    logits = wanted[0][rows] @ wanted[1][1:].T / TEMPERATURE
+    naive = (weights * F.cross_entropy(logits, targets - 1, reduction="none")).sum()
     (3 * naive).backward()
     tolerance = 2e-2 if halves else 1e-5
     torch.testing.assert_close(loss, naive, rtol=tolerance, atol=0)

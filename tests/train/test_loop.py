@@ -9,7 +9,7 @@ import torch
 from factories import checkerboard, missing_item
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.networks.item_model import NetworkModel
-from recsys_spark.train.loop import Communicator, Progress, learning_rate, train
+from recsys_spark.train.loop import Communicator, Progress, divergence_weight, learning_rate, train
 from recsys_spark.train.negatives import Candidates
 from train.world import batches_of, circle, examples_of, held, make_network, make_plan
 
@@ -153,12 +153,28 @@ def test_learning_rate_does_not_depend_on_where_training_ends():
     ) == pytest.approx(0.01 * 3 / 4)
 
 
+def test_divergence_counts_more_and_more_until_the_end():
+    plan = make_plan(3, 5, kl_weight=0.4, decay_epochs=4)
+    assert [divergence_weight(plan, at) for at in (0, 1, 3, 4, 5)] == pytest.approx([0, 0.1, 0.3, 0.4, 0.4])
+
+
 def test_negatives_are_real_items_and_the_same_for_the_same_seed():
     candidates = Candidates(torch.tensor([0, 5, 3, 2]), batch=2, negatives=500)
     targets = torch.tensor([3, 1])
-    ids, log_expected = candidates.draw(targets, torch.Generator().manual_seed(1))
-    assert ids[:2].tolist() == [3, 1]
-    assert set(ids[2:].tolist()) == {1, 2, 3}
-    assert log_expected.exp().tolist()[:2] == pytest.approx([2 * 2 / 10 + 500 / 3, 2 * 5 / 10 + 500 / 3])
-    again, _ = candidates.draw(targets, torch.Generator().manual_seed(1))
-    assert torch.equal(ids, again)
+    ids, offsets = candidates.draw(targets, torch.Generator().manual_seed(1))
+    assert ids.tolist() == [1, 2, 3]
+    expected = torch.tensor([2 * 5 / 10 + 500 / 3, 2 * 3 / 10 + 500 / 3, 2 * 2 / 10 + 500 / 3])
+    times = offsets.exp() * expected
+    torch.testing.assert_close(times, times.round())
+    assert times.sum() == pytest.approx(2 + 500)
+    again = candidates.draw(targets, torch.Generator().manual_seed(1))
+    assert torch.equal(offsets, again[1])
+
+
+def test_of_many_targets_as_many_as_examples_are_candidates():
+    candidates = Candidates(torch.tensor([0, *[3] * 50]), batch=5, negatives=1)
+    drawn = [
+        candidates.draw(torch.arange(1, 41), torch.Generator().manual_seed(seed))[0] for seed in range(20)
+    ]
+    assert {len(ids) for ids in drawn} <= {5, 6}
+    assert len(set(torch.cat(drawn).tolist())) > 30  # others each time

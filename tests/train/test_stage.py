@@ -26,7 +26,7 @@ def prepare(root, examples=None, **train):
             rows = write_features(folder, histories, answers, n_items=ITEMS, length=LENGTH, row_groups=2)
             return {"examples": rows if examples is None else examples, "features": 1}
 
-        settings = {"history_length": LENGTH}
+        settings = {"history_length": LENGTH, "examples": "targets"}
         manifest.run_stage(context.layout, "features", pass_name, inputs={}, settings=settings, work=work)
     return context
 

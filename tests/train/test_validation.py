@@ -32,9 +32,11 @@ def case():
 def test_equals_scikit_learn(case, monkeypatch, k, cells):
     network, held, positives = case
     monkeypatch.setattr(validation, "CELLS", cells)
+    monkeypatch.setattr(validation, "USERS", 5)
     with torch.no_grad():
-        users, items = network(*[torch.from_numpy(a) for a in held.histories.last(LENGTH)])
-        scores = (users @ items.T).numpy().astype(float)
+        rows, windows = network.items(), [torch.from_numpy(a) for a in held.histories.last(LENGTH)]
+        users = network.encode_users(rows, *windows)
+        scores = (users @ network.items.as_scored(rows).T).numpy().astype(float)
     expected = 0.0
     for u, own in enumerate(positives):
         open_items = np.setdiff1d(np.arange(1, ITEMS), held.histories.rows(u, u + 1).items)

@@ -21,6 +21,7 @@ from recsys_spark.item_models import base
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.train import launch as launching
 from recsys_spark.train.loop import Communicator, train
+from train.two_ranks import CASES
 from train.world import (
     batches_of,
     circle,
@@ -109,6 +110,21 @@ def test_one_worker_writes_a_model_and_tells_of_it(features, tmp_path, caplog):
     ]
 
 
+def test_a_worker_that_learns_from_users(tmp_path):
+    histories, answers = circle()
+    world = {"n_items": ITEMS, "length": LENGTH, "kind": "users"}
+    rows = write_features(tmp_path / "features", histories, answers, row_groups=GROUPS, **world)
+    assert rows == len(histories)
+    settings = {"encoder": "attention", "layers": 2, "batch_size": 24}
+    job = make_job(tmp_path / "features", tmp_path / "train", examples=rows, epochs=20, **world, **settings)
+    launch(job)
+    training = json.loads((tmp_path / "train" / "training.json").read_text())
+    assert max(epoch["ndcg"] for epoch in training["epochs"]) > 0.95
+    model = base.load(tmp_path / "train" / "network", {"network": NetworkModel})
+    assert (model.parameters["encoder"], model.parameters["examples"]) == ("attention", "users")
+    assert {"encoder.blocks.1.inner.weight", "encoder.place.weight"} <= model.arrays.keys()
+
+
 def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
     job = job_of((tmp_path / "nowhere", features[1]), tmp_path / "train")
     with pytest.raises(TrainingFailed) as caught:
@@ -134,17 +150,17 @@ def two_ranks(tmp_path_factory):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return {
-        (name, sampled, rank): np.load(out / f"{name}-{sampled}-{rank}.npz")
+        (name, case, rank): np.load(out / f"{name}-{case}-{rank}.npz")
         for name in ("whole", "resumed")
-        for sampled in (False, True)
+        for case in CASES
         for rank in (0, 1)
     }
 
 
-@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("other", [("whole", 1), ("resumed", 0), ("resumed", 1)])
-def test_ranks_end_with_the_same_weights_also_after_an_interruption(two_ranks, sampled, other):
-    expected, found = two_ranks["whole", sampled, 0], two_ranks[other[0], sampled, other[1]]
+def test_ranks_end_with_the_same_weights_also_after_an_interruption(two_ranks, case, other):
+    expected, found = two_ranks["whole", case, 0], two_ranks[other[0], case, other[1]]
     for name in expected.files:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
@@ -163,7 +179,7 @@ def test_two_ranks_equal_one_of_twice_the_batch(two_ranks, tmp_path):
         communicator=Communicator(),
         checkpoints=tmp_path,
     )
-    found = two_ranks["whole", False, 0]
+    found = two_ranks["whole", "full", 0]
     np.testing.assert_allclose(found["loss"], [entry["loss"] for entry in progress.epochs], rtol=1e-3)
     np.testing.assert_allclose(found["ndcg"], [entry["ndcg"] for entry in progress.epochs], atol=0.02)
     untrained = make_network(ITEMS, LENGTH).state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ import torch
 from factories import put_table
 from recsys_spark.features.examples import Examples, make_examples, shuffle_timeless
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.networks.two_tower import Architecture, TwoTower
+from recsys_spark.networks.architecture import Architecture
+from recsys_spark.networks.two_tower import TwoTower
 from recsys_spark.tables import contract
 from recsys_spark.train.loop import Plan
 from recsys_spark.train.task import Job
@@ -20,7 +22,7 @@ from recsys_spark.train.validation import Held
 
 SETTINGS = {
     "dimension": 8, "hidden": 16, "dropout": 0.0, "patience": 50, "batch_size": 64, "learning_rate": 0.02, "warmup_epochs": 0.5,
-    "weight_decay": 0.0, "temperature": 0.2, "negatives": 16, "full_softmax_items": 1000, "metric_k": 5, "valid_users": 1000,
+    "weight_decay": 0.0, "temperature": 0.2, "encoder": "mlp", "layers": 1, "attention_heads": 2, "kl_weight": 0.2, "negatives": 16, "full_softmax_items": 1000, "metric_k": 5, "valid_users": 1000,
     "mixed_precision": True, "seed": 3,
 }  # fmt: skip
 
@@ -37,9 +39,10 @@ def held(histories: Histories, answers: list[int]) -> Held:
     return Held(histories, np.arange(len(answers) + 1), np.array(answers, np.int32))
 
 
-def examples_of(histories: Histories, length: int) -> Examples:
-    """Every example of the histories, in random order."""
-    pairs = [(u, p) for u, n in enumerate(histories.lengths()) for p in range(1, n)]
+def examples_of(histories: Histories, length: int, kind: str = "targets") -> Examples:
+    """Every example of the histories, in random order; of kind `users` the newest of each user alone."""
+    first = {"targets": lambda n: 1, "users": lambda n: max(1, n - 1)}[kind]
+    pairs = [(u, p) for u, n in enumerate(histories.lengths()) for p in range(first(n), n)]
     order = np.random.default_rng(0).permutation(len(pairs))
     rows, positions = np.array(pairs)[order].T
     shuffled = shuffle_timeless(histories, np.arange(len(histories)), seed=1)
@@ -63,11 +66,12 @@ def batches_of(examples: Examples, size: int):
     return batches
 
 
-def make_network(n_items: int, length: int, sparse: bool = False, dropout: float = 0.0) -> TwoTower:
+def make_network(
+    n_items: int, length: int, sparse: bool = False, dropout: float = 0.0, **architecture: Any
+) -> TwoTower:
     torch.manual_seed(0)
-    return TwoTower(
-        Architecture(n_items, 0, length, dimension=8, hidden=16, heads=2), dropout=dropout, sparse=sparse
-    )
+    shape = {"dimension": 8, "hidden": 16, "heads": 2, **architecture}
+    return TwoTower(Architecture(n_items, 0, length, **shape), dropout=dropout, sparse=sparse)
 
 
 def make_plan(epochs: int, steps: int, **changes) -> Plan:
@@ -81,10 +85,17 @@ def bytes_of(matrix: np.ndarray, kind) -> list[bytes]:
 
 
 def write_features(
-    folder: Path, histories: Histories, answers: list[int], *, n_items: int, length: int, row_groups: int
+    folder: Path,
+    histories: Histories,
+    answers: list[int],
+    *,
+    n_items: int,
+    length: int,
+    row_groups: int,
+    kind: str = "targets",
 ) -> int:
     """A features folder as the features stage leaves it, with one content feature; returns the rows of the examples table."""
-    examples = examples_of(histories, length)
+    examples = examples_of(histories, length, kind)
     size = len(examples.items) // row_groups
     (folder / "examples").mkdir(parents=True)
     for group in range(row_groups):
@@ -129,10 +140,11 @@ def make_job(
     length: int,
     epochs: int,
     validate: bool = True,
+    kind: str = "targets",
     **settings,
 ) -> Job:
     output.mkdir(parents=True, exist_ok=True)
     return Job(
-        features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), examples=examples, n_items=n_items,
-        n_features=1, history_length=length, epochs=epochs, validate=validate, settings={**SETTINGS, "epochs": epochs, **settings},
+        features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), examples=examples, kind=kind,
+        n_items=n_items, n_features=1, history_length=length, epochs=epochs, validate=validate, settings={**SETTINGS, "epochs": epochs, **settings},
     )  # fmt: skip

@@ -1,9 +1,9 @@
-"""The user encoder sees items, their order and their recency, and never the padding."""
+"""The encoder mlp sees items, their order and their recency, and never the padding."""
 
 import pytest
 import torch
 
-from recsys_spark.networks.encoder import UserEncoder
+from recsys_spark.networks.pooled import PooledEncoder
 
 LENGTH, DIMENSION, ITEMS = 12, 8, 20
 
@@ -11,7 +11,7 @@ LENGTH, DIMENSION, ITEMS = 12, 8, 20
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    encoder = UserEncoder(length=LENGTH, dimension=DIMENSION, hidden=16, heads=2, dropout=0.5).eval()
+    encoder = PooledEncoder(length=LENGTH, dimension=DIMENSION, hidden=16, heads=2, dropout=0.5).eval()
     with torch.no_grad():
         encoder.place.normal_()
         encoder.recency.normal_()

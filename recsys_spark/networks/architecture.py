@@ -1,0 +1,62 @@
+"""Everything that fixes the shapes of a network's weights, and the user encoders by their names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from recsys_spark.columns import PER_TARGET, PER_USER
+from recsys_spark.networks.attention import AttentionEncoder
+from recsys_spark.networks.convolution import ConvolutionEncoder
+from recsys_spark.networks.encoder import UserEncoder
+from recsys_spark.networks.pooled import PooledEncoder
+from recsys_spark.networks.recurrent import GruEncoder, LstmEncoder
+from recsys_spark.networks.variational import VariationalEncoder
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`encoder`, `layers` and `attention_heads` as in the config's train section, `examples` as in its features section; `heads` are those of
+    the encoder `mlp`."""
+
+    n_items: int
+    n_features: int
+    history_length: int
+    dimension: int
+    hidden: int
+    heads: int
+    encoder: str = "mlp"
+    examples: str = PER_TARGET
+    layers: int = 1
+    attention_heads: int = 1
+
+    def as_parameters(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def weighed(self) -> bool:
+        """Whether items have a weight of their own in a history."""
+        return self.encoder == "mlp" and self.examples == PER_USER
+
+    def make_encoder(self, dropout: float) -> UserEncoder:
+        """The user encoder, its weights drawn by torch's generator."""
+        shape: dict[str, Any] = {
+            "length": self.history_length,
+            "dimension": self.dimension,
+            "dropout": dropout,
+        }
+        hidden, layers = self.hidden, self.layers
+        match self.encoder:
+            case "mlp":
+                return PooledEncoder(**shape, hidden=hidden, heads=self.heads, split=self.weighed)
+            case "vae":
+                return VariationalEncoder(**shape, hidden=hidden)
+            case "gru":
+                return GruEncoder(**shape, hidden=hidden, layers=layers)
+            case "lstm":
+                return LstmEncoder(**shape, hidden=hidden, layers=layers)
+            case "conv":
+                return ConvolutionEncoder(**shape, layers=layers)
+            case "attention":
+                return AttentionEncoder(**shape, hidden=hidden, layers=layers, heads=self.attention_heads)
+        raise ValueError(f"no user encoder is called {self.encoder!r}")

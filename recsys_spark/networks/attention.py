@@ -1,0 +1,62 @@
+"""The encoder `attention`: SASRec (Kang & McAuley, ICDM 2018) with its norms before the blocks.
+
+Shapes:  B users · l places · D dimension of the vectors · A attention heads
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsys_spark.networks.sequence import SequenceEncoder
+
+PLACE = 0.02
+"""Standard deviation, at the start, of the numbers of a place's vector. An item's vector has length 1 then and is not multiplied by the root of
+the dimension, as SASRec does: what a user had last would drown what the blocks say, and training starts slowly."""
+
+
+class AttentionEncoder(SequenceEncoder):
+    """`layers` blocks of causal self-attention and a feed-forward layer of width `hidden`, over items and learned places."""
+
+    together = 32
+
+    def __init__(self, *, length: int, dimension: int, hidden: int, layers: int, heads: int, dropout: float):
+        super().__init__(length=length, dimension=dimension, dropout=dropout)
+        self.place = nn.Embedding(length, dimension)
+        nn.init.normal_(self.place.weight, std=PLACE)
+        self.blocks = nn.ModuleList(_Block(dimension, hidden, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dimension)
+
+    def states(self, vectors: Tensor, places: Tensor) -> Tensor:
+        vectors = vectors + self.place(places)
+        for block in self.blocks:
+            vectors = block(vectors)
+        states: Tensor = self.norm(vectors)
+        return states
+
+
+class _Block(nn.Module):
+    def __init__(self, dimension: int, hidden: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(dimension) for _ in range(2))
+        self.attended = nn.Linear(dimension, 3 * dimension)
+        self.joined = nn.Linear(dimension, dimension)
+        self.inner = nn.Linear(dimension, hidden)
+        self.outer = nn.Linear(hidden, dimension)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[B, l, D] of [B, l, D]."""
+        vectors = vectors + self.dropout(self.joined(self._attention(self.norms[0](vectors))))
+        return vectors + self.dropout(self.outer(F.gelu(self.inner(self.norms[1](vectors)))))
+
+    def _attention(self, vectors: Tensor) -> Tensor:
+        parts = self.attended(vectors).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if not vectors.is_cuda:
+            parts = parts.float()  # in bfloat16 a CPU takes twice as long for it
+        with torch.autocast(vectors.device.type, enabled=vectors.is_cuda):
+            queries, keys, values = parts
+            joined = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        return joined.transpose(1, 2).flatten(2)

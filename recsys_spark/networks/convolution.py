@@ -1,0 +1,51 @@
+"""The encoder `conv`: causal dilated convolutions with residuals, NextItNet (Yuan, Karatzoglou, Arapakis, Jose & He, WSDM 2019).
+
+Shapes:  B users · l places · D dimension of the vectors
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsys_spark.networks.sequence import SequenceEncoder
+
+WIDTH = 3
+"""Places that a convolution joins."""
+
+
+class ConvolutionEncoder(SequenceEncoder):
+    """`layers` residual blocks of two convolutions each, every convolution twice as far dilated as the one before it: n blocks see 2 (4**n - 1)
+    places back."""
+
+    together = 32
+
+    def __init__(self, *, length: int, dimension: int, layers: int, dropout: float):
+        super().__init__(length=length, dimension=dimension, dropout=dropout)
+        self.blocks = nn.ModuleList(_Block(dimension, 4**block, dropout) for block in range(layers))
+        self.norm = nn.LayerNorm(dimension)
+
+    def states(self, vectors: Tensor, places: Tensor) -> Tensor:
+        for block in self.blocks:
+            vectors = block(vectors)
+        states: Tensor = self.norm(vectors)
+        return states
+
+
+class _Block(nn.Module):
+    def __init__(self, dimension: int, dilation: int, dropout: float):
+        super().__init__()
+        self.dilations = (dilation, 2 * dilation)
+        self.norms = nn.ModuleList(nn.LayerNorm(dimension) for _ in self.dilations)
+        self.joins = nn.ModuleList(
+            nn.Conv1d(dimension, dimension, WIDTH, dilation=far) for far in self.dilations
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[B, l, D] of [B, l, D]."""
+        inner = vectors
+        for norm, join, far in zip(self.norms, self.joins, self.dilations, strict=True):
+            before = (WIDTH - 1) * far
+            inner = join(F.pad(norm(inner).relu().transpose(1, 2), (before, 0))).transpose(1, 2)
+        return vectors + self.dropout(inner)

@@ -1,0 +1,77 @@
+"""The encoder `mlp`: heads that pool the window as a weighted set, joined by an MLP.
+
+Shapes:  B users · L history window · D dimension of the vectors · H pooling heads · R recency buckets · T targets
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsys_spark.item_models.histories import RECENCY_BUCKETS
+from recsys_spark.networks.encoder import Questions, UserEncoder, real, whole
+from recsys_spark.networks.pooling import pool
+
+SHARE_READ = 0.5
+"""Of a user's items that are read when they are split; the others are the targets."""
+
+
+class PooledEncoder(UserEncoder):
+    """Each head pools the window with weights that it learns for places and recency buckets; an MLP joins the heads.
+
+    `split`: an example is a whole user, whose items are split at random whenever the user is met; the last column of the item rows [C, D + 1]
+    is then a logarithm that is added to the weight of the item. Otherwise an example is a target and the window before it.
+
+    Padding has weight 0 and the place of an item is counted from the newest, so more padding never changes the vector.
+    """
+
+    def __init__(
+        self, *, length: int, dimension: int, hidden: int, heads: int, dropout: float, split: bool = False
+    ):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.split = split
+        # a start at which the first head looks at the newest items and the last head at all of the window
+        slopes = torch.logspace(0, -3, heads)
+        self.place = nn.Parameter(-slopes[:, None] * torch.arange(length - 1, -1, -1.0))
+        self.recency = nn.Parameter(torch.zeros(heads, RECENCY_BUCKETS))
+        self.inner = nn.Linear(heads * dimension, hidden)
+        self.outer = nn.Linear(hidden, dimension)
+        self.skip = nn.Linear(heads * dimension, dimension, bias=False)
+        self.norm = nn.LayerNorm(dimension)
+
+    def forward(self, table: Tensor, items: Tensor, recency: Tensor) -> Tensor:
+        counts = real(items)
+        if self.training and self.dropout > 0:
+            counts = counts & (torch.rand(items.shape, device=items.device) >= self.dropout)
+        with torch.autocast(
+            table.device.type, enabled=False
+        ):  # it moves memory, so half precision would gain nothing
+            place = self.place[:, -items.shape[1] :].float()
+            pooled = pool(
+                table.float(), items, recency, counts, place, self.recency.float(), weighed=self.split
+            ).flatten(start_dim=1)
+        inner = F.dropout(F.gelu(self.inner(pooled)), self.dropout, self.training)
+        return self.norm(self.skip(pooled) + self.outer(inner))
+
+    def questions(self, history: Tensor, recency: Tensor, newest: Tensor) -> Questions:
+        if not self.split:
+            rows = torch.arange(len(newest), device=newest.device)
+            return Questions(history, recency, rows, newest.long(), torch.ones(len(rows), device=rows.device))
+        items, recency = whole(history, recency, newest)
+        read = _split(real(items))
+        rows, places = (real(items) & ~read).nonzero(as_tuple=True)
+        weights = 1 / torch.bincount(rows, minlength=len(items))[rows]
+        return Questions((items * read)[:, 1:], recency[:, 1:], rows, items[rows, places].long(), weights)
+
+
+def _split(there: Tensor) -> Tensor:
+    """bool [B, L + 1]: which of the items `there` are read: each with the same chance, but one at least, and not all. Never the first column's,
+    since the window has L places."""
+    draws = torch.rand(there.shape, device=there.device).masked_fill(~there, 2.0)
+    draws[:, 0] = 1.0 + ~there[:, 0]
+    least = draws.argmin(dim=1, keepdim=True)
+    most = draws.masked_fill(~there, -1.0).argmax(dim=1, keepdim=True)
+    return (draws < SHARE_READ).scatter(1, least, True).scatter(1, most, False)
