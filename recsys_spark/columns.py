@@ -49,8 +49,12 @@ K = "k"
 POPULARITY = "popularity"
 ALS = "als"
 ITEM_COSINE = "item_cosine"
+USER_COSINE = "user_cosine"
+SVD = "svd"
+CONTENT = "content"
 NETWORK = "network"
 FUSED = "fused"
+MODELS = (POPULARITY, ALS, ITEM_COSINE, USER_COSINE, SVD, CONTENT, NETWORK)
 
 PADDING_ITEM = 0
 """The item index that means "no item": real items start at 1, and every item array has a row 0 that is never scored."""

@@ -119,6 +119,12 @@ def test_all_faults_are_told_at_once(tmp_path):
         (GIVEN + "clean: {event_weights: {view: .inf}}", "clean.event_weights.view: input should be a finite number (found inf)"),
         (GIVEN + "split: {valid_share: 0.0}", "split.valid_share: input should be greater than 0 (found 0.0)"),
         (GIVEN + "clean: {columns: {item_id: ''}}", "clean.columns.item_id: string should have at least 1 character (found '')"),
+        (GIVEN + "baselines: {models: [popularity, content]}",
+         "baselines.models: content needs paths.items, which is null; name the items file there, or leave content out"),
+        (GIVEN + "baselines: {models: [popularity, content]}\nclean: {item_columns: {title: null, category: null}}",
+         "clean.item_columns: title, category and text are all null, and baselines.models has content; "
+         "name one of the columns, or leave content out"),
+        (GIVEN + "baselines: {content: {max_term_share: 0.0}}", "baselines.content.max_term_share: input should be greater than 0 (found 0.0)"),
         (GIVEN + "evaluate: {gate_k: 7}", "evaluate.gate_k: 7 is not one of evaluate.cutoffs, [5, 10, 20]"),
     ],
 )  # fmt: skip
