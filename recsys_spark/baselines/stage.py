@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,24 @@ from pyspark import SparkContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recsys_spark.baselines import als, item_cosine, popularity
+from recsys_spark.baselines import als, content, item_cosine, popularity, svd, user_cosine
 from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, blocks_for, write_pairs
 from recsys_spark.baselines.warm_start import WarmStart, last_night
-from recsys_spark.columns import ALS, BACKTEST, FOLD, ITEM_COSINE, POPULARITY, RELEASE, TRAIN
+from recsys_spark.columns import (
+    ALS,
+    BACKTEST,
+    CONTENT,
+    FOLD,
+    ITEM_COSINE,
+    POPULARITY,
+    RELEASE,
+    SVD,
+    TRAIN,
+    USER_COSINE,
+)
 from recsys_spark.config.sections import Baselines
 from recsys_spark.item_models import base
+from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.ridge import Objective
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
@@ -38,18 +51,24 @@ def run(context: Context, pass_name: str) -> None:
     segmented = bool(context.config.clean.segment_by)
     warm = _warm_start(context) if pass_name == RELEASE else None
 
+    def table(name: str) -> DataFrame:
+        return store.read(context.spark, context.layout.table("clean", pass_name, name), name)
+
     def work(folder: Path) -> dict[str, Any]:
+        section = context.config.baselines
         folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
-        users = (
-            store.read(context.spark, context.layout.table("clean", pass_name, "users"), "users")
-            if segmented
-            else None
-        )
         sizes = {name: clean.counts[name] for name in ("n_users", "n_items")} | {
             "n_pairs": split.counts[TRAIN]
         }
-        train = folds.where(F.col(FOLD) == TRAIN)
-        return fit_all(train, users, folder, section=context.config.baselines, warm=warm, **sizes)
+        return fit_all(
+            folds.where(F.col(FOLD) == TRAIN),
+            table("users") if segmented else None,
+            table("items") if CONTENT in section.models else None,
+            folder,
+            section=section,
+            warm=warm,
+            **sizes,
+        )
 
     inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id}
     if warm:
@@ -69,6 +88,7 @@ def run(context: Context, pass_name: str) -> None:
 def fit_all(
     train: DataFrame,
     users: DataFrame | None,
+    items: DataFrame | None,
     folder: Path,
     *,
     section: Baselines,
@@ -77,7 +97,8 @@ def fit_all(
     n_pairs: int,
     warm: WarmStart | None = None,
 ) -> dict[str, Any]:
-    """Fit and save each model of `section`; returns the manifest's counts."""
+    """Fit and save each model of `section`; returns the manifest's counts. `users` are needed for segments, `items` for content."""
+    spark = train.sparkSession.sparkContext
     counts: dict[str, Any] = {"seconds": {}}
     with _timed(counts, POPULARITY):
         model = popularity.fit(
@@ -85,24 +106,24 @@ def fit_all(
         )
         base.save(folder / POPULARITY, model)
         counts["segments"] = len(model.parameters["segments"])
-    if set(section.models) == {POPULARITY}:
-        return counts
     with _scratch(folder) as scratch:
-        with _timed(counts, "blocks"):
-            cores = train.sparkSession.sparkContext.defaultParallelism
-            blocks = blocks_for(n_pairs, cores=cores, most=section.tasks)
-            pairs = write_pairs(train, scratch / "pairs", blocks=blocks, n_users=n_users, n_items=n_items)
-        counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
-        if ALS in section.models:
-            with _timed(counts, ALS):
-                counts["als_objective"] = _fit_als(
-                    train.sparkSession.sparkContext, pairs, scratch, folder, section, warm
-                )
-        if ITEM_COSINE in section.models:
-            with _timed(counts, ITEM_COSINE):
-                counts["neighbours"] = _fit_item_cosine(
-                    train.sparkSession.sparkContext, pairs, scratch, folder, section
-                )
+        if set(section.models) & set(_OF_PAIRS):
+            with _timed(counts, "blocks"):
+                blocks = blocks_for(n_pairs, cores=spark.defaultParallelism, most=section.tasks)
+                pairs = write_pairs(train, scratch / "pairs", blocks=blocks, n_users=n_users, n_items=n_items)
+            counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
+            desk = _Desk(spark, pairs, section, warm)
+        for name in section.models:
+            if name in _OF_PAIRS:
+                with _timed(counts, name):
+                    model, told = _OF_PAIRS[name](desk, scratch / name)
+                    base.save(folder / name, model)
+                    counts |= told
+        if items is not None:
+            with _timed(counts, CONTENT):
+                model, told = _fit_content(items, scratch / CONTENT, section, n_items)
+                base.save(folder / CONTENT, model)
+                counts |= told
     return counts
 
 
@@ -113,29 +134,58 @@ def _warm_start(context: Context) -> WarmStart | None:
     return last_night(context.layout, context.cutoff.isoformat(), section.als.factors)
 
 
-def _fit_als(
-    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines, warm: WarmStart | None
-) -> list[float]:
-    s = section.als
+Fitted = tuple[ItemModel, dict[str, Any]]
+"""A model, and what the manifest counts of it."""
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What the models of pairs are fitted with."""
+
+    spark: SparkContext
+    pairs: Pairs
+    section: Baselines
+    warm: WarmStart | None
+
+
+def _fit_als(desk: _Desk, scratch: Path) -> Fitted:
+    s, warm = desk.section.als, desk.warm
     objective = Objective(s.confidence, s.unobserved_weight, s.regularization, s.regularization_exponent)
     sizes: dict[str, Any] = {"factors": s.factors, "iterations": s.iterations, "seed": s.seed}
     if warm and s.warm_iterations:
         log.info("als: starts from the vectors of run %s", warm.run_id)
         sizes |= {"iterations": s.warm_iterations, "start": warm.items()}
-    model, objectives = als.fit(spark, pairs, scratch / ALS, objective=objective, **sizes)
-    base.save(folder / ALS, model)
-    return objectives
+    model, objectives = als.fit(desk.spark, desk.pairs, scratch, objective=objective, **sizes)
+    return model, {"als_objective": objectives}
 
 
-def _fit_item_cosine(
-    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines
-) -> int:
-    options = section.item_cosine.model_dump()
+def _fit_item_cosine(desk: _Desk, scratch: Path) -> Fitted:
+    options = desk.section.item_cosine.model_dump()
     neighbours = options.pop("neighbours")
     similarity = item_cosine.Similarity(**options)
-    model = item_cosine.fit(spark, pairs, scratch / ITEM_COSINE, neighbours=neighbours, similarity=similarity)
-    base.save(folder / ITEM_COSINE, model)
-    return len(model.arrays["neighbours"])
+    model = item_cosine.fit(desk.spark, desk.pairs, scratch, neighbours=neighbours, similarity=similarity)
+    return model, {"neighbours": len(model.arrays["neighbours"])}
+
+
+def _fit_user_cosine(desk: _Desk, scratch: Path) -> Fitted:
+    options = desk.section.user_cosine.model_dump()
+    sizes = {name: options.pop(name) for name in ("neighbours", "max_users")}
+    model = user_cosine.fit(desk.pairs, scratch, similarity=user_cosine.Similarity(**options), **sizes)
+    return model, {"reference_users": len(model.arrays["masses"])}
+
+
+def _fit_svd(desk: _Desk, scratch: Path) -> Fitted:
+    model = svd.fit(desk.spark, desk.pairs, scratch, **desk.section.svd.model_dump())
+    return model, {"svd_factors": len(model.arrays["spectrum"])}
+
+
+_OF_PAIRS = {ALS: _fit_als, ITEM_COSINE: _fit_item_cosine, USER_COSINE: _fit_user_cosine, SVD: _fit_svd}
+
+
+def _fit_content(items: DataFrame, scratch: Path, section: Baselines, n_items: int) -> Fitted:
+    s = section.content
+    sizes: dict[str, Any] = {"n_items": n_items, "neighbours": s.neighbours, "tasks": section.tasks}
+    return content.fit(items, scratch, max_share=s.max_term_share, **sizes)
 
 
 @contextmanager
