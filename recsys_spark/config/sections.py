@@ -267,10 +267,10 @@ class UserCosine(Section):
 
 class Svd(Section):
     factors: Count = Field(default=512, description="singular vectors kept")
-    user_power: NotNegative = Field(default=0.5, description="exponent of a user's degree")
+    user_power: NotNegative = Field(default=0.3, description="exponent of a user's degree")
     item_power: NotNegative = Field(default=0.3, description="exponent of an item's degree")
     singular_power: NotNegative = Field(
-        default=1.0, description="a factor weighs its singular value to this power; 0: all alike"
+        default=0.5, description="a factor weighs its singular value to this power; 0: all alike"
     )
     target_power: NotNegative = Field(
         default=0.15, description="scores are multiplied by the candidate's degree to this power"

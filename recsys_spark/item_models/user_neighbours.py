@@ -191,7 +191,7 @@ def _find(
 
 @compiled
 def _all_marked(items: np.ndarray, marks: np.ndarray) -> bool:
-    for item in items:
+    for item in items:  # noqa: SIM110 - compiled
         if not marks[item]:
             return False
     return True

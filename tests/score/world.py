@@ -51,7 +51,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
     scratch = folder / ".scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     pairs = put_pairs(scratch / "pairs", random_matrix(n_items=N_ITEMS, seed=seed), 2)
-    powers = {name: 0.5 for name in ("user_power", "item_power", "singular_power", "target_power")}
+    powers = dict.fromkeys(("user_power", "item_power", "singular_power", "target_power"), 0.5)
     made["svd"] = svd.fit(Tasks(), pairs, scratch / "svd", factors=6, **powers)
     similarity = user_cosine.Similarity("cosine", 0.5, 0.5, 1.0, 0.3)
     made["user_cosine"] = user_cosine.fit(
