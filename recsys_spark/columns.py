@@ -52,6 +52,9 @@ ITEM_COSINE = "item_cosine"
 NETWORK = "network"
 FUSED = "fused"
 
+DROPPED = "dropped"
+"""In the manifest of the backtest's score stage: the models that the release does without."""
+
 PER_TARGET = "targets"
 PER_USER = "users"
 """What an example of training is: an item and the history before it, or a user."""
