@@ -32,11 +32,13 @@ _SCRATCH = ".scratch"
 
 
 def run(context: Context, pass_name: str) -> None:
-    """Write the item models of `baselines.models` for `pass_name`, unless they are there."""
+    """Write the item models of `baselines.models` for `pass_name`, unless they are there; in the release without those that were dropped."""
     clean = manifest.require(context.layout, "clean", pass_name)
     split = manifest.require(context.layout, "split", pass_name)
     segmented = bool(context.config.clean.segment_by)
-    warm = _warm_start(context) if pass_name == RELEASE else None
+    config, wanted = context.config.baselines, context.models(pass_name)
+    section = config.model_copy(update={"models": [name for name in config.models if name in wanted]})
+    warm = _warm_start(context, section) if pass_name == RELEASE else None
 
     def work(folder: Path) -> dict[str, Any]:
         folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
@@ -49,7 +51,7 @@ def run(context: Context, pass_name: str) -> None:
             "n_pairs": split.counts[TRAIN]
         }
         train = folds.where(F.col(FOLD) == TRAIN)
-        return fit_all(train, users, folder, section=context.config.baselines, warm=warm, **sizes)
+        return fit_all(train, users, folder, section=section, warm=warm, **sizes)
 
     inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id}
     if warm:
@@ -60,7 +62,7 @@ def run(context: Context, pass_name: str) -> None:
         NAME,
         pass_name,
         inputs=inputs,
-        settings={**context.config.baselines.model_dump(mode="json"), "segmented": segmented},
+        settings={**section.model_dump(mode="json"), "segmented": segmented},
         work=work,
         force=context.force,
     )
@@ -106,8 +108,7 @@ def fit_all(
     return counts
 
 
-def _warm_start(context: Context) -> WarmStart | None:
-    section = context.config.baselines
+def _warm_start(context: Context, section: Baselines) -> WarmStart | None:
     if ALS not in section.models or section.als.warm_iterations is None:
         return None
     return last_night(context.layout, context.cutoff.isoformat(), section.als.factors)
