@@ -7,7 +7,6 @@ worker with OMP_NUM_THREADS = spark.task.cpus, so tasks do not fight over the co
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,20 +39,21 @@ class Crew:
     partitions: int | None = None
 
 
-class Seconds(AccumulatorParam[Counter[str]]):
+class Seconds(AccumulatorParam[dict[str, float]]):
     """Adds up what the watches of all tasks say."""
 
-    def zero(self, value: Counter[str]) -> Counter[str]:
-        return Counter()
+    def zero(self, value: dict[str, float]) -> dict[str, float]:
+        return {}
 
-    def addInPlace(self, value1: Counter[str], value2: Counter[str]) -> Counter[str]:
-        value1.update(value2)
+    def addInPlace(self, value1: dict[str, float], value2: dict[str, float]) -> dict[str, float]:
+        for name, seconds in value2.items():
+            value1[name] = value1.get(name, 0.0) + seconds
         return value1
 
 
-def stopwatch(spark: SparkContext) -> Accumulator[Counter[str]]:
+def stopwatch(spark: SparkContext) -> Accumulator[dict[str, float]]:
     """For `score_users`: the seconds of all tasks together, by model. A task that Spark runs again counts again."""
-    return spark.accumulator(Counter(), Seconds())
+    return spark.accumulator({}, Seconds())
 
 
 def score_users(
@@ -61,7 +61,7 @@ def score_users(
     crew: Crew,
     search: Search,
     wanted: Wanted,
-    spent: Accumulator[Counter[str]] | None = None,
+    spent: Accumulator[dict[str, float]] | None = None,
 ) -> DataFrame:
     """The wanted lists of every user, as the table `candidates`. `histories` is the table of that name, of one moment; `spent` a `stopwatch`."""
 
@@ -94,7 +94,7 @@ def _lists(
     users: pa.RecordBatch,
     search: Search,
     wanted: Wanted,
-    spent: Accumulator[Counter[str]] | None,
+    spent: Accumulator[dict[str, float]] | None,
 ) -> Iterator[pa.RecordBatch]:
     watch = Watch()
     for ranked in rank(opened, Histories.from_arrow(users), _on_device(search), wanted, watch):

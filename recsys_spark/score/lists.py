@@ -6,7 +6,6 @@ Shapes:  B users of a batch · M models · C candidates of a user · n length of
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -46,13 +45,13 @@ class Wanted:
 class Watch:
     """Seconds of work, by model, and by FUSED for what comes after all models."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def on(self, name: str) -> Iterator[None]:
         clock = time.perf_counter()
         yield
-        self.seconds[name] += time.perf_counter() - clock
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - clock
 
 
 @dataclass(frozen=True)
