@@ -44,9 +44,9 @@ def test_features_of_a_small_case():
 
 
 def test_the_shortlist_is_the_blend_s_best_ties_by_item():
-    blend = np.array([1, 3, 3, 2, 9, 9], np.float32)
-    at, user = ranker.shortlist(blend, Rows(np.array([0, 4]), np.array([4, 1])), 2)
-    assert at.tolist() == [1, 2, 4] and user.tolist() == [0, 0, 1]
+    blend = np.array([2, 3, 3, 1, 9, 9], np.float32)
+    at, user = ranker.shortlist(blend, Rows(np.array([0, 4]), np.array([4, 1])), 3)
+    assert at.tolist() == [1, 2, 0, 4] and user.tolist() == [0, 0, 0, 1]
     at, _ = ranker.shortlist(blend, Rows(np.array([0]), np.array([4])), 1)
     assert at.tolist() == [1]
 
