@@ -12,6 +12,7 @@ RUNTIME = [
     "scipy==1.17.1; python_version >= '3.11'",
     "scipy==1.15.3; python_version < '3.11'",
     "numba==0.68.1",
+    "lightgbm==4.7.0",
     "deltalake==1.6.6",
     "pydantic==2.14.3",
     "PyYAML==6.0.3",

@@ -28,7 +28,7 @@ from recsys_spark.columns import ALS, ITEM_COSINE, ITEM_IDX, PADDING_ITEM, RANK,
 from recsys_spark.config.sections import Score
 from recsys_spark.item_models import base
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.score.fusion import ZSCORE, Blend
+from recsys_spark.score.fusion import ZSCORE, Blend, Fusion
 from recsys_spark.score.lists import Search, Wanted, rank
 from recsys_spark.score.models import load
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 N = 20
 WIDE, WIDE_SAMPLE = 200_000, 10_000
 WARM_USERS, WARM_PASSES = 5000, 4
-WANTED = Wanted(Blend(ZSCORE, (1.0,)), N)
 OURS_TIMED = (
     "Parquet histories read, users folded in, scored, seen out, Parquet written; Spark session started before"
 )
@@ -49,8 +48,12 @@ def _compile(folder: Path, model: str) -> None:
     opened = {model: load(folder / model)}
     n_items = opened[model].n_items
     histories = Histories.of([[item] for item in range(1, min(n_items, 100))])
-    for _ in rank(opened, histories, _search(n_items), WANTED):
+    for _ in rank(opened, histories, _search(n_items), _wanted(model)):
         pass
+
+
+def _wanted(model: str) -> Wanted:
+    return Wanted(Fusion((model,), Blend(ZSCORE, (1.0,))), N)
 
 
 def _search(n_items: int) -> Search:
@@ -77,7 +80,7 @@ def score_once(folder: Path, model: str) -> dict[str, Any]:
 
     def score(histories: DataFrame) -> float:
         clock = time.perf_counter()
-        lists = score_users(histories, crew, search, WANTED)
+        lists = score_users(histories, crew, search, _wanted(model))
         lists.write.mode("overwrite").parquet(str(folder / f"top-{model}"))
         return time.perf_counter() - clock
 

@@ -56,6 +56,9 @@ NETWORK = "network"
 FUSED = "fused"
 MODELS = (POPULARITY, ALS, ITEM_COSINE, USER_COSINE, SVD, CONTENT, NETWORK)
 
+DROPPED = "dropped"
+"""In the manifest of the backtest's score stage: the models that the release does without."""
+
 PER_TARGET = "targets"
 PER_USER = "users"
 """What an example of training is: an item and the history before it, or a user."""

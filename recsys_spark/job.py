@@ -18,11 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from recsys_spark.columns import BACKTEST, RELEASE
+from recsys_spark.columns import BACKTEST, DROPPED, RELEASE
 from recsys_spark.config.load import load
 from recsys_spark.config.sections import Config
 from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable, told_in
 from recsys_spark.lifeline import end_with
+from recsys_spark.tables import manifest
 from recsys_spark.tables.files import find
 from recsys_spark.tables.layout import Layout
 
@@ -47,6 +48,15 @@ class Context:
     @property
     def cutoff(self) -> datetime:
         return datetime(self.run_date.year, self.run_date.month, self.run_date.day, tzinfo=timezone.utc)
+
+    def models(self, pass_name: str) -> list[str]:
+        """The item models of a pass, in their order: in the release without those that the backtest's score stage has dropped.
+
+        Until that stage has run on what stands there now, none is dropped: a model that is left out saves time, one too many does no harm.
+        """
+        chosen = manifest.current(self.layout, "score", BACKTEST) if pass_name == RELEASE else None
+        dropped = chosen.counts.get(DROPPED, []) if chosen else []
+        return [name for name in self.config.models if name not in dropped]
 
     @cached_property
     def spark(self) -> SparkSession:

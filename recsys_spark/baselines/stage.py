@@ -45,17 +45,18 @@ _SCRATCH = ".scratch"
 
 
 def run(context: Context, pass_name: str) -> None:
-    """Write the item models of `baselines.models` for `pass_name`, unless they are there."""
+    """Write the item models of `baselines.models` for `pass_name`, unless they are there; in the release without those that were dropped."""
     clean = manifest.require(context.layout, "clean", pass_name)
     split = manifest.require(context.layout, "split", pass_name)
     segmented = bool(context.config.clean.segment_by)
-    warm = _warm_start(context) if pass_name == RELEASE else None
+    config, wanted = context.config.baselines, context.models(pass_name)
+    section = config.model_copy(update={"models": [name for name in config.models if name in wanted]})
+    warm = _warm_start(context, section) if pass_name == RELEASE else None
 
     def table(name: str) -> DataFrame:
         return store.read(context.spark, context.layout.table("clean", pass_name, name), name)
 
     def work(folder: Path) -> dict[str, Any]:
-        section = context.config.baselines
         folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
         sizes = {name: clean.counts[name] for name in ("n_users", "n_items")} | {
             "n_pairs": split.counts[TRAIN]
@@ -79,7 +80,7 @@ def run(context: Context, pass_name: str) -> None:
         NAME,
         pass_name,
         inputs=inputs,
-        settings={**context.config.baselines.model_dump(mode="json"), "segmented": segmented},
+        settings={**section.model_dump(mode="json"), "segmented": segmented},
         work=work,
         force=context.force,
     )
@@ -127,8 +128,7 @@ def fit_all(
     return counts
 
 
-def _warm_start(context: Context) -> WarmStart | None:
-    section = context.config.baselines
+def _warm_start(context: Context, section: Baselines) -> WarmStart | None:
     if ALS not in section.models or section.als.warm_iterations is None:
         return None
     return last_night(context.layout, context.cutoff.isoformat(), section.als.factors)

@@ -409,7 +409,14 @@ class Score(Section):
         description="tasks that score; null: as the histories' files lie in the release, two for each core in the backtest [tasks]",
     )
     fusion_users: Count = Field(
-        default=5000, description="valid users the blend is learned on, chosen by hash [users]"
+        default=5000, description="valid users the fusion is learned on, chosen by hash [users]"
+    )
+    fusion: Literal["auto", "blend", "ranker"] = Field(
+        default="auto",
+        description="what orders the fused list: a weighted blend, a learned ranker over the blend's best, or whichever is better on valid",
+    )
+    drop: bool = Field(
+        default=True, description="whether the release does without models that the blend is as good without"
     )
     blocked_items: Name | None = Field(
         default=None, description="text file of item ids that are never recommended, one a line"

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from recsys_spark import columns as c
+from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.errors import LawBroken
 from recsys_spark.evaluate import beyond_accuracy, per_user, summary
-from recsys_spark.evaluate.summary import Bootstrap, Panel
+from recsys_spark.evaluate.summary import Panel
 from recsys_spark.tables import store
 
 if TYPE_CHECKING:

@@ -1,19 +1,14 @@
-"""The report's sections on how the models came to be: baselines, features, train, score."""
+"""The report's sections on how the models came to be: baselines, features, train."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from recsys_spark.columns import ALS, FUSED, NETWORK, PER_USER, RELEASE
+from recsys_spark.columns import ALS, FUSED, NETWORK, PER_USER
 from recsys_spark.evaluate import plots, wording
 from recsys_spark.evaluate.blocks import Block, Figure, Note, Table, Text
 from recsys_spark.evaluate.run_facts import RunFacts
 from recsys_spark.evaluate.wording import number
-
-_METHODS = {
-    "zscore": "scores are made comparable for each user (z-scores), then added up with these weights",
-    "rrf": "1 / rank is added up with these weights",
-}
 
 
 def baselines(facts: RunFacts) -> list[Block]:
@@ -90,42 +85,3 @@ def _training(training: dict[str, Any], epochs: list[dict[str, Any]], best: int 
     text += f", {plots.short(sum(speed) / len(speed))} examples a second" if speed else ""
     kept = f"; epoch {best} was best on the validation items, and tonight's network is trained for as many"
     return text + (kept if best else "") + "."
-
-
-def score(facts: RunFacts) -> list[Block]:
-    fusion, counts = facts.fusion, facts.counts("score", RELEASE)
-    text = f"Tonight's table has {number(counts.get('rows'))} rows for {number(counts.get('users'))} users"
-    if "users_without_history" in counts:
-        text += f"; {number(counts['users_without_history'])} of them have no history and get what is popular"
-    return [Text(text + "."), *_weights(facts, fusion), *_valid_ndcg(facts, fusion)]
-
-
-def _weights(facts: RunFacts, fusion: dict[str, Any]) -> list[Block]:
-    weights = fusion.get("weights") or {}
-    if not weights:
-        return [Note("The weights of the blend were not written down by this run.")]
-    names = _in_order(facts, weights)
-    values = [float(weights[name]) for name in names]
-    shades = [plots.colour(name) for name in names]
-    svg = plots.bars([wording.model(n) for n in names], values, [f"{v:.2f}" for v in values], shades)
-    method = _METHODS.get(fusion.get("method", ""), "the lists are added up with these weights")
-    how = f"A longer bar has more say: {method}. Learned on the validation items."
-    return [Figure("Weights of the blend", svg, how)]
-
-
-def _valid_ndcg(facts: RunFacts, fusion: dict[str, Any]) -> list[Block]:
-    found = fusion.get("valid_ndcg") or {}
-    if not found:
-        return []
-    names = _in_order(facts, found)
-    cells = [(wording.model(name), wording.metric(found[name])) for name in names]
-    best = frozenset({(max(range(len(cells)), key=lambda i: cells[i][1]), 1)})
-    head = ("model", f"NDCG@{fusion['k']}" if "k" in fusion else "NDCG")
-    title = "On the validation items, where the weights were chosen"
-    return [Table(title, head, cells, frozenset({1}), best=best, marks=plots.marks(names), half=True)]
-
-
-def _in_order(facts: RunFacts, names: dict[str, Any]) -> list[str]:
-    """The models that `names` has, in the order in which they are named everywhere."""
-    order = facts.metrics.get("models", [])
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))

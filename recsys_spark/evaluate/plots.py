@@ -91,16 +91,25 @@ def intervals(
     estimates: Sequence[tuple[float, float, float]],
     colours: Sequence[str] | str = ACCENT,
     x: str = "",
+    signed: bool = False,
 ) -> str:
-    """A dot at each mean and a line over its interval; `estimates` are (mean, low, high)."""
+    """A dot at each mean and a line over its interval; `estimates` are (mean, low, high). `signed`: of differences, beside a line at 0."""
     with rc_context(_STYLE):
         figure, axes = _figure(0.34 * len(labels) + 0.6)
         shades = [colours] * len(labels) if isinstance(colours, str) else colours
         low, high = min(e[1] for e in estimates), max(e[2] for e in estimates)
+        if signed:
+            low, high = min(low, 0.0), max(high, 0.0)
+            axes.axvline(0, color=_INK, linewidth=0.8)
         for place, ((mean, least, most), shade) in enumerate(zip(estimates, shades)):
             axes.plot([least, most], [place, place], color=shade, linewidth=2.6, solid_capstyle="round")
             axes.plot([mean], [place], "o", color=shade, markersize=7.5)
-            axes.text(most + (high - low) * 0.03, place, f"{mean:.4f}", va="center")
+            axes.text(
+                most + (high - low) * 0.03,
+                place,
+                f"{mean:+.4f}".replace("-", "−") if signed else f"{mean:.4f}",
+                va="center",
+            )
         _rows(axes, labels)
         margin = (high - low) or abs(high) or 1.0
         axes.set_xlim(low - margin * 0.06, high + margin * 0.2)

@@ -9,7 +9,8 @@ from recsys_spark.evaluate import plots, wording
 from recsys_spark.evaluate.accuracy_section import accuracy
 from recsys_spark.evaluate.blocks import Block, Figure, Gates, Note, Section, Text, Users
 from recsys_spark.evaluate.clean_section import clean
-from recsys_spark.evaluate.model_sections import baselines, features, score, train
+from recsys_spark.evaluate.fusion_section import score
+from recsys_spark.evaluate.model_sections import baselines, features, train
 from recsys_spark.evaluate.run_facts import STAGES, RunFacts
 from recsys_spark.evaluate.wording import number
 

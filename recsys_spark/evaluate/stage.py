@@ -10,10 +10,10 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from recsys_spark import columns as c
+from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.evaluate import backtest, gates, release, report
 from recsys_spark.evaluate.backtest import Catalogue
 from recsys_spark.evaluate.run_facts import EXAMPLES_FILE, METRICS_FILE, VERDICT_FILE, RunFacts
-from recsys_spark.evaluate.summary import Bootstrap
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
 

@@ -13,24 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.columns import FUSED, MODEL, SEGMENT, USER_IDX, K
-from recsys_spark.evaluate.compare import Estimate, estimates
 from recsys_spark.evaluate.metrics import METRICS
 
 GROUP_METRICS = ("ndcg", "recall", "hit_rate")
 MOST_SEGMENTS = 12
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How intervals are made: resamples, confidence (share), seed."""
-
-    samples: int
-    confidence: float
-    seed: int
-
-    def __call__(self, means: np.ndarray, values: np.ndarray) -> tuple[list[Estimate], np.ndarray]:
-        return estimates(means, values, self.samples, self.confidence, self.seed)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
+from pyspark import Accumulator, AccumulatorParam, SparkContext, TaskContext
 from pyspark.sql import DataFrame
 
 from recsys_spark.columns import ITEM_IDX, MODEL, RANK, SCORE, SOURCE, USER_IDX
@@ -22,21 +22,9 @@ from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import models
 from recsys_spark.score.exclusions import exhausted
-from recsys_spark.score.lists import Ranked, Scored, Search, Wanted, rank, score_candidates
+from recsys_spark.score.lists import Ranked, Scored, Search, Wanted, Watch, rank, score_candidates
+from recsys_spark.score.sample import DDL, HELD_OUT, SCHEMA
 from recsys_spark.tables import contract as contracts
-
-HELD_OUT = "held_out"
-SCORES = "scores"
-
-_SAMPLE = pa.schema(
-    {
-        USER_IDX: pa.int64(),
-        ITEM_IDX: pa.list_(pa.int32()),
-        SCORES: pa.list_(pa.float32()),
-        HELD_OUT: pa.list_(pa.int32()),
-    }
-)
-_SAMPLE_DDL = f"{USER_IDX} bigint, {ITEM_IDX} array<int>, {SCORES} array<float>, {HELD_OUT} array<int>"
 
 Opened = Mapping[str, ItemModel]
 
@@ -51,10 +39,33 @@ class Crew:
     partitions: int | None = None
 
 
-def score_users(histories: DataFrame, crew: Crew, search: Search, wanted: Wanted) -> DataFrame:
-    """The wanted lists of every user, as the table `candidates`. `histories` is the table of that name, of one moment."""
+class Seconds(AccumulatorParam[dict[str, float]]):
+    """Adds up what the watches of all tasks say."""
 
-    work = partial(_lists, search=search, wanted=wanted)
+    def zero(self, value: dict[str, float]) -> dict[str, float]:
+        return {}
+
+    def addInPlace(self, value1: dict[str, float], value2: dict[str, float]) -> dict[str, float]:
+        for name, seconds in value2.items():
+            value1[name] = value1.get(name, 0.0) + seconds
+        return value1
+
+
+def stopwatch(spark: SparkContext) -> Accumulator[dict[str, float]]:
+    """For `score_users`: the seconds of all tasks together, by model. A task that Spark runs again counts again."""
+    return spark.accumulator({}, Seconds())
+
+
+def score_users(
+    histories: DataFrame,
+    crew: Crew,
+    search: Search,
+    wanted: Wanted,
+    spent: Accumulator[dict[str, float]] | None = None,
+) -> DataFrame:
+    """The wanted lists of every user, as the table `candidates`. `histories` is the table of that name, of one moment; `spent` a `stopwatch`."""
+
+    work = partial(_lists, search=search, wanted=wanted, spent=spent)
     return _each_batch(histories, crew, work, contracts.load("candidates").spark_ddl())
 
 
@@ -64,7 +75,7 @@ def sample_candidates(histories: DataFrame, crew: Crew, search: Search) -> DataF
     `histories` is the table of that name, of one moment, of users with a history, and a column `held_out`.
     """
 
-    return _each_batch(histories, crew, partial(_sample, search=search), _SAMPLE_DDL)
+    return _each_batch(histories, crew, partial(_sample, search=search), DDL)
 
 
 def count_exhausted(histories: DataFrame, banned: np.ndarray) -> int:
@@ -78,13 +89,24 @@ def count_exhausted(histories: DataFrame, banned: np.ndarray) -> int:
     return int(histories.mapInArrow(counts, "n bigint").agg({"n": "sum"}).first()[0] or 0)
 
 
-def _lists(opened: Opened, users: pa.RecordBatch, search: Search, wanted: Wanted) -> Iterator[pa.RecordBatch]:
-    for ranked in rank(opened, Histories.from_arrow(users), _on_device(search), wanted):
+def _lists(
+    opened: Opened,
+    users: pa.RecordBatch,
+    search: Search,
+    wanted: Wanted,
+    spent: Accumulator[dict[str, float]] | None,
+) -> Iterator[pa.RecordBatch]:
+    watch = Watch()
+    for ranked in rank(opened, Histories.from_arrow(users), _on_device(search), wanted, watch):
         yield list_rows(ranked, _ids(users), list(opened))
+    if spent is not None:
+        spent.add(watch.seconds)
 
 
 def _sample(opened: Opened, users: pa.RecordBatch, search: Search) -> Iterator[pa.RecordBatch]:
-    yield sample_rows(score_candidates(opened, Histories.from_arrow(users), _on_device(search)), users)
+    histories = Histories.from_arrow(users)
+    found = score_candidates(opened, histories, _on_device(search), list(opened), Watch())
+    yield sample_rows(found, users, histories.lengths())
 
 
 def _on_device(search: Search) -> Search:
@@ -135,8 +157,8 @@ def list_rows(ranked: Ranked, ids: np.ndarray, names: list[str]) -> pa.RecordBat
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def sample_rows(found: Scored, users: pa.RecordBatch) -> pa.RecordBatch:
-    """The sample's rows of a batch; padding left out."""
+def sample_rows(found: Scored, users: pa.RecordBatch, lengths: np.ndarray) -> pa.RecordBatch:
+    """The sample's rows of a batch, whose histories have `lengths` int64 [B]; padding left out."""
     real = found.items > 0
     ends = np.concatenate([[0], np.cumsum(real.sum(axis=1))]).astype(np.int32)
     by_user = found.scores.transpose(1, 0, 2)[
@@ -144,29 +166,12 @@ def sample_rows(found: Scored, users: pa.RecordBatch) -> pa.RecordBatch:
     ]
     columns = [
         pa.array(_ids(users)),
+        pa.array(lengths, pa.int64()),
         pa.ListArray.from_arrays(pa.array(ends), pa.array(found.items[real])),
         pa.ListArray.from_arrays(pa.array(ends * np.int32(len(found.scores))), pa.array(by_user)),
         users.column(users.schema.names.index(HELD_OUT)).cast(pa.list_(pa.int32())),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=_SAMPLE)
-
-
-def unpack_sample(sample: pa.Table, n_models: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """The sample by ascending user: items int32 [U, C] ascending and 0-padded, scores float32 [M, U, C], held-out items of each user."""
-    sample = sample.sort_by(USER_IDX).combine_chunks()
-    flat_items, flat_scores = (
-        np.asarray(sample[name].combine_chunks().flatten()) for name in (ITEM_IDX, SCORES)
-    )
-    lengths = np.asarray(sample[ITEM_IDX].combine_chunks().value_lengths(), np.int64)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    starts = np.cumsum(lengths) - lengths
-    columns = np.arange(len(rows)) - starts[rows]
-    items = np.zeros((len(lengths), int(lengths.max(initial=0))), np.int32)
-    items[rows, columns] = flat_items
-    scores = np.zeros((n_models, *items.shape), np.float32)
-    for m in range(n_models):
-        scores[m, rows, columns] = flat_scores[starts[rows] * n_models + m * lengths[rows] + columns]
-    return items, scores, [np.asarray(held_out.values) for held_out in sample[HELD_OUT]]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
 def _ids(users: pa.RecordBatch) -> np.ndarray:

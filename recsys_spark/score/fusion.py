@@ -1,14 +1,14 @@
-"""One list out of the lists of several models, and the weights of the blend. Numpy only.
+"""One list out of the lists of several models. Numpy only.
 
 Every model scores the union of all models' candidates. `zscore` adds up the models' standard scores over that union;
 `rrf` adds up 1 / (60 + rank) (reciprocal rank fusion: Cormack, Clarke and Büttcher, SIGIR 2009), here with weights.
 
-Shapes:  M models · B users of a batch (U when learning) · C candidates of a user, ascending, 0-padded · P held-out items found among them
+Shapes:  M models · B users of a batch · C candidates of a user, ascending, 0-padded · T candidates of all users, in one flat array
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,34 @@ class Blend:
     weights: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Fusion:
+    """What makes the fused list: the `models` that take part, their blend, and the file of the ranker (ranker.py) that orders the blend's
+    best anew, where one is shipped."""
+
+    models: tuple[str, ...]
+    blend: Blend
+    ranker: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the candidates of each of B users lie in a flat array: starts and lengths, int64 [B]."""
+
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, lengths: np.ndarray) -> Rows:
+        """User after user, nothing between them."""
+        return cls(np.cumsum(lengths) - lengths, lengths)
+
+    @classmethod
+    def padded(cls, items: np.ndarray) -> Rows:
+        """Of items int32 [B, C], flattened."""
+        return cls(np.arange(len(items)) * items.shape[1], np.count_nonzero(items, axis=1))
+
+
 def union(lists: Sequence[np.ndarray]) -> np.ndarray:
     """int32 [B, C]: the items that stand in any of the lists int32 [B, m], each once, ascending, 0-padded at the right."""
     last = np.iinfo(np.int32).max
@@ -43,80 +71,86 @@ def union(lists: Sequence[np.ndarray]) -> np.ndarray:
     return np.where(pool == last, np.int32(PADDING_ITEM), pool)
 
 
+def shares(method: str, scores: np.ndarray, rows: Rows) -> np.ndarray:
+    """float32 [M, T]: what each model gives to each candidate before weighting, from scores float32 [M, T]; 0 between the rows."""
+    found = np.zeros(scores.shape, np.float32)
+    make = {ZSCORE: _standardise, RRF: _reciprocal_ranks}[method]
+    for own, given in zip(scores, found):
+        make(np.ascontiguousarray(own), rows.starts, rows.lengths, given)
+    return found
+
+
 def parts(method: str, scores: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """float32 [M, B, C]: what each model gives to each candidate before weighting; 0 where padded."""
-    real = items != PADDING_ITEM
-    make = {ZSCORE: _standard_scores, RRF: _reciprocal_ranks}[method]
-    return np.stack([np.where(real, make(own, real), 0).astype(np.float32) for own in scores])
+    """float32 [M, B, C]: `shares` of scores float32 [M, B, C] of items int32 [B, C]; 0 where padded."""
+    return shares(method, scores.reshape(len(scores), -1), Rows.padded(items)).reshape(scores.shape)
 
 
 def fuse(
-    blend: Blend, scores: np.ndarray, items: np.ndarray, n: int
+    blend: Blend,
+    scores: np.ndarray,
+    items: np.ndarray,
+    n: int,
+    reorder: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The fused top n, by (-score, item_idx): items int32, scores float32 and sources int64, each [B, min(n, C)].
 
-    `scores` float32 [M, B, C] are those of `items` int32 [B, C]. A source is the number of the model that gives the item most
-    (the first of equals); a model without weight is never a source.
+    `scores` float32 [M, B, C] are those of `items` int32 [B, C]. `reorder` takes the blend's scores float32 [B, C] and gives those that count
+    in their stead, -inf for what is not to be listed. A source is the number of the model that gives the item most in the blend (the first of
+    equals); a model without weight is never a source.
     """
     weights = np.asarray(blend.weights, np.float32)
-    shares = parts(blend.method, scores, items)
-    total = weighted_sum(weights, shares, items == PADDING_ITEM)
+    given = parts(blend.method, scores, items)
+    total = np.where(items == PADDING_ITEM, np.float32(-np.inf), weighted_sum(weights, given))
+    if reorder:
+        total = reorder(total)
     # candidates ascend, so the lower column is the lower item; counted from 1, since rank_pairs pads with 0
     numbers = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
     columns, top_scores = rank_pairs(numbers, total, min(n, items.shape[1]))
     at = np.maximum(columns - 1, 0)
     top = np.where(columns > 0, np.take_along_axis(items, at, axis=1), np.int32(PADDING_ITEM))
-    own = np.take_along_axis(shares, at[None], axis=2) * weights[:, None, None]
+    own = np.take_along_axis(given, at[None], axis=2) * weights[:, None, None]
     own[weights == 0] = -np.inf
     return top, top_scores, own.argmax(axis=0)
 
 
-def weighted_sum(weights: np.ndarray, shares: np.ndarray, padded: np.ndarray) -> np.ndarray:
-    """float32 [B, C]: the blend of `shares` [M, B, C]; -inf where `padded` bool [B, C].
+def weighted_sum(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """float32 [...]: the blend of `given` float32 [M, ...].
 
     Models are added one by one in their order: a product of matrices would round by the size of the batch.
     """
-    total = np.zeros(padded.shape, np.float32)
+    total = np.zeros(given.shape[1:], np.float32)
     share_of_one = np.empty_like(total)
-    for weight, share in zip(weights.astype(np.float32), shares, strict=True):
+    for weight, share in zip(np.asarray(weights, np.float32), given, strict=True):
         if weight:
             total += np.multiply(share, weight, out=share_of_one)
-    np.copyto(total, np.float32(-np.inf), where=padded)
     return total
 
 
-def _standard_scores(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
+@compiled
+def _standardise(scores, starts, lengths, found):  # type: ignore[no-untyped-def]
     """(score - mean) / deviation over the user's candidates; 0 for a model that gives all of them the same."""
-    found = np.zeros(scores.shape, np.float32)
-    _standardise(scores, real, found)
-    return found
+    # candidate after candidate: numpy's sums would depend on the width of the batch
+    for user in range(len(starts)):
+        first, last = starts[user], starts[user] + lengths[user]
+        total, largest, squares = np.float64(0), np.float64(0), np.float64(0)
+        for c in range(first, last):
+            total += np.float64(scores[c])
+            largest = max(largest, abs(np.float64(scores[c])))
+        mean = total / max(last - first, 1)
+        for c in range(first, last):
+            squares += (np.float64(scores[c]) - mean) ** 2
+        deviation = np.sqrt(squares / max(last - first, 1))
+        # equal float32 scores may leave a rounding error as their deviation
+        if deviation > 1e-9 * largest:
+            for c in range(first, last):
+                found[c] = (np.float64(scores[c]) - mean) / deviation
 
 
 @compiled
-def _standardise(scores, real, found):  # type: ignore[no-untyped-def]
-    # candidate after candidate: numpy's sums would depend on the width of the batch
-    for user in range(scores.shape[0]):
-        count, total, largest, squares = 0, np.float64(0), np.float64(0), np.float64(0)
-        for c in range(scores.shape[1]):
-            if real[user, c]:
-                count += 1
-                total += np.float64(scores[user, c])
-                largest = max(largest, abs(np.float64(scores[user, c])))
-        mean = total / max(count, 1)
-        for c in range(scores.shape[1]):
-            if real[user, c]:
-                squares += (np.float64(scores[user, c]) - mean) ** 2
-        deviation = np.sqrt(squares / max(count, 1))
-        # equal float32 scores may leave a rounding error as their deviation
-        if deviation > 1e-9 * largest:
-            for c in range(scores.shape[1]):
-                if real[user, c]:
-                    found[user, c] = (np.float64(scores[user, c]) - mean) / deviation
-
-
-def _reciprocal_ranks(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
+def _reciprocal_ranks(scores, starts, lengths, found):  # type: ignore[no-untyped-def]
     """1 / (60 + rank by (-score, item_idx) among the user's candidates)."""
-    order = np.argsort(np.where(real, -scores, np.inf), axis=1, kind="stable")
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(1, scores.shape[1] + 1)[None, :], axis=1)
-    return 1.0 / (RRF_K + ranks)
+    for user in range(len(starts)):
+        first, last = starts[user], starts[user] + lengths[user]
+        order = np.argsort(-scores[first:last], kind="mergesort")
+        for place in range(last - first):
+            found[first + order[place]] = 1.0 / (RRF_K + 1.0 + place)

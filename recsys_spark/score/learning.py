@@ -1,164 +1,149 @@
-"""The weights of the blend: those with the best NDCG@k on the valid fold. Numpy only.
+"""The weights of a blend: those with the best NDCG@k on the valid fold. Numpy only.
 
 Only the ranks of the held-out items are needed, and a rank is one more than the number of candidates that stand better, so nothing is
-sorted. The search is a coarse grid on the simplex, every single model included, and then steps of falling size from one model to another.
+sorted. The search goes up one model's weight after the other, from the best single model and from equal weights; weights are whole
+numbers while it searches, and shares of their sum when they are used.
 
-Shapes:  M models · U users · C candidates of a user, ascending, 0-padded · P held-out items found among the candidates
+Shapes:  M models · U users · T candidates of all users · P held-out items found among the candidates
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
-from recsys_spark.columns import FUSED, PADDING_ITEM
-from recsys_spark.score.fusion import METHODS, ZSCORE, Blend, parts, weighted_sum
+from recsys_spark.compiled import compiled
+from recsys_spark.score.fusion import METHODS, Blend
+from recsys_spark.score.sample import Sample
 
 log = logging.getLogger(__name__)
 
-GRID = 4
-"""The coarse grid's weights are multiples of 1 / GRID."""
-FINEST = 1 / 32
-"""Smallest step of the refinement."""
-BLOCK = 256
-"""Users whose arrays are worked on at a time, so that they stay in the processor's cache."""
+WHOLE = 32
+"""The weight of a model that stands alone, and of all models together where they start equal (about). The finest step is 1."""
+COARSE, NEAR = WHOLE // 2, WHOLE // 8
+"""The first step from anywhere, and from weights that are believed to be good; it is halved when no step helps."""
 
-Weights = tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The blend, and the valid NDCG@k of each model alone and of the fused list."""
-
-    blend: Blend
-    ndcg: dict[str, float]
+Units = tuple[int, ...]
+"""Weights as whole numbers; what counts is their ratio."""
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Users with at least one held-out item among their candidates: shares [M, u, C], padded bool [u, C]; for each of p held-out items its row,
-    its column, and 1 / the ideal DCG of its user."""
+class Objective:
+    """NDCG@k of the fused lists of a sample's users, for any weights.
 
-    shares: np.ndarray
-    padded: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
-    worth: np.ndarray
-
-
-def learn(
-    models: Sequence[str], scores: np.ndarray, items: np.ndarray, positives: Sequence[np.ndarray], k: int
-) -> Learned:
-    """Weights and method of the best NDCG@k (the first found of equals; methods in their order).
-
-    `scores` float32 [M, U, C] are those of `items` int32 [U, C]; `positives` has the distinct held-out items of each user. NDCG is averaged over all
-    users: DCG with gain 1 over the ideal of min(k, held-out items). When no held-out item stands among the candidates there is nothing
-    to learn from, and all models weigh the same.
+    DCG with gain 1 over the ideal of min(k, held-out items), held-out items that are no candidates counted; 0 for a user without any.
     """
-    rows, columns, worth = _found(items, positives, k)
-    if not len(rows):
-        log.warning(
-            "fusion: none of the valid items of %d users is among the candidates; all models get the same weight",
-            len(items),
+
+    def __init__(self, sample: Sample, given: np.ndarray, k: int):
+        """`given` float32 [M, T]: what is to be weighted, as `Sample.shares` has it."""
+        self.k, self.rows, self.given = k, sample.rows, given
+        at = np.flatnonzero(sample.relevant)
+        self.found = at - sample.rows.starts[sample.user[at]]
+        """int64 [P]: column of each held-out item among its user's candidates; a user's lie from first[user] to first[user + 1]."""
+        self.first = np.searchsorted(sample.user[at], np.arange(len(sample.users) + 1))
+        self.worth = worth(sample.held_out, k)
+
+    def __call__(self, weights: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """float64 [len(users)]: NDCG of those rows of users. `weights` has one number a model."""
+        return _ndcg(
+            self.given,
+            np.asarray(weights, np.float32),
+            users,
+            self.rows.starts,
+            self.rows.lengths,
+            self.found,
+            self.first,
+            self.worth,
+            self.k,
         )
-        return Learned(Blend(ZSCORE, (1 / len(models),) * len(models)), dict.fromkeys((*models, FUSED), 0.0))
-    best: tuple[float, Blend] | None = None
-    alone: dict[str, float] = {}
+
+    def best(self, users: np.ndarray, near: Units | None = None) -> Units:
+        """The weights of the best mean over `users` that are found, from `near` or else from everywhere."""
+        telling = users[self.rows.lengths[users] > 0]
+
+        def value(units: Units) -> float:
+            return float(self(shared(units), telling).sum())
+
+        return climb(value, near, NEAR)[1] if near else search(value, len(self.given))[1]
+
+
+def best_blend(sample: Sample, k: int) -> tuple[Blend, float]:
+    """Method and weights of the best mean NDCG@k over the sample's users, and that mean (the first found of equals; methods in their order)."""
+    everyone, found = np.arange(len(sample.users)), []
     for method in METHODS:
-        blocks = list(_blocks(parts(method, scores, items), items, rows, columns, worth))
-
-        def ndcg(weights: Weights, blocks: list[_Block] = blocks) -> float:
-            return sum(_dcg(block, np.asarray(weights, np.float32), k) for block in blocks) / len(items)
-
-        if not alone:
-            alone = {name: ndcg(_vertex(m, len(models))) for m, name in enumerate(models)}
-        value, weights = search(ndcg, len(models))
-        log.info("fusion: %s reaches valid NDCG@%d %.4f", method, k, value)
-        if best is None or value > best[0]:
-            best = value, Blend(method, weights)
-    assert best is not None
-    return Learned(best[1], {**alone, FUSED: best[0]})
+        objective = Objective(sample, sample.shares(method), k)
+        weights = shared(objective.best(everyone))
+        found.append((Blend(method, tuple(weights.tolist())), float(objective(weights, everyone).mean())))
+        log.info("fusion: %s of %s reaches valid NDCG@%d %.4f", method, weights.tolist(), k, found[-1][1])
+    return max(found, key=lambda pair: pair[1])
 
 
-def search(value: Callable[[Weights], float], n_models: int) -> tuple[float, Weights]:
-    """The largest `value` found on the simplex of `n_models` weights, and where. Deterministic; single models win ties."""
-    best_value, best = max(((value(w), w) for w in grid(n_models)), key=lambda found: found[0])
-    step = 0.5 / GRID
-    while step >= FINEST:
-        found = [(value(w), w) for w in _neighbours(best, step)]
-        top = max(found, key=lambda pair: pair[0], default=(best_value, best))
-        if top[0] > best_value:
-            best_value, best = top
-        else:
-            step /= 2
-    return best_value, best
+def alone(sample: Sample, method: str, k: int) -> dict[str, float]:
+    """Mean NDCG@k of each model's own list."""
+    objective, everyone = Objective(sample, sample.shares(method), k), np.arange(len(sample.users))
+    own = np.eye(len(sample.models), dtype=np.float32)
+    return {name: float(objective(own[m], everyone).mean()) for m, name in enumerate(sample.models)}
 
 
-def grid(n_models: int) -> list[Weights]:
-    """All weights that are multiples of 1 / GRID and sum to 1, the most one-sided first (so every single model leads)."""
-    points = [p for p in itertools.product(range(GRID + 1), repeat=n_models) if sum(p) == GRID]
-    points.sort(key=lambda p: (-max(p), tuple(-x for x in p)))
-    return [tuple(x / GRID for x in p) for p in points]
+def search(value: Callable[[Units], float], n_models: int) -> tuple[float, Units]:
+    """The largest `value` found, and where. Deterministic; single models win ties, the first of them first."""
+    singles = [tuple(WHOLE * int(i == m) for i in range(n_models)) for m in range(n_models)]
+    single = max(singles, key=value)
+    starts = [single, (max(WHOLE // n_models, 1),) * n_models]
+    return max((climb(value, start, COARSE) for start in starts), key=lambda found: found[0])
 
 
-def _neighbours(weights: Weights, step: float) -> Iterator[Weights]:
-    """Weights with `step` moved from one model to another. Steps are powers of two, so sums stay exactly 1."""
-    for giver, taker in itertools.permutations(range(len(weights)), 2):
-        if weights[giver] >= step:
-            moved = list(weights)
-            moved[giver] -= step
-            moved[taker] += step
-            yield tuple(moved)
+def climb(value: Callable[[Units], float], start: Units, step: int) -> tuple[float, Units]:
+    """Up from `start`, one weight at a time by `step` and then by ever finer steps, as long as it helps."""
+    best, here = value(start), start
+    while step:
+        before = here
+        for model in range(len(start)):
+            for change in (step, -step):
+                moved = (*here[:model], max(here[model] + change, 0), *here[model + 1 :])
+                if moved != here and any(moved) and (found := value(moved)) > best:
+                    best, here = found, moved
+        step = step if here != before else step // 2
+    return best, here
 
 
-def _vertex(m: int, n_models: int) -> Weights:
-    return tuple(float(i == m) for i in range(n_models))
+def shared(units: Units) -> np.ndarray:
+    """float64 [M]: the weights as shares of their sum."""
+    return np.asarray(units, np.float64) / sum(units)
 
 
-def _found(
-    items: np.ndarray, positives: Sequence[np.ndarray], k: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(rows, columns, worth), each [P]: where held-out items stand among the candidates, by row."""
-    totals = np.array([len(p) for p in positives], np.int64)
-    rows = np.repeat(np.arange(len(totals)), totals)
-    wanted = (
-        np.concatenate([np.asarray(p, np.int64) for p in positives]) if len(rows) else np.zeros(0, np.int64)
-    )
-    at, columns = np.nonzero(items)
-    span = max(int(items.max(initial=0)), int(wanted.max(initial=0))) + 1
-    keys = at * span + items[at, columns]  # ascending: row by row, and items ascend within a row
-    place = np.minimum(np.searchsorted(keys, rows * span + wanted), max(len(keys) - 1, 0))
-    hit = keys[place] == rows * span + wanted if len(keys) else np.zeros(len(rows), bool)
-    ideal = np.concatenate([[1.0], np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))])  # [0] is of nobody
-    return rows[hit], columns[place[hit]], 1 / ideal[np.minimum(totals, k)][rows[hit]]
+def worth(held_out: np.ndarray, k: int) -> np.ndarray:
+    """float64 [U]: 1 / the ideal DCG@k of users with so many held-out items; 0 for none."""
+    ideal = np.concatenate([[np.inf], np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))])
+    return np.asarray(1 / ideal[np.minimum(held_out, k)])
 
 
-def _blocks(
-    shares: np.ndarray, items: np.ndarray, rows: np.ndarray, columns: np.ndarray, worth: np.ndarray
-) -> Iterator[_Block]:
-    users, local = np.unique(rows, return_inverse=True)
-    for start in range(0, len(users), BLOCK):
-        own = users[start : start + BLOCK]
-        inside = (local >= start) & (local < start + BLOCK)
-        yield _Block(
-            np.ascontiguousarray(shares[:, own]),
-            items[own] == PADDING_ITEM,
-            local[inside] - start,
-            columns[inside],
-            worth[inside],
-        )
-
-
-def _dcg(block: _Block, weights: np.ndarray, k: int) -> float:
-    """Sum of the block's users' NDCG@k."""
-    total = weighted_sum(weights, block.shares, block.padded)
-    own = total[block.rows, block.columns][:, None]
-    rivals = total[block.rows]
-    # an equal score stands better when its item is lower, that is further left
-    earlier = np.arange(total.shape[1]) < block.columns[:, None]
-    ranks = 1 + np.count_nonzero((rivals > own) | ((rivals == own) & earlier), axis=1)
-    return float(np.sum(block.worth / np.log2(1.0 + ranks), where=ranks <= k))
+@compiled
+def _ndcg(given, weights, users, starts, lengths, found, first, worth, k):  # type: ignore[no-untyped-def]
+    values = np.zeros(len(users))
+    room = np.empty(lengths.max() if len(lengths) else 0, np.float32)
+    for number in range(len(users)):
+        user = users[number]
+        start, n = starts[user], lengths[user]
+        if n == 0:
+            continue
+        total = room[:n]
+        total[:] = 0
+        for m in range(len(weights)):  # in the order of fusion.weighted_sum, so that ties are the same
+            if weights[m]:
+                weight, own = weights[m], given[m, start : start + n]
+                for c in range(n):
+                    total[c] += weight * own[c]
+        gain = 0.0
+        for at in range(first[user], first[user + 1]):
+            place, score, better = found[at], total[found[at]], 0
+            # an equal score stands better when its item is lower, that is further left
+            for c in range(place):
+                better += total[c] >= score
+            for c in range(place + 1, n):
+                better += total[c] > score
+            if better < k:
+                gain += 1 / np.log2(better + 2.0)
+        values[number] = gain * worth[user]
+    return values

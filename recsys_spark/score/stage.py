@@ -1,6 +1,6 @@
-"""The score stage. Backtest: learn the blend on valid, then every model's and the fused lists for test. Release: the top N of every user.
+"""The score stage. Backtest: learn the fusion on valid, then every model's and the fused lists for test. Release: the top N of every user.
 
-Writes, backtest: fusion.json lists/ · release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
+Writes, backtest: fusion.json ranker.txt (if a ranker ships) lists/ · release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_spark import columns as c
+from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.errors import StageMissing
 from recsys_spark.item_models import base
 from recsys_spark.score import models as item_models
 from recsys_spark.score.all_users import (
-    HELD_OUT,
     Crew,
     count_exhausted,
     sample_candidates,
     score_users,
-    unpack_sample,
+    stopwatch,
 )
+from recsys_spark.score.decision import RANKER, decide
 from recsys_spark.score.exclusions import exclusions, read_blocked
-from recsys_spark.score.fusion import Blend
-from recsys_spark.score.learning import learn
+from recsys_spark.score.fusion import Blend, Fusion
 from recsys_spark.score.lists import Search, Wanted
+from recsys_spark.score.sample import HELD_OUT, Sample
 from recsys_spark.tables import manifest, store
 
 if TYPE_CHECKING:
@@ -40,29 +41,33 @@ if TYPE_CHECKING:
 NAME = "score"
 PASSES = (c.BACKTEST, c.RELEASE)
 FUSION_FILE = "fusion.json"
+RANKER_FILE = "ranker.txt"
 BLOCKED_FILE = "blocked.json"
 
 # how the work is cut, not what comes out
 _EXECUTION_ONLY = {"user_batch", "item_tile", "partitions"}
+_JUDGED_BY = ("gate_k", "bootstrap_samples", "confidence", "seed")
+"""Of `evaluate`: how the fusion is judged."""
 
 log = logging.getLogger(__name__)
 
 
 def run(context: Context, pass_name: str) -> None:
-    """One pass; both need the models and histories of the same pass, the release also the backtest's blend."""
+    """One pass; both need the models and histories of the same pass, the release also the backtest's fusion."""
+    names = context.models(pass_name)
     read = [("clean", pass_name), ("baselines", pass_name), ("features", pass_name)]
-    if c.NETWORK in context.config.models:
+    if c.NETWORK in names:
         read.append(("train", pass_name))
     if pass_name == c.RELEASE:
         read.append((NAME, c.BACKTEST))
     blocked = read_blocked(context.config.score.blocked_items)
     of_the_pass = {
-        c.BACKTEST: {"gate_k": context.config.evaluate.gate_k},
+        c.BACKTEST: {name: getattr(context.config.evaluate, name) for name in _JUDGED_BY},
         c.RELEASE: {c.RUN_DATE: context.run_date.isoformat()},
     }
     settings = {
         "score": context.config.score.model_dump(mode="json", exclude=_EXECUTION_ONLY),
-        "models": context.config.models,
+        "models": names,
         "blocked": manifest.digest(sorted(set(blocked))),
         **of_the_pass[pass_name],
     }
@@ -73,7 +78,7 @@ def run(context: Context, pass_name: str) -> None:
         pass_name,
         inputs={f"{of}/{stage}": manifest.require(context.layout, stage, of).output_id for stage, of in read},
         settings=settings,
-        work=lambda folder: job(_Desk.make(context, pass_name, blocked, folder)),
+        work=lambda folder: job(_Desk.make(context, pass_name, names, blocked, folder)),
         force=context.force,
     )
 
@@ -90,11 +95,13 @@ class _Desk:
     counts: dict[str, Any]
 
     @classmethod
-    def make(cls, context: Context, pass_name: str, blocked: list[str], folder: Path) -> _Desk:
+    def make(
+        cls, context: Context, pass_name: str, names: list[str], blocked: list[str], folder: Path
+    ) -> _Desk:
         layout = context.layout
         models = {
             name: layout.table("train" if name == c.NETWORK else "baselines", pass_name, name)
-            for name in context.config.models
+            for name in names
         }
         n_items = item_models.common_size(list(models.values()))
         items = store.read_arrow(
@@ -122,36 +129,49 @@ class _Desk:
     def search(self) -> Search:
         return Search(self.banned, self.context.config.score.candidates, self.context.config.score.item_tile)
 
-    def wanted(self, fusion: Mapping[str, Any], each: bool) -> Wanted:
-        blend = Blend(fusion["method"], tuple(fusion["weights"][name] for name in self.models))
-        return Wanted(blend, self.context.config.score.top_n, each)
+    def wanted(self, told: Mapping[str, Any], each: bool) -> Wanted:
+        """`told` is the content of fusion.json."""
+        names = tuple(name for name in self.models if name in told["weights"])
+        blend = Blend(told["method"], tuple(told["weights"][name] for name in names))
+        ranker = str(self.ranker) if told["ships"] == RANKER else None
+        return Wanted(Fusion(names, blend, ranker), self.context.config.score.top_n, each)
 
-    def version(self, fusion: Mapping[str, Any]) -> str:
-        """Hash of the item models and the blend: equal versions give equal lists for equal histories."""
+    @property
+    def ranker(self) -> Path:
+        """The file of the ranker, where one ships."""
+        return self.context.layout.table(NAME, c.BACKTEST, RANKER_FILE)
+
+    def version(self, fusion: Fusion) -> str:
+        """Hash of the item models and the fusion: equal versions give equal lists for equal histories."""
         headers = {name: base.read_header(folder) for name, folder in self.models.items()}
-        return manifest.digest([headers, fusion["method"], fusion["weights"]])
+        weights = dict(zip(fusion.models, fusion.blend.weights))
+        ranker = [self.ranker.read_text(encoding="utf-8")] if fusion.ranker else []
+        return manifest.digest([headers, fusion.blend.method, weights, *ranker])
 
 
 def _backtest(desk: _Desk) -> dict[str, Any]:
-    fusion = _learn(desk)
-    manifest.write_json(desk.folder / FUSION_FILE, fusion)
+    told = _learn(desk)
+    manifest.write_json(desk.folder / FUSION_FILE, told)
+    wanted = desk.wanted(told, each=True)
     tested = desk.table("positives", c.TEST).select(c.USER_IDX)
     histories = desk.table("histories", c.TEST).join(tested, c.USER_IDX, "left_semi")
-    lists, counts = _counted(desk, histories, desk.wanted(fusion, each=True))
+    lists, counts = _counted(desk, histories, wanted)
     rows = store.write(lists, desk.folder / "lists", "candidates")
-    return {"rows": rows, **counts(), **desk.counts, "model_version": desk.version(fusion)}
+    version = desk.version(wanted.fusion)
+    dropped = [entry[c.MODEL] for entry in told[c.DROPPED]]
+    return {"rows": rows, **counts(), **desk.counts, c.DROPPED: dropped, c.MODEL_VERSION: version}
 
 
 def _release(desk: _Desk) -> dict[str, Any]:
     from pyspark.sql import functions as F
 
-    fusion = _read_fusion(desk)
-    version = desk.version(fusion)
+    wanted = desk.wanted(_read_fusion(desk), each=False)
+    version = desk.version(wanted.fusion)
     spark, layout = desk.context.spark, desk.context.layout
     users, items = (
         store.read(spark, layout.table("clean", c.RELEASE, name), name) for name in ("users", "items")
     )
-    lists, counts = _counted(desk, desk.table("histories", c.RELEASE), desk.wanted(fusion, each=False))
+    lists, counts = _counted(desk, desk.table("histories", c.RELEASE), wanted)
     top = (
         lists.join(users.select(c.USER_IDX, c.USER_ID), c.USER_IDX)
         .join(items.select(c.ITEM_IDX, c.ITEM_ID), c.ITEM_IDX)
@@ -164,26 +184,28 @@ def _release(desk: _Desk) -> dict[str, Any]:
         )
     )
     rows = store.write(top, desk.folder / "top_n", "top_n")
-    return {"rows": rows, **counts(), **desk.counts, "model_version": version}
+    return {"rows": rows, **counts(), **desk.counts, c.MODEL_VERSION: version}
 
 
 def _counted(
     desk: _Desk, histories: DataFrame, wanted: Wanted
-) -> tuple[DataFrame, Callable[[], dict[str, int]]]:
+) -> tuple[DataFrame, Callable[[], dict[str, Any]]]:
     """The lists of `histories`, and a function that says, once they are written, how many users got one, had no history, or have seen
-    everything."""
+    everything, and how many seconds each model took, all tasks together."""
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
     came, went = Observation("histories"), Observation("lists")
+    spent = stopwatch(desk.context.spark.sparkContext)
     without = F.count_if(F.size(c.ITEM_IDX) == 0)
     asked = histories.observe(came, F.count(F.lit(1)).alias("asked"), without.alias("without_history"))
     served = F.count_if((F.col(c.MODEL) == c.FUSED) & (F.col(c.RANK) == 1))
-    lists = score_users(asked, desk.crew, desk.search, wanted).observe(went, served.alias("served"))
+    lists = score_users(asked, desk.crew, desk.search, wanted, spent).observe(went, served.alias("served"))
 
-    def counts() -> dict[str, int]:
+    def counts() -> dict[str, Any]:
         asked, without, served = came.get["asked"], came.get["without_history"], went.get["served"]
         counts = {"users": served, "users_asked": asked, "users_without_history": without}
+        counts["seconds"] = {name: round(seconds, 3) for name, seconds in spent.value.items()}
         if served < asked:
             counts["users_exhausted"] = count_exhausted(histories, desk.banned)
             log.warning(
@@ -198,36 +220,41 @@ def _counted(
 
 
 def _learn(desk: _Desk) -> dict[str, Any]:
-    """The content of fusion.json, learned on users with a history and valid items, chosen by hash.
+    """The content of fusion.json, learned on users with a history and valid items, chosen by hash; writes the ranker, if one ships.
 
-    Only this sample comes to the driver: 4 bytes a model and candidate, about 10 kB a user with four models of 200 candidates.
+    Only this sample comes to the driver: 4 bytes a model and candidate, about 25 kB a user with seven models of 200 candidates.
     """
     from pyspark.sql import functions as F
 
     config, names = desk.context.config, list(desk.models)
+    score, judged = config.score, config.evaluate
     held_out = desk.table("positives", c.VALID).select(c.USER_IDX, F.col(c.ITEM_IDX).alias(HELD_OUT))
     eligible = desk.table("histories", c.VALID).where(F.size(c.ITEM_IDX) > 0).join(held_out, c.USER_IDX)
-    chosen = eligible.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(config.score.fusion_users)
-    sample = sample_candidates(chosen, desk.crew, desk.search).toArrow()
-    items, scores, positives = unpack_sample(sample, len(names))
-    learned = learn(names, scores, items, positives, config.evaluate.gate_k)
-    weights = dict(zip(names, learned.blend.weights))
-    log.info("backtest score: %s of %s", learned.blend.method, weights)
-    return {
-        "method": learned.blend.method,
-        "weights": weights,
-        "valid_ndcg": learned.ndcg,
-        "k": config.evaluate.gate_k,
-        "users": len(items),
-    }
+    chosen = eligible.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(score.fusion_users)
+    table = sample_candidates(chosen, desk.crew, desk.search).toArrow()
+    sample = Sample.of(table, names, score.candidates)
+    bootstrap = Bootstrap(judged.bootstrap_samples, judged.confidence, judged.seed)
+    found = decide(
+        sample,
+        k=judged.gate_k,
+        length=score.top_n,
+        fusion=score.fusion,
+        drop=score.drop,
+        bootstrap=bootstrap,
+    )
+    if found.ranker:
+        desk.ranker.write_text(found.ranker, encoding="utf-8")
+    told = found.plain()
+    log.info("backtest score: the %s ships, %s of %s", told["ships"], told["method"], told["weights"])
+    return {**told, "k": judged.gate_k, "users": len(sample.users), "confidence": judged.confidence}
 
 
 def _read_fusion(desk: _Desk) -> dict[str, Any]:
     path = desk.context.layout.table(NAME, c.BACKTEST, FUSION_FILE)
-    fusion = dict(json.loads(path.read_text(encoding="utf-8")))
-    if set(fusion["weights"]) != set(desk.models):
+    told = dict(json.loads(path.read_text(encoding="utf-8")))
+    if set(told["weights"]) != set(desk.models):
         raise StageMissing(
-            f"{path} has weights of {', '.join(fusion['weights'])}, and the models are {', '.join(desk.models)}; "
+            f"{path} has weights of {', '.join(told['weights'])}, and the models are {', '.join(desk.models)}; "
             "run jobs/score.py with both passes"
         )
-    return fusion
+    return told

@@ -72,6 +72,12 @@ def require(layout: Layout, stage: str, pass_name: str) -> Manifest:
     return manifest
 
 
+def current(layout: Layout, stage: str, pass_name: str) -> Manifest | None:
+    """The manifest of a stage that has finished, on what stands there now; None when there is none."""
+    manifest = read(layout.stage(stage, pass_name))
+    return manifest if manifest and not run_since(layout, manifest) else None
+
+
 def run_since(layout: Layout, manifest: Manifest) -> list[str]:
     """The inputs of `manifest` (`<pass>/<stage>`) whose stage has run again since it was written; one that is gone has not."""
     found = []

@@ -21,11 +21,12 @@ CHECKPOINTS = "checkpoints"
 
 
 def run(context: Context, pass_name: str) -> None:
-    """Train the network of `pass_name` into network/ and training.json; only a manifest when training is disabled."""
+    """Train the network of `pass_name` into network/ and training.json; only a manifest when training is disabled or the network dropped."""
     config = context.config.train
-    settings = config.model_dump(mode="json")
+    enabled = NETWORK in context.models(pass_name)
+    settings = {**config.model_dump(mode="json"), "enabled": enabled}
     inputs, backtest = {}, None
-    if config.enabled:
+    if enabled:
         features = require(context.layout, "features", pass_name)
         clean = require(context.layout, "clean", pass_name)
         inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/features": features.output_id}
@@ -34,7 +35,7 @@ def run(context: Context, pass_name: str) -> None:
             inputs[f"{BACKTEST}/{NAME}"] = backtest.output_id
 
     def work(folder: Path) -> dict[str, Any]:
-        if not config.enabled:
+        if not enabled:
             return {}
         checkpoints = _checkpoints(folder, digest([inputs, settings]))
         job = make_job(context, pass_name, folder, checkpoints, clean, features, backtest, settings)

@@ -192,3 +192,21 @@ def test_popularity_alone_writes_no_blocks(spark, tmp_path):
     assert model.parameters["segments"] == []
     expected = np.bincount([i for _, i in TRAIN], minlength=ITEMS + 2) / len(TRAIN)
     np.testing.assert_allclose(model.arrays["scores"][0], expected, rtol=1e-6)
+
+
+def test_a_model_that_the_backtest_dropped_is_not_fitted_in_the_release(spark, tmp_path, caplog):
+    context = make_context(tmp_path, spark, baselines={"tasks": 2, "item_cosine": {"neighbours": 5}})
+    put_inputs(context)
+    finish_stage(context, "split", "release", {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
+    finish_stage(context, "score", "backtest", {}, dropped=["als"])
+    folder = context.layout.stage("baselines", "release")
+    with caplog.at_level(logging.INFO, "recsys_spark"):
+        stage.run(context, "release")
+        assert sorted(p.name for p in folder.iterdir()) == ["item_cosine", "manifest.json", "popularity"]
+        assert "als" not in manifest.read(folder).counts["seconds"]
+        finish_stage(context, "score", "backtest", {}, dropped=["als"])  # made again, and found the same
+        stage.run(context, "release")
+        assert "release baselines: done before, skipped" in caplog.text
+    finish_stage(context, "score", "backtest", {}, dropped=["als", "item_cosine"])
+    stage.run(context, "release")
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "popularity"]

@@ -10,6 +10,7 @@ from factories import finish_stage, make_context
 from recsys_spark import columns
 from recsys_spark.evaluate import plots, report, wording
 from recsys_spark.evaluate.clean_section import _months
+from recsys_spark.evaluate.fusion_section import _shipped
 from recsys_spark.evaluate.metrics import METRICS
 from recsys_spark.evaluate.run_facts import RunFacts
 from recsys_spark.evaluate.wording import difference
@@ -117,6 +118,7 @@ def make_run(root, *, network=True, content=True, times=True):
     finish_stage(
         context, "features", "backtest", {}, examples=800, users_with_history=40, features=5 if content else 0
     )
+    finish_stage(context, "score", "backtest", {}, users=40, seconds={"als": 7.25})
     finish_stage(context, "score", "release", {}, rows=800, users=40, users_without_history=2)
     epochs = [
         {"epoch": e, "loss": 5 - e, "ndcg": 0.1 * e, "seconds": 2.0, "examples_per_s": 400.0}
@@ -128,6 +130,13 @@ def make_run(root, *, network=True, content=True, times=True):
     models = MODELS if network else ["popularity", "als", "fused"]
     weights = {m: 1 / (len(models) - 1) for m in models[:-1]}
     fusion = {"method": "zscore", "weights": weights, "valid_ndcg": dict.fromkeys(models, 0.1), "k": 10}
+    gap = {"mean": 0.0125, "low": -0.002, "high": 0.03}
+    fusion |= {
+        "ships": "blend", "confidence": 0.95,
+        "leave_one_out": dict.fromkeys(models[:-1], gap),
+        "dropped": [{"model": "als", "mean": 0.0004, "low": -0.001, "high": 0.0015}],
+        "contest": {"blend": 0.3, "ranker": 0.3125, "difference": gap},
+    }  # fmt: skip
     write_json(layout.table("score", "backtest", "fusion.json"), fusion)
     write_json(layout.table("evaluate", "backtest", "metrics.json"), metrics(models, content))
     return RunFacts(layout)
@@ -187,7 +196,7 @@ def test_data_is_escaped_wherever_it_stands(page):
 
 def test_figures_are_titled_and_explained(page):
     figures = re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL)
-    assert len(figures) == 12
+    assert len(figures) == 13
     assert all(
         "<h3>" in f and "<svg" in f and re.search(r"<figcaption>\S.*\.</figcaption>", f) for f in figures
     )
@@ -198,6 +207,34 @@ def test_numbers_are_written_for_people(page):
     assert "200 rows (16.7%) were quarantined" in page
     assert "The gate passed: the table may go live." in page
     assert "3 epochs with 2 workers on CPU, 6.0 s in all, 400 examples a second; epoch 2 was best" in page
+
+
+def test_what_models_add_and_cost_and_what_was_dropped(page):
+    section = page[page.index('<section id="score">') : page.index('<section id="evaluate">')]
+    assert (
+        "0.3125 against the blend&#39;s 0.3000, +0.0125, interval −0.0020 to +0.0300; it ships only when"
+        in section
+    )
+    assert "so the blend makes the lists" in section
+    assert "ALS was dropped: it adds no more to the best blend than one standard error of that" in section
+    assert "(NDCG@10 +0.0004, interval −0.0010 to +0.0015)" in section
+    als = re.search(r"<tr><td[^>]*><span[^>]*></span>ALS</td>(.*?)</tr>", section).group(1)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", als)
+    assert cells == ["0.1000", "+0.0125", "−0.0020 to +0.0300", "2.0", "7.2", "dropped"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ships": "ranker", "low": 0.001}, "so it makes the lists."),
+        ({"ships": "ranker", "low": -0.001}, "it makes the lists as the configuration asks."),
+        ({"contest": None}, "The blend makes the lists; no other was tried."),
+    ],
+)
+def test_which_fusion_ships_in_words(changes, said):
+    fusion = {"ships": "blend", "k": 10, "contest": {"blend": 0.3, "ranker": 0.31}}
+    fusion["contest"]["difference"] = {"mean": 0.01, "low": changes.pop("low", 0), "high": 0.02}
+    assert _shipped({**fusion, **changes}).endswith(said)
 
 
 def test_equal_runs_give_equal_pages(page, tmp_path):

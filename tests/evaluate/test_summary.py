@@ -2,10 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.evaluate import summary
 from recsys_spark.evaluate.backtest import finite
 from recsys_spark.evaluate.metrics import METRICS
-from recsys_spark.evaluate.summary import Bootstrap, Panel
+from recsys_spark.evaluate.summary import Panel
 
 MODELS, CUTOFFS = ["popularity", "als", "network", "fused"], [5, 10]
 BOOTSTRAP = Bootstrap(samples=200, confidence=0.95, seed=1)

@@ -10,16 +10,17 @@ from factories import put_table
 from recsys_spark.columns import TEST
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import models as item_models
-from recsys_spark.score.all_users import Crew, list_rows, sample_candidates, score_users, unpack_sample
-from recsys_spark.score.fusion import ZSCORE, Blend
-from recsys_spark.score.lists import Search, Wanted, rank, score_candidates
+from recsys_spark.score.all_users import Crew, list_rows, sample_candidates, score_users, stopwatch
+from recsys_spark.score.fusion import ZSCORE, Blend, Fusion
+from recsys_spark.score.lists import Search, Wanted, Watch, rank, score_candidates
+from recsys_spark.score.sample import Sample
 from recsys_spark.tables import contract as contracts
 from recsys_spark.tables import store
 from score.world import MODELS, N_ITEMS, N_USERS, histories, put_models
 
 BANNED = np.isin(np.arange(N_ITEMS), [0, 5])
 SEARCH = Search(BANNED, candidates=8, tile=1000)
-WANTED = Wanted(Blend(ZSCORE, (0.125, 0.25, 0.125, 0.25, 0.125, 0.125)), length=4, each=True)
+WANTED = Wanted(Fusion(MODELS, Blend(ZSCORE, (0.125, 0.25, 0.125, 0.25, 0.125, 0.125))), length=4, each=True)
 KEY = ["user_idx", "model", "rank"]
 
 
@@ -60,18 +61,38 @@ def test_any_batch_partition_count_and_tile_give_the_kernel_s_lists(
     np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-5, atol=1e-6)
 
 
-def test_the_sample_is_every_model_s_scores_of_the_candidates(spark, table, folders):
+def test_the_sample_is_every_model_s_scores_of_the_candidates(table, folders):
+    """Each user's own index is held out, and an item that is none."""
     known = table.where("size(item_idx) > 0").selectExpr("*", "array(cast(user_idx as int), 99) as held_out")
-    sample = sample_candidates(known, Crew(folders, batch=3, partitions=2), SEARCH).toArrow()
-    items, scores, held_out = unpack_sample(sample, len(MODELS))
-    rows = [row for row in histories((TEST,)) if row["item_idx"]]
-    assert [own.tolist() for own in held_out] == [[row["user_idx"], 99] for row in rows]
+    rows = sample_candidates(known, Crew(folders, batch=3, partitions=2), SEARCH).toArrow()
+    sample = Sample.of(rows, MODELS, SEARCH.candidates)
+    asked = [row for row in histories((TEST,)) if row["item_idx"]]
     opened = {name: item_models.load(folder) for name, folder in folders.items()}
-    expected = score_candidates(opened, batch_of(rows), SEARCH)
-    np.testing.assert_array_equal(items, expected.items)
-    real = items > 0
-    np.testing.assert_allclose(scores[:, real], expected.scores[:, real], rtol=1e-4, atol=1e-5)
-    assert not scores[:, ~real].any()
+    expected = score_candidates(opened, batch_of(asked), SEARCH, MODELS, Watch())
+    assert sample.users.tolist() == [row["user_idx"] for row in asked]
+    assert sample.history.tolist() == [len(row["item_idx"]) for row in asked]
+    assert set(sample.held_out) == {2}
+    telling = 0
+    for u, row in enumerate(asked):
+        real = expected.items[u] > 0
+        lo, hi = sample.rows.starts[u], sample.rows.starts[u] + sample.rows.lengths[u]
+        if row["user_idx"] not in expected.items[u]:
+            assert lo == hi
+            continue
+        telling += 1
+        np.testing.assert_array_equal(sample.items[lo:hi], expected.items[u, real])
+        np.testing.assert_array_equal(sample.scores[:, lo:hi], expected.scores[:, u, real])
+        assert sample.items[lo:hi][sample.relevant[lo:hi]].tolist() == [row["user_idx"]]
+        for m, name in enumerate(MODELS):
+            assert set(sample.items[lo:hi][sample.listed[m, lo:hi]]) == set(expected.best[name][0][u]) - {0}
+    assert 5 < telling == len(sample.telling) < len(asked)
+
+
+def test_the_stopwatch_counts_every_model_and_the_fusion(spark, table, folders):
+    spent = stopwatch(spark.sparkContext)
+    score_users(table, Crew(folders, 7, 3), SEARCH, WANTED, spent).collect()
+    assert set(spent.value) == {*MODELS, "fused"}
+    assert all(0 < seconds < 100 for seconds in spent.value.values())
 
 
 def test_the_lists_are_those_of_their_users(expected):

@@ -3,11 +3,12 @@
 import numpy as np
 
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.score.fusion import RRF, ZSCORE, Blend
-from recsys_spark.score.lists import Search, Wanted, rank, score_candidates
+from recsys_spark.score.fusion import RRF, ZSCORE, Blend, Fusion
+from recsys_spark.score.lists import Search, Wanted, Watch, rank, score_candidates
 from score.fake_models import FakeModel, random_histories
 
 N_ITEMS = 50
+NAMES = ("popularity", "als", "network")
 BLEND = Blend(ZSCORE, (0.25, 0.5, 0.25))
 
 
@@ -33,8 +34,8 @@ def search(**changes):
     return Search(**{"banned": banned, "candidates": 12, "tile": 16, **changes})
 
 
-def wanted(**changes):
-    return Wanted(**{"blend": BLEND, "length": 6, "each": True, **changes})
+def wanted(blend=BLEND, names=NAMES, **changes):
+    return Wanted(Fusion(names, blend), **{"length": 6, "each": True, **changes})
 
 
 def collect(found):
@@ -85,7 +86,7 @@ def test_the_segment_of_a_user_without_history_is_kept():
         ["up", None],
     )
     where = search(banned=np.array([True, False, False, False]))
-    what = wanted(blend=Blend(ZSCORE, (1.0,)), each=False)
+    what = wanted(blend=Blend(ZSCORE, (1.0,)), names=("popularity",), each=False)
     lists = collect(rank({"popularity": Segments(4, kind="popularity")}, histories, where, what))
     assert [lists["fused", user][0] for user in (0, 1)] == [[3, 2, 1], [1, 2, 3]]
 
@@ -96,6 +97,21 @@ def test_only_the_fused_list_when_only_that_is_asked():
     assert collect(rank(models(), histories, search(), wanted(each=False))) == {
         k: v for k, v in every.items() if k[0] == "fused"
     }
+
+
+def test_a_model_that_is_not_fused_has_its_own_list_and_no_say():
+    histories = random_histories(20, N_ITEMS, 9, 2)
+    without = {name: model for name, model in models().items() if name != "als"}
+    what = {"blend": Blend(ZSCORE, (0.25, 0.75)), "names": ("popularity", "network")}
+    found = collect(rank(models(), histories, search(), wanted(**what)))
+    every = collect(rank(models(), histories, search(), wanted()))
+    expected = collect(rank(without, histories, search(), wanted(**what)))
+    for user in range(20):
+        assert found["als", user] == every["als", user]
+        items, scores, sources = found["fused", user]
+        assert (items, scores) == expected["fused", user][:2]
+        # numbers of the models that are there: network is the third of these, the second of those
+        assert sources == [{0: 0, 1: 2}[source] for source in expected["fused", user][2]]
 
 
 def test_the_blend_s_vertex_is_the_model_s_own_list():
@@ -109,7 +125,7 @@ def test_the_blend_s_vertex_is_the_model_s_own_list():
 
 def test_for_learning_every_model_scores_the_union_of_all_candidates():
     histories = Histories.of([[3], [4, 9, 20], [1, 2]])
-    found = score_candidates(models(), histories, search())
+    found = score_candidates(models(), histories, search(), NAMES, Watch())
     own = collect(rank(models(), histories, search(), wanted(length=12)))
     for user in range(3):
         items = found.items[user][found.items[user] > 0]

@@ -76,6 +76,15 @@ def test_disabled_training_leaves_a_manifest_and_asks_for_nothing(tmp_path):
         assert manifest.read(folder).counts == {}
 
 
+def test_a_network_that_the_backtest_dropped_is_not_trained_in_the_release(tmp_path):
+    context = prepare(tmp_path)
+    finish_stage(context, "score", BACKTEST, {}, dropped=["network"])
+    stage.run(context, RELEASE)  # and asks for no training of the backtest
+    folder = context.layout.stage("train", RELEASE)
+    assert [p.name for p in folder.iterdir()] == ["manifest.json"]
+    assert manifest.read(folder).counts == {}
+
+
 def test_nothing_to_train_on_is_said(tmp_path):
     with pytest.raises(
         LawBroken, match="no user has two items, so there is nothing to train on; set train.enabled to false"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recsys_spark.evaluate import compare
+from recsys_spark import bootstrap
 
 
 def world(users=400, seed=3):
@@ -13,7 +13,7 @@ def test_intervals_cover_the_known_mean_about_as_often_as_they_say():
     covered = 0
     for seed in range(200):
         values = world(users=60, seed=seed)
-        found, _ = compare.estimates(values.mean(axis=0), values, samples=200, confidence=0.9, seed=1)
+        found, _ = bootstrap.estimates(values.mean(axis=0), values, samples=200, confidence=0.9, seed=1)
         covered += found[0].low <= 0.2 <= found[0].high
     # 0.9 of 200, give or take four standard deviations of a binomial and the percentile method's slight narrowness
     assert 200 * 0.9 - 22 <= covered <= 200 * 0.9 + 17
@@ -21,7 +21,7 @@ def test_intervals_cover_the_known_mean_about_as_often_as_they_say():
 
 def test_width_is_that_of_the_mean():
     values = world()
-    found, _ = compare.estimates(values.mean(axis=0), values, samples=4000, confidence=0.95, seed=1)
+    found, _ = bootstrap.estimates(values.mean(axis=0), values, samples=4000, confidence=0.95, seed=1)
     for estimate, column in zip(found, values.T):
         error = column.std() / np.sqrt(len(column))
         assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * error, rel=0.08)
@@ -29,33 +29,33 @@ def test_width_is_that_of_the_mean():
 
 def test_no_difference_is_exactly_none():
     values = np.zeros((50, 1))
-    (found,), above = compare.estimates(np.zeros(1), values, samples=100, confidence=0.95, seed=1)
+    (found,), above = bootstrap.estimates(np.zeros(1), values, samples=100, confidence=0.95, seed=1)
     assert (found.mean, found.low, found.high, above[0]) == (0, 0, 0, 0)
 
 
 def test_columns_share_their_resamples():
     values = world()[:, :1]
-    means = compare.resampled_means(np.hstack([values, values + 1]), samples=50, seed=5)
+    means = bootstrap.resampled_means(np.hstack([values, values + 1]), samples=50, seed=5)
     assert means[:, 1] - means[:, 0] == pytest.approx(np.ones(50))
 
 
 def test_cutting_the_work_changes_nothing(monkeypatch):
     values = world()
-    whole = compare.resampled_means(values, samples=30, seed=5)
-    monkeypatch.setattr(compare, "_CELLS", 7 * len(values))
-    assert compare.resampled_means(values, samples=30, seed=5) == pytest.approx(whole)
+    whole = bootstrap.resampled_means(values, samples=30, seed=5)
+    monkeypatch.setattr(bootstrap, "_CELLS", 7 * len(values))
+    assert bootstrap.resampled_means(values, samples=30, seed=5) == pytest.approx(whole)
 
 
 def test_a_sample_keeps_its_width_about_the_mean_of_all():
     values = world()
-    own, _ = compare.estimates(values.mean(axis=0), values, samples=500, confidence=0.95, seed=1)
-    moved, _ = compare.estimates(values.mean(axis=0) + 0.25, values, samples=500, confidence=0.95, seed=1)
+    own, _ = bootstrap.estimates(values.mean(axis=0), values, samples=500, confidence=0.95, seed=1)
+    moved, _ = bootstrap.estimates(values.mean(axis=0) + 0.25, values, samples=500, confidence=0.95, seed=1)
     assert moved[0].low == pytest.approx(own[0].low + 0.25)
     assert moved[0].high == pytest.approx(own[0].high + 0.25)
 
 
 def test_without_users_nothing_is_known():
-    found, above = compare.estimates(
+    found, above = bootstrap.estimates(
         np.full(2, np.nan), np.zeros((0, 2)), samples=10, confidence=0.95, seed=1
     )
     assert np.isnan([found[0].mean, found[0].low, found[1].high, *above]).all()

@@ -1,4 +1,4 @@
-"""How sure a mean over users is: the paired bootstrap. Pure numpy.
+"""How sure a mean over users is: the paired bootstrap. Pure numpy. Both who chooses on valid and who measures on test ask it.
 
 Shapes:  U users · C columns (a metric of a model, or the difference of two models) · S resamples
 """
@@ -22,6 +22,18 @@ class Estimate:
 
     def plain(self) -> dict[str, float]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are made: resamples, confidence (share), seed."""
+
+    samples: int
+    confidence: float
+    seed: int
+
+    def __call__(self, means: np.ndarray, values: np.ndarray) -> tuple[list[Estimate], np.ndarray]:
+        return estimates(means, values, self.samples, self.confidence, self.seed)
 
 
 def resampled_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:

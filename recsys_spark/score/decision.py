@@ -1,0 +1,75 @@
+"""From the sample to the fusion that ships, and what there is to tell of how it was chosen."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from recsys_spark.bootstrap import Bootstrap
+from recsys_spark.columns import FUSED
+from recsys_spark.score import selection
+from recsys_spark.score.fusion import ZSCORE, Blend
+from recsys_spark.score.learning import alone, best_blend
+from recsys_spark.score.sample import Sample
+from recsys_spark.score.selection import FEWEST, Contest, Selection
+
+log = logging.getLogger(__name__)
+
+AUTO, BLEND, RANKER = "auto", "blend", "ranker"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The blend of `models`, the ranker's text if one ships, NDCG@k on valid of each model alone and of the blend where it was learned, and how it was
+    chosen (None: there was too little to choose by)."""
+
+    models: tuple[str, ...]
+    blend: Blend
+    ranker: str | None
+    valid_ndcg: dict[str, float]
+    selection: Selection | None = None
+    contest: Contest | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The tree of fusion.json, but for what it was learned on."""
+        found = self.selection
+        return {
+            "method": self.blend.method,
+            "weights": dict(zip(self.models, self.blend.weights)),
+            "ships": RANKER if self.ranker else BLEND,
+            "valid_ndcg": self.valid_ndcg,
+            "leave_one_out": {name: e.plain() for name, e in found.adds.items()} if found else {},
+            "dropped": [{"model": m, **e.plain()} for m, e in found.dropped.items()] if found else [],
+            "contest": asdict(self.contest) if self.contest else None,
+        }
+
+
+def decide(sample: Sample, *, k: int, length: int, fusion: str, drop: bool, bootstrap: Bootstrap) -> Decision:
+    """Which models, with which weights, and whether a ranker orders the lists of `length`. `fusion`: BLEND or RANKER, or AUTO, the better one."""
+    names = sample.models
+    if not len(sample.telling):
+        log.warning(
+            "fusion: none of the valid items of %d users is among the candidates; all models get the same weight",
+            len(sample.users),
+        )
+        equal = Blend(ZSCORE, (1 / len(names),) * len(names))
+        return Decision(names, equal, None, dict.fromkeys((*names, FUSED), 0.0))
+    blend, ndcg = best_blend(sample, k)
+    valid = alone(sample, blend.method, k)
+    found, fought = None, None
+    if len(sample.telling) < FEWEST:
+        log.info("fusion: %d users are too few to drop a model or try a ranker", len(sample.telling))
+    else:
+        found = selection.select(sample, blend.method, k, drop=drop, bootstrap=bootstrap)
+        if found.dropped:
+            sample = sample.only(found.kept.models)
+            blend, ndcg = best_blend(sample, k)
+        if fusion != BLEND:
+            fought = selection.contest(
+                sample, blend.method, found.kept, length=length, k=k, bootstrap=bootstrap
+            )
+    text = None
+    if fusion == RANKER or (fought and fought.difference.low > 0):
+        text = selection.fit_ranker(sample, blend, length=length, k=k)
+    return Decision(sample.models, blend, text, {**valid, FUSED: ndcg}, found, fought)

@@ -1,0 +1,148 @@
+"""The users that the fusion is learned on: their candidates with every model's scores, and which of them were held out. Numpy and Arrow.
+
+Shapes:  M models · U users, by ascending user_idx · T candidates of all users, those of a user ascending by item
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_spark.columns import ITEM_IDX, USER_IDX
+from recsys_spark.compiled import compiled
+from recsys_spark.score.fusion import Rows, shares
+
+SCORES, HELD_OUT, HISTORY = "scores", "held_out", "history"
+SCHEMA = pa.schema(
+    {
+        USER_IDX: pa.int64(),
+        HISTORY: pa.int64(),
+        ITEM_IDX: pa.list_(pa.int32()),
+        SCORES: pa.list_(pa.float32()),
+        HELD_OUT: pa.list_(pa.int32()),
+    }
+)
+"""One row a user: the length of their history, their candidates, every model's scores of these (model by model), their held-out items."""
+DDL = f"{USER_IDX} bigint, {HISTORY} bigint, {ITEM_IDX} array<int>, {SCORES} array<float>, {HELD_OUT} array<int>"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """users, history (lengths) and held_out (numbers of items) int64 [U]; rows, of flat arrays: items int32 [T], scores float32 [M, T], listed
+    bool [M, T] (whether the model's own list has the candidate), relevant bool [T] (whether it was held out).
+
+    From a user none of whose held-out items is a candidate nothing can be learned: they count, but keep no candidates.
+    """
+
+    models: tuple[str, ...]
+    users: np.ndarray
+    history: np.ndarray
+    held_out: np.ndarray
+    rows: Rows
+    items: np.ndarray
+    scores: np.ndarray
+    listed: np.ndarray
+    relevant: np.ndarray
+    depth: int
+    """How many candidates each model has listed."""
+
+    @classmethod
+    def of(cls, table: pa.Table, models: Sequence[str], depth: int) -> Sample:
+        """From rows of `SCHEMA`."""
+        table = table.sort_by(USER_IDX).combine_chunks()
+        users, history = (np.asarray(table[name], np.int64) for name in (USER_IDX, HISTORY))
+        lengths, held_out = (_lengths(table[name]) for name in (ITEM_IDX, HELD_OUT))
+        items = _flat(table[ITEM_IDX])
+        rows = Rows.of(lengths)
+        user = np.repeat(np.arange(len(lengths)), lengths)
+        held = np.repeat(np.arange(len(lengths)), held_out)
+        relevant = _among(user, items, held, _flat(table[HELD_OUT]))
+        kept = (np.bincount(user[relevant], minlength=len(lengths)) > 0)[user]
+        column = np.arange(len(items)) - rows.starts[user]
+        # where the first model's score of each kept candidate lies, and how far on the next model's is
+        first, step = (rows.starts[user] * len(models) + column)[kept], lengths[user][kept]
+        flat = _flat(table[SCORES])
+        scores = np.stack([flat[first + m * step] for m in range(len(models))])
+        rows = Rows.of(np.bincount(user[kept], minlength=len(lengths)))
+        listed = np.zeros(scores.shape, bool)
+        _mark_first(scores, rows.starts, rows.lengths, depth, listed)
+        return cls(
+            tuple(models), users, history, held_out, rows, items[kept], scores, listed, relevant[kept], depth
+        )
+
+    def only(self, models: Sequence[str]) -> Sample:
+        """As if there were no other models: their scores, and the candidates that one of them lists."""
+        numbers = [self.models.index(name) for name in models]
+        inside = self.listed[numbers].any(axis=0)
+        found = np.bincount(self.user[inside & self.relevant], minlength=len(self.users)) > 0
+        kept = np.flatnonzero(inside & found[self.user])
+        return replace(
+            self,
+            models=tuple(models),
+            rows=Rows.of(np.bincount(self.user[kept], minlength=len(self.users))),
+            items=self.items[kept],
+            scores=np.stack([self.scores[m, kept] for m in numbers]),
+            listed=np.stack([self.listed[m, kept] for m in numbers]),
+            relevant=self.relevant[kept],
+        )
+
+    def shares(self, method: str) -> np.ndarray:
+        """float32 [M, T]: what each model gives to each candidate before weighting."""
+        return shares(method, self.scores, self.rows)
+
+    @cached_property
+    def user(self) -> np.ndarray:
+        """int64 [T]: the row of each candidate's user."""
+        return np.repeat(np.arange(len(self.users)), self.rows.lengths)
+
+    @cached_property
+    def telling(self) -> np.ndarray:
+        """int64: rows of the users from whom something can be learned."""
+        return np.flatnonzero(self.rows.lengths)
+
+    @cached_property
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 each: rows of users, parted by a hash of user_idx, so that a user is always on the same side."""
+        odd = _mixed(self.users) >> np.uint64(63) == 1
+        return np.flatnonzero(~odd), np.flatnonzero(odd)
+
+
+def _lengths(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.combine_chunks().value_lengths(), np.int64)
+
+
+def _flat(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.combine_chunks().flatten())
+
+
+def _among(user: np.ndarray, items: np.ndarray, held: np.ndarray, held_items: np.ndarray) -> np.ndarray:
+    """bool [T]: which (user, item) pairs, ascending, are among the held-out (held, held_items)."""
+    found, span = np.zeros(len(items), bool), np.int64(2**31)
+    keys, wanted = user * span + items, held * span + held_items
+    if len(keys):
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        found[place[keys[place] == wanted]] = True
+    return found
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """uint64: a hash of int64 numbers (the finaliser of SplitMix64: Steele, Lea and Flood, OOPSLA 2014)."""
+    mixed = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+@compiled
+def _mark_first(scores, starts, lengths, depth, found):  # type: ignore[no-untyped-def]
+    """A model's own list are its first `depth` candidates by (-score, item): all of them are in the union, and nothing in it beats them."""
+    for m in range(len(scores)):
+        for user in range(len(starts)):
+            first, last = starts[user], starts[user] + lengths[user]
+            order = np.argsort(-scores[m, first:last], kind="mergesort")
+            for place in range(min(depth, last - first)):
+                found[m, first + order[place]] = True

@@ -1,0 +1,114 @@
+"""The ranker: its features by hand, its shortlist, batches, and its file."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from recsys_spark.errors import InputUnreadable
+from recsys_spark.score import ranker
+from recsys_spark.score.fusion import Blend, Fusion, Rows
+from recsys_spark.score.lists import Search, Wanted, rank
+from recsys_spark.score.selection import fit_ranker
+from score.fake_models import FakeModel, random_histories
+from score.sample_world import make_sample, noise, plant
+
+TWO = ("popularity", "als")
+
+
+@pytest.fixture(scope="module")
+def text():
+    scores, held_out = noise(300, n_models=2)
+    plant(scores, 1, held_out, 2)
+    return fit_ranker(make_sample(scores, held_out, TWO), Blend("zscore", (0.25, 0.75)), length=6, k=5)
+
+
+def test_features_of_a_small_case():
+    scores = np.array([[1, 2, 3, 5, 5], [4, 6, 2, 0, 8]], np.float32)
+    rows = Rows.of(np.array([3, 2]))
+    told = ranker.Told.of(TWO, rows, scores, np.array([7, 9]), depth=1)
+    blend = np.arange(5, dtype=np.float32)
+    found = dict(
+        zip(ranker.feature_names(TWO), ranker.features(told, blend, np.array([1, 4]), np.array([0, 1])).T)
+    )
+    deviation = np.sqrt(((4 - 4) ** 2 + (6 - 4) ** 2 + (2 - 4) ** 2) / 3)
+    assert found["zscore_popularity"].tolist() == [0, 0]
+    np.testing.assert_allclose(found["zscore_als"], [(6 - 4) / deviation, 1], rtol=1e-6)
+    np.testing.assert_allclose(found["rrf_popularity"], [1 / 62, 1 / 62], rtol=1e-6)
+    np.testing.assert_allclose(found["rrf_als"], [1 / 61, 1 / 61], rtol=1e-6)
+    assert found["lists"].tolist() == [1, 1]  # each is als's first and popularity's second
+    assert found["popularity"].tolist() == [2, 5]
+    assert found["history"].tolist() == [7, 9]
+    assert found["blend"].tolist() == [1, 4]
+
+
+def test_the_shortlist_is_the_blend_s_best_ties_by_item():
+    blend = np.array([2, 3, 3, 1, 9, 9], np.float32)
+    at, user = ranker.shortlist(blend, Rows(np.array([0, 4]), np.array([4, 1])), 3)
+    assert at.tolist() == [1, 2, 0, 4] and user.tolist() == [0, 0, 0, 1]
+    at, _ = ranker.shortlist(blend, Rows(np.array([0]), np.array([4])), 1)
+    assert at.tolist() == [1]
+
+
+def test_only_the_shortlist_has_a_score(text):
+    scores, _ = noise(3, width=80, n_models=2)
+    rows = Rows.of(np.full(3, 80))
+    told = ranker.Told.of(TWO, rows, scores.reshape(2, -1), np.full(3, 5), depth=1000)
+    blend = scores[1].ravel()
+    found = ranker.rerank(ranker.of_text(text), told, blend, 6)
+    assert np.isfinite(found).reshape(3, 80).sum(axis=1).tolist() == [30, 30, 30]
+    lowest = np.where(np.isfinite(found), blend, np.inf).reshape(3, 80).min(axis=1)
+    assert (lowest >= np.where(np.isfinite(found), -np.inf, blend).reshape(3, 80).max(axis=1)).all()
+
+
+def collect(found):
+    return {
+        (r.name, int(user)): (items.tolist(), scores.tolist(), sources.tolist())
+        for r in found
+        for user, items, scores, sources in zip(r.users, r.items, r.scores, r.sources)
+    }
+
+
+def test_lists_by_the_ranker_fall_name_their_source_and_do_not_depend_on_the_batch(text, tmp_path):
+    (tmp_path / "ranker.txt").write_text(text)
+    models = {name: FakeModel(90, seed, name, levels=50) for seed, name in enumerate(TWO)}
+    banned = np.arange(90) == 0
+    what = Wanted(Fusion(TWO, Blend("zscore", (0.0, 1.0)), str(tmp_path / "ranker.txt")), length=6)
+    histories = random_histories(23, 90, 12, 4)
+    whole = collect(rank(models, histories, Search(banned, 40, 16), what))
+    plain = collect(
+        rank(models, histories, Search(banned, 40, 16), Wanted(Fusion(TWO, what.fusion.blend), 6))
+    )
+    known = [user for user in range(23) if histories.lengths()[user]]
+    assert sum(whole["fused", user] != plain["fused", user] for user in known) > 10
+    for user in known:
+        items, scores, sources = whole["fused", user]
+        assert scores == sorted(scores, reverse=True) and len(set(items)) == 6
+        assert set(sources) == {1}  # popularity has no weight in the blend
+    for size, tile in ((1, 7), (5, 1000)):
+        found = {}
+        for start, batch in zip(range(0, 23, size), histories.batches(size)):
+            part = collect(rank(models, batch, Search(banned, 40, tile), what))
+            found |= {(name, user + start): row for (name, user), row in part.items()}
+        assert found == whole
+
+
+def test_a_file_that_is_no_ranker_or_of_other_models_is_refused(text, tmp_path):
+    path = tmp_path / "ranker.txt"
+    with pytest.raises(InputUnreadable, match="No such file"):
+        ranker.load(str(path), TWO)
+    path.write_text("tree\nrubbish")
+    with pytest.raises(InputUnreadable, match="is not a ranker of popularity, als"):
+        ranker.load(str(path), TWO)
+    path.write_text(text)
+    assert ranker.load(str(path), TWO) is ranker.load(str(path), TWO)
+    with pytest.raises(InputUnreadable, match="it knows zscore_popularity, zscore_als"):
+        ranker.load(str(path), ("popularity", "network"))
+
+
+def test_a_night_of_the_blend_does_not_load_lightgbm():
+    code = (
+        "import sys, recsys_spark.score.stage, recsys_spark.score.lists; assert 'lightgbm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
