@@ -136,6 +136,7 @@ def test_an_item_that_is_neither_withdrawn_nor_not(night):
     items = (
         f"paths.items={night.data / 'items.csv'}",
         "clean.item_columns={title: null, category: null, withdrawn: gone}",
+        "baselines.models=[popularity]",
     )
     code, errors = night(*items)
     assert code == 5 and "item 'i3' has 'perhaps' in column 'gone'" in errors[0]
