@@ -33,7 +33,8 @@ def decided(sample, **_):
 def night(spark, tmp_path_factory):
     """als is not even there when it comes to the release."""
     score = {"top_n": 5, "candidates": 12, "partitions": 2}
-    context = finish_features(tmp_path_factory.mktemp("dropped"), spark, score=score)
+    baselines = {"models": ["popularity", "als", "item_cosine"]}
+    context = finish_features(tmp_path_factory.mktemp("dropped"), spark, score=score, baselines=baselines)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "decide", decided)
         stage.run(context, BACKTEST)
