@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from recsys_spark.baselines.warm_start import WarmStart, last_night
 from recsys_spark.columns import ALS, BACKTEST, FOLD, ITEM_COSINE, POPULARITY, RELEASE, TRAIN
 from recsys_spark.config.sections import Baselines
 from recsys_spark.item_models import base
+from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.ridge import Objective
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
@@ -85,24 +87,20 @@ def fit_all(
         )
         base.save(folder / POPULARITY, model)
         counts["segments"] = len(model.parameters["segments"])
-    if set(section.models) == {POPULARITY}:
+    names = [name for name in section.models if name in OF_PAIRS]
+    if not names:
         return counts
     with _scratch(folder) as scratch:
         with _timed(counts, "blocks"):
-            cores = train.sparkSession.sparkContext.defaultParallelism
-            blocks = blocks_for(n_pairs, cores=cores, most=section.tasks)
-            pairs = write_pairs(train, scratch / "pairs", blocks=blocks, n_users=n_users, n_items=n_items)
+            sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs}
+            desk = open_desk(train, scratch, section=section, warm=warm, **sizes)
+        pairs = desk.pairs
         counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
-        if ALS in section.models:
-            with _timed(counts, ALS):
-                counts["als_objective"] = _fit_als(
-                    train.sparkSession.sparkContext, pairs, scratch, folder, section, warm
-                )
-        if ITEM_COSINE in section.models:
-            with _timed(counts, ITEM_COSINE):
-                counts["neighbours"] = _fit_item_cosine(
-                    train.sparkSession.sparkContext, pairs, scratch, folder, section
-                )
+        for name in names:
+            with _timed(counts, name):
+                model, told = OF_PAIRS[name](desk, scratch / name)
+                base.save(folder / name, model)
+                counts |= told
     return counts
 
 
@@ -113,29 +111,58 @@ def _warm_start(context: Context) -> WarmStart | None:
     return last_night(context.layout, context.cutoff.isoformat(), section.als.factors)
 
 
-def _fit_als(
-    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines, warm: WarmStart | None
-) -> list[float]:
-    s = section.als
+Fitted = tuple[ItemModel, dict[str, Any]]
+"""A model, and what the manifest counts of it."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the models of pairs are fitted with."""
+
+    spark: SparkContext
+    pairs: Pairs
+    section: Baselines
+    warm: WarmStart | None
+
+
+def open_desk(
+    train: DataFrame,
+    folder: Path,
+    *,
+    section: Baselines,
+    n_users: int,
+    n_items: int,
+    n_pairs: int,
+    warm: WarmStart | None = None,
+) -> Desk:
+    """Write the pairs of `train` as blocks under `folder`, for any number of fits."""
+    spark = train.sparkSession.sparkContext
+    blocks = blocks_for(n_pairs, cores=spark.defaultParallelism, most=section.tasks)
+    pairs = write_pairs(train, folder / "pairs", blocks=blocks, n_users=n_users, n_items=n_items)
+    return Desk(spark, pairs, section, warm)
+
+
+def _fit_als(desk: Desk, scratch: Path) -> Fitted:
+    s, warm = desk.section.als, desk.warm
     objective = Objective(s.confidence, s.unobserved_weight, s.regularization, s.regularization_exponent)
     sizes: dict[str, Any] = {"factors": s.factors, "iterations": s.iterations, "seed": s.seed}
     if warm and s.warm_iterations:
         log.info("als: starts from the vectors of run %s", warm.run_id)
         sizes |= {"iterations": s.warm_iterations, "start": warm.items()}
-    model, objectives = als.fit(spark, pairs, scratch / ALS, objective=objective, **sizes)
-    base.save(folder / ALS, model)
-    return objectives
+    model, objectives = als.fit(desk.spark, desk.pairs, scratch, objective=objective, **sizes)
+    return model, {"als_objective": objectives}
 
 
-def _fit_item_cosine(
-    spark: SparkContext, pairs: Pairs, scratch: Path, folder: Path, section: Baselines
-) -> int:
-    options = section.item_cosine.model_dump()
+def _fit_item_cosine(desk: Desk, scratch: Path) -> Fitted:
+    options = desk.section.item_cosine.model_dump()
     neighbours = options.pop("neighbours")
     similarity = item_cosine.Similarity(**options)
-    model = item_cosine.fit(spark, pairs, scratch / ITEM_COSINE, neighbours=neighbours, similarity=similarity)
-    base.save(folder / ITEM_COSINE, model)
-    return len(model.arrays["neighbours"])
+    model = item_cosine.fit(desk.spark, desk.pairs, scratch, neighbours=neighbours, similarity=similarity)
+    return model, {"neighbours": len(model.arrays["neighbours"])}
+
+
+OF_PAIRS = {ALS: _fit_als, ITEM_COSINE: _fit_item_cosine}
+"""The models that are fitted on the pairs alone: each fit takes a desk and a folder that is not there yet for its own files."""
 
 
 @contextmanager
