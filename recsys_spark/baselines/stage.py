@@ -41,16 +41,12 @@ def run(context: Context, pass_name: str) -> None:
     warm = _warm_start(context) if pass_name == RELEASE else None
 
     def work(folder: Path) -> dict[str, Any]:
-        folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
+        train, sizes = train_fold(context, pass_name)
         users = (
             store.read(context.spark, context.layout.table("clean", pass_name, "users"), "users")
             if segmented
             else None
         )
-        sizes = {name: clean.counts[name] for name in ("n_users", "n_items")} | {
-            "n_pairs": split.counts[TRAIN]
-        }
-        train = folds.where(F.col(FOLD) == TRAIN)
         return fit_all(train, users, folder, section=context.config.baselines, warm=warm, **sizes)
 
     inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id}
@@ -66,6 +62,14 @@ def run(context: Context, pass_name: str) -> None:
         work=work,
         force=context.force,
     )
+
+
+def train_fold(context: Context, pass_name: str) -> tuple[DataFrame, dict[str, Any]]:
+    """The train fold, and n_users, n_items and n_pairs of it."""
+    clean, split = (manifest.require(context.layout, stage, pass_name) for stage in ("clean", "split"))
+    folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
+    sizes = {name: clean.counts[name] for name in ("n_users", "n_items")}
+    return folds.where(F.col(FOLD) == TRAIN), sizes | {"n_pairs": split.counts[TRAIN]}
 
 
 def fit_all(
