@@ -94,5 +94,5 @@ class StudyLayout(Layout):
 
     @property
     def scratch(self) -> Path:
-        """What trials share and leave behind; made anew at each start."""
+        """What trials share while a search runs."""
         return self.run / "scratch"

@@ -80,7 +80,11 @@ class Judge:
         )
         n_items = manifest.require(layout, "clean", c.BACKTEST).counts["n_items"]
         self.banned = exclusions(items, n_items, read_blocked(context.config.score.blocked_items)).banned
-        shutil.rmtree(layout.scratch, ignore_errors=True)
+        self.close()  # what a killed search left
+
+    def close(self) -> None:
+        """Take away what trials share."""
+        shutil.rmtree(self.layout.scratch, ignore_errors=True)
 
     def objective(self, model: str) -> Objective:
         """What judges settings of `model`, one of TUNABLE. Only the network reports on its way, after each epoch."""

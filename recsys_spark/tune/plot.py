@@ -88,6 +88,7 @@ def _draw_key(axes: Axes, found: Found, key: str, distribution: BaseDistribution
         values = [choices.index(value) for value in values]
     elif getattr(distribution, "log", False):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: short(value))
         axes.xaxis.set_minor_formatter(NullFormatter())
     ndcgs = [each.ndcg for each in tried]
     best = ndcgs.index(found.best.ndcg)

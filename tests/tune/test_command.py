@@ -1,13 +1,16 @@
 """The command, with a judge that knows the answer: its files, going on, refusals, and being stopped."""
 
 import logging
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from night import REPO
 from recsys_spark.config.load import load
-from recsys_spark.tune import __main__ as command
+from recsys_spark.tune import command
 from recsys_spark.tune.search import Search
 
 SPACES = {
@@ -40,6 +43,9 @@ def world(tmp_path, monkeypatch):
         def __init__(self, context, layout, settings):
             self.held = SimpleNamespace(histories=range(6_040))
             self.root = context.config.paths.root
+
+        def close(self):
+            world.closed = True
 
         def objective(self, model):
             return self.judge
@@ -74,6 +80,7 @@ def test_what_was_found_until_it_was_stopped_is_left_as_an_overlay(world):
     baselines = start.baselines.model_copy(update={"item_cosine": cosine})
     assert best == start.model_copy(update={"baselines": baselines})
     assert (study(world) / "importance.png").read_bytes().startswith(b"\x89PNG")
+    assert world.closed
 
 
 def test_the_overlay_says_where_it_comes_from(world):
@@ -154,6 +161,13 @@ def test_groups_share_the_minutes_and_the_overlay(world, monkeypatch):
     assert start == {"baselines.als.factors": 64, "baselines.als.regularization": 5.0}
     best = load(study(world, "item_cosine+als") / "best.yaml")
     assert (best.baselines.item_cosine.user_power, best.baselines.als.factors) == (0.3, 64)
+
+
+def test_without_optuna_it_says_what_to_install():
+    code = "import sys; sys.modules['optuna'] = None; from recsys_spark.tune.__main__ import main; sys.exit(main())"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
+    assert result.returncode == 1
+    assert result.stderr == "error: a search needs Optuna; pip install 'recsys_spark[tune]'\n"
 
 
 def test_faults_of_config_and_space_are_told_before_anything_runs(world, capsys):
