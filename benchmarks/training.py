@@ -5,7 +5,8 @@
 Reads the release features of the newest run under the root (any night will do). Every case runs the same loop, network, batch size a rank and one
 thread of arithmetic a rank; only what brings the batches and joins the gradients differs. Seconds are those of as many examples as the table
 has, by the median speed of the epochs after the first, which warms up. Two ranks take half of the examples each. `one rank on one thread` is
-held to one core, its feed and Horovod's own thread included.
+held to one core, its feed and Horovod's own thread included. `two ranks that exchange nothing` are two trainings beside each other: what the machine
+has for two, and no exchange of gradients could beat.
 """
 
 from __future__ import annotations
@@ -81,22 +82,32 @@ def in_memory(job: Job) -> None:
     task.run_worker(job, Communicator())
 
 
-def timed(job: Job, command: list[str]) -> harness.Timed:
-    """Runs `command` on the job file behind it; the seconds of an epoch after the first."""
+def timed(job: Job, command: list[str], copies: int = 1) -> harness.Timed:
+    """Runs `command` on the job file behind it; the seconds of an epoch after the first. `copies` run beside each other, each for itself, and
+    count as one that has the speed of all."""
 
     def run() -> harness.Timing:
         with tempfile.TemporaryDirectory() as folder:
-            own = replace(job, output=folder, checkpoints=f"{folder}/checkpoints")
-            own.write(Path(folder) / launch.JOB_FILE)
-            full = [*command, f"{folder}/{launch.JOB_FILE}", "--of", str(os.getpid())]
-            environment = {**os.environ, **launch.environment(threads=1)}
-            subprocess.run(full, check=True, env=environment, stdout=subprocess.DEVNULL)
-            training = json.loads((Path(folder) / "training.json").read_text())
-        speeds = [epoch["examples_per_s"] for epoch in training["epochs"]]
+            folders = [Path(folder) / str(copy) for copy in range(copies)]
+            started = [_start(job, command, own) for own in folders]
+            codes = [process.wait() for process in started]
+            if any(codes):
+                raise RuntimeError(f"{' '.join(command)} ended with {codes}")
+            trainings = [json.loads((own / "training.json").read_text()) for own in folders]
+        speeds = [sum(of) for of in zip(*([e["examples_per_s"] for e in t["epochs"]] for t in trainings))]
         facts = {"examples_per_s": statistics.median(speeds[1:]), "by_epoch": speeds}
         return harness.Timing(job.examples / facts["examples_per_s"], facts)
 
     return run
+
+
+def _start(job: Job, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    folder.mkdir()
+    own = replace(job, output=str(folder), checkpoints=str(folder / "checkpoints"))
+    own.write(folder / launch.JOB_FILE)
+    full = [*command, str(folder / launch.JOB_FILE), "--of", str(os.getpid())]
+    environment = {**os.environ, **launch.environment(threads=1)}
+    return subprocess.Popen(full, env=environment, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
@@ -121,6 +132,7 @@ def main() -> None:
     single = {
         "one rank on one thread": timed(job, ["taskset", "--cpu-list", "0", *one]),
         "one rank of one thread, its feed beside it": timed(job, one),
+        "two ranks that exchange nothing": timed(job, worker, copies=2),
     }
     harness.measure(
         "training, Horovod two ranks", timed(job, [*launch.horovodrun(2), *worker]), single, config

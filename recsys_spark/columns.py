@@ -49,8 +49,12 @@ K = "k"
 POPULARITY = "popularity"
 ALS = "als"
 ITEM_COSINE = "item_cosine"
+USER_COSINE = "user_cosine"
+SVD = "svd"
+CONTENT = "content"
 NETWORK = "network"
 FUSED = "fused"
+MODELS = (POPULARITY, ALS, ITEM_COSINE, USER_COSINE, SVD, CONTENT, NETWORK)
 
 PER_TARGET = "targets"
 PER_USER = "users"

@@ -56,7 +56,10 @@ clean:
 baselines:
   tasks: 2
   als: {{factors: 8, iterations: 4}}
+  models: [popularity, als, item_cosine, user_cosine, svd, content]
   item_cosine: {{neighbours: 20}}
+  svd: {{factors: 8}}
+  content: {{max_term_share: 0.5}}
 features: {{history_length: 8, row_groups: 2, min_category_items: 2}}
 train: {{workers: 2, dimension: 16, hidden: 16, epochs: 3, batch_size: 64, full_softmax_items: 1000}}
 score: {{top_n: 5, candidates: 15, partitions: 2}}

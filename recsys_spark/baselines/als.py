@@ -82,7 +82,7 @@ def _first_items(pairs: Pairs, factors: int, seed: int, start: np.ndarray | None
     if start is not None:
         known = np.flatnonzero(start[: len(items)].any(axis=1))
         items[known] = start[known]
-    items[pairs.item_degrees() == 0] = 0
+    items[pairs.degrees(ITEMS) == 0] = 0
     return items
 
 

@@ -66,15 +66,14 @@ class Pairs:
         return Csr(*(self._open(side, block, part) for part in _PARTS))
 
     def side(self, side: str) -> Side:
-        """All rows of `side`, memory-mapped, without weights."""
-        parts = ("indptr", "indices")
-        return Side(*([self._open(side, block, part) for block in range(self.blocks)] for part in parts))
+        """All rows of `side`, memory-mapped."""
+        return Side([self.block(side, block) for block in range(self.blocks)])
 
-    def item_degrees(self) -> np.ndarray:
-        """int64 [I]: pairs of every item."""
-        degrees = np.empty(self.rows[ITEMS], np.int64)
+    def degrees(self, side: str) -> np.ndarray:
+        """int64 [rows]: pairs of every row of `side`."""
+        degrees = np.empty(self.rows[side], np.int64)
         for block in range(self.blocks):
-            degrees[block :: self.blocks] = np.diff(self._open(ITEMS, block, "indptr"))
+            degrees[block :: self.blocks] = np.diff(self._open(side, block, "indptr"))
         return degrees
 
     def _open(self, side: str, block: int, part: str) -> np.ndarray:
@@ -84,21 +83,25 @@ class Pairs:
 class Side:
     """All rows of a side, in their blocks; open for as long as a task lasts.
 
-    `starts` int64 [2, n] are the addresses of the blocks' indptr and indices, by which compiled loops find a row of any block
+    `starts` int64 [3, n] are the addresses of the blocks' indptr, indices and weights, by which compiled loops find a row of any block
     (`rows.row_of`). They hold as long as this object lives.
     """
 
-    def __init__(self, indptrs: list[np.ndarray], indices: list[np.ndarray]):
-        self.maps = indptrs, indices
-        self.starts = np.array([[block.ctypes.data for block in blocks] for blocks in self.maps], np.int64)
+    def __init__(self, blocks: list[Csr]):
+        self.blocks = blocks
+        self.starts = np.array([[getattr(b, part).ctypes.data for b in blocks] for part in _PARTS], np.int64)
 
 
 class Shards:
-    """An array of many rows in n files, row r in file r % n at r // n. Indexing by an array of rows gathers them."""
+    """An array of many rows in n files, row r in file r % n at r // n. Indexing by an array of rows gathers them.
+
+    `starts` int64 [n] are the files' addresses, for compiled loops (`rows.vector_of`); they hold as long as this object lives.
+    """
 
     def __init__(self, paths: list[Path]):
         self.parts = [np.load(path, mmap_mode="r") for path in paths]
         self.shape = (sum(len(part) for part in self.parts), self.parts[0].shape[1])
+        self.starts = np.array([part.ctypes.data for part in self.parts], np.int64)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """float32 [len(rows), F]."""
@@ -197,6 +200,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     with open(temporary, "wb") as file:
         yield file
     os.replace(temporary, path)
+
+
+def write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """The head of an `.npy` file, whose rows are to follow."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _path(folder: Path, side: str, block: int, part: str) -> Path:

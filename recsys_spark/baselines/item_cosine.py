@@ -11,31 +11,26 @@ Shapes:  I items counting the padding item 0 · J items of a range · N neighbou
 from __future__ import annotations
 
 import logging
-import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from pyspark import SparkContext
 
-from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, blocks_for, save_array, whole_file
+from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs
 from recsys_spark.baselines.rows import row_of
+from recsys_spark.baselines.table import Chunk, make_table, room_for
 from recsys_spark.compiled import compiled
 from recsys_spark.item_models.largest import ROOM, ascending, largest
 from recsys_spark.item_models.neighbours import NeighbourModel
 
 log = logging.getLogger(__name__)
 
-OUTPUT = 1 << 21
-"""Neighbours that a task holds before it writes them to its files: 16 MB."""
 DENSE = 4
 """A row with more than a DENSE-th of all items is looked through from end to end."""
-_TYPES = {"neighbours": np.dtype(np.int32), "similarities": np.dtype(np.float32)}
-_LENGTHS = "lengths"
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -58,45 +53,23 @@ def fit(
     spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, similarity: Similarity
 ) -> NeighbourModel:
     """The model: of each item the `neighbours` most similar others, ties by item. `folder` takes the arrays of the table."""
-    folder.mkdir(parents=True)
-    # a Python task costs a tenth of a second before it does anything: few of them for few pairs
-    tasks = blocks_for(pairs.pairs, cores=spark.defaultParallelism, most=pairs.blocks)
-    ranges = item_ranges(pairs.item_degrees(), tasks)
-    compare = partial(compare_items, pairs, folder, similarity, neighbours)
-    kept = spark.parallelize(ranges, len(ranges)).map(compare).collect()
-    log.info("item_cosine: %d neighbours of %d items", sum(kept), pairs.active[ITEMS])
-    return NeighbourModel(pairs.rows[ITEMS], {}, _join(folder, [start for start, _ in ranges], sum(kept)))
-
-
-def item_ranges(degrees: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Consecutive (start, stop) of all items, `count` at most, of about the same number of pairs."""
-    ends = np.cumsum(degrees)
-    inner = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
-    edges = np.unique(np.concatenate([[0], inner, [len(ends)]])).tolist()
-    return list(pairwise(edges))
+    compare = partial(compare_items, pairs, similarity, neighbours)
+    table = make_table(spark, pairs, ITEMS, folder, compare)
+    log.info("item_cosine: %d neighbours of %d items", len(table["neighbours"]), pairs.active[ITEMS])
+    return NeighbourModel(pairs.rows[ITEMS], {}, table)
 
 
 def compare_items(
-    pairs: Pairs, folder: Path, similarity: Similarity, neighbours: int, items: tuple[int, int]
-) -> int:
-    """One task: the neighbours of the items start:stop, into files; returns how many they are."""
-    start, stop = items
+    pairs: Pairs, similarity: Similarity, neighbours: int, start: int, stop: int
+) -> Iterator[Chunk]:
+    """One task: the neighbours of the items start:stop."""
     sides = pairs.side(ITEMS), pairs.side(USERS)  # the loops hold addresses in their maps
-    formula, scratch = _formula(similarity, pairs.item_degrees()), _scratch(pairs.rows[ITEMS], neighbours)
-    lengths = np.zeros(stop - start, np.int32)
-    with (
-        whole_file(_path(folder, "neighbours", start)) as ids,
-        whole_file(_path(folder, "similarities", start)) as values,
-    ):
-        for lo in range(start, stop, len(scratch.neighbours)):
-            hi = min(lo + len(scratch.neighbours), stop)
-            found = _compare(
-                sides[0].starts, sides[1].starts, lo, lengths[lo - start : hi - start], formula, scratch
-            )
-            ids.write(scratch.neighbours.reshape(-1)[:found])
-            values.write(scratch.similarities.reshape(-1)[:found])
-    save_array(_path(folder, _LENGTHS, start), lengths)
-    return int(lengths.sum())
+    formula, scratch = _formula(similarity, pairs.degrees(ITEMS)), _scratch(pairs.rows[ITEMS], neighbours)
+    lengths = np.empty(len(scratch.neighbours), np.int32)
+    for lo in range(start, stop, len(lengths)):
+        n = min(len(lengths), stop - lo)
+        found = _compare(sides[0].starts, sides[1].starts, lo, lengths[:n], formula, scratch)
+        yield lengths[:n], scratch.neighbours.reshape(-1)[:found], scratch.similarities.reshape(-1)[:found]
 
 
 class _Formula(NamedTuple):
@@ -137,8 +110,7 @@ def _formula(similarity: Similarity, item_degrees: np.ndarray) -> _Formula:
 
 
 def _scratch(n_items: int, neighbours: int) -> _Scratch:
-    k = min(neighbours, n_items)
-    height = max(1, OUTPUT // k)
+    height, k = room_for(n_items, neighbours)
     return _Scratch(
         np.zeros(n_items),
         np.zeros(n_items),
@@ -229,24 +201,3 @@ def _count(by_item: np.ndarray, by_user: np.ndarray, j: int, common: np.ndarray)
     for user in row_of(by_item, j):
         for item in row_of(by_user, user):
             common[item] += 1
-
-
-def _join(folder: Path, starts: list[int], total: int) -> dict[str, np.ndarray]:
-    """The ranges' rows one after the other, file after file."""
-    lengths = np.concatenate([np.load(_path(folder, _LENGTHS, start)) for start in starts])
-    arrays = {"indptr": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])}
-    for part, dtype in _TYPES.items():
-        path = folder / f"{part}.npy"
-        with open(path, "wb") as whole:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (total,)}
-            np.lib.format.write_array_header_1_0(whole, header)
-            for start in starts:
-                with open(_path(folder, part, start), "rb") as file:
-                    shutil.copyfileobj(file, whole, _CHUNK)
-                _path(folder, part, start).unlink()
-        arrays[part] = np.load(path, mmap_mode="r")
-    return arrays
-
-
-def _path(folder: Path, part: str, start: int) -> Path:
-    return folder / f"{part}-{start}"

@@ -15,10 +15,21 @@ from pyspark import SparkContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recsys_spark.baselines import als, item_cosine, popularity
+from recsys_spark.baselines import als, content, item_cosine, popularity, svd, user_cosine
 from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, blocks_for, write_pairs
 from recsys_spark.baselines.warm_start import WarmStart, last_night
-from recsys_spark.columns import ALS, BACKTEST, FOLD, ITEM_COSINE, POPULARITY, RELEASE, TRAIN
+from recsys_spark.columns import (
+    ALS,
+    BACKTEST,
+    CONTENT,
+    FOLD,
+    ITEM_COSINE,
+    POPULARITY,
+    RELEASE,
+    SVD,
+    TRAIN,
+    USER_COSINE,
+)
 from recsys_spark.config.sections import Baselines
 from recsys_spark.item_models import base
 from recsys_spark.item_models.base import ItemModel
@@ -40,14 +51,21 @@ def run(context: Context, pass_name: str) -> None:
     segmented = bool(context.config.clean.segment_by)
     warm = _warm_start(context) if pass_name == RELEASE else None
 
+    def table(name: str) -> DataFrame:
+        return store.read(context.spark, context.layout.table("clean", pass_name, name), name)
+
     def work(folder: Path) -> dict[str, Any]:
+        section = context.config.baselines
         train, sizes = train_fold(context, pass_name)
-        users = (
-            store.read(context.spark, context.layout.table("clean", pass_name, "users"), "users")
-            if segmented
-            else None
+        return fit_all(
+            train,
+            table("users") if segmented else None,
+            table("items") if CONTENT in section.models else None,
+            folder,
+            section=section,
+            warm=warm,
+            **sizes,
         )
-        return fit_all(train, users, folder, section=context.config.baselines, warm=warm, **sizes)
 
     inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id}
     if warm:
@@ -75,6 +93,7 @@ def train_fold(context: Context, pass_name: str) -> tuple[DataFrame, dict[str, A
 def fit_all(
     train: DataFrame,
     users: DataFrame | None,
+    items: DataFrame | None,
     folder: Path,
     *,
     section: Baselines,
@@ -83,7 +102,7 @@ def fit_all(
     n_pairs: int,
     warm: WarmStart | None = None,
 ) -> dict[str, Any]:
-    """Fit and save each model of `section`; returns the manifest's counts."""
+    """Fit and save each model of `section`; returns the manifest's counts. `users` are needed for segments, `items` for content."""
     counts: dict[str, Any] = {"seconds": {}}
     with _timed(counts, POPULARITY):
         model = popularity.fit(
@@ -91,19 +110,23 @@ def fit_all(
         )
         base.save(folder / POPULARITY, model)
         counts["segments"] = len(model.parameters["segments"])
-    names = [name for name in section.models if name in OF_PAIRS]
-    if not names:
-        return counts
     with _scratch(folder) as scratch:
-        with _timed(counts, "blocks"):
-            sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs}
-            desk = open_desk(train, scratch, section=section, warm=warm, **sizes)
-        pairs = desk.pairs
-        counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
-        for name in names:
-            with _timed(counts, name):
-                model, told = OF_PAIRS[name](desk, scratch / name)
-                base.save(folder / name, model)
+        if set(section.models) & set(OF_PAIRS):
+            with _timed(counts, "blocks"):
+                sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs}
+                desk = open_desk(train, scratch, section=section, warm=warm, **sizes)
+            pairs = desk.pairs
+            counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
+        for name in section.models:
+            if name in OF_PAIRS:
+                with _timed(counts, name):
+                    model, told = OF_PAIRS[name](desk, scratch / name)
+                    base.save(folder / name, model)
+                    counts |= told
+        if items is not None:
+            with _timed(counts, CONTENT):
+                model, told = _fit_content(items, scratch / CONTENT, section, n_items)
+                base.save(folder / CONTENT, model)
                 counts |= told
     return counts
 
@@ -165,8 +188,26 @@ def _fit_item_cosine(desk: Desk, scratch: Path) -> Fitted:
     return model, {"neighbours": len(model.arrays["neighbours"])}
 
 
-OF_PAIRS = {ALS: _fit_als, ITEM_COSINE: _fit_item_cosine}
+def _fit_user_cosine(desk: Desk, scratch: Path) -> Fitted:
+    options = desk.section.user_cosine.model_dump()
+    sizes = {name: options.pop(name) for name in ("neighbours", "max_users")}
+    model = user_cosine.fit(desk.pairs, scratch, similarity=user_cosine.Similarity(**options), **sizes)
+    return model, {"reference_users": len(model.arrays["masses"])}
+
+
+def _fit_svd(desk: Desk, scratch: Path) -> Fitted:
+    model = svd.fit(desk.spark, desk.pairs, scratch, **desk.section.svd.model_dump())
+    return model, {"svd_factors": len(model.arrays["spectrum"])}
+
+
+OF_PAIRS = {ALS: _fit_als, ITEM_COSINE: _fit_item_cosine, USER_COSINE: _fit_user_cosine, SVD: _fit_svd}
 """The models that are fitted on the pairs alone: each fit takes a desk and a folder that is not there yet for its own files."""
+
+
+def _fit_content(items: DataFrame, scratch: Path, section: Baselines, n_items: int) -> Fitted:
+    s = section.content
+    sizes: dict[str, Any] = {"n_items": n_items, "neighbours": s.neighbours, "tasks": section.tasks}
+    return content.fit(items, scratch, max_share=s.max_term_share, **sizes)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import NETWORK, PER_USER, POPULARITY
+from recsys_spark.columns import CONTENT, NETWORK, PER_USER, POPULARITY
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -245,16 +245,61 @@ class ItemCosine(Section):
     neighbours: Count = Field(default=1000, description="kept for each item [items]")
 
 
+class UserCosine(Section):
+    similarity: Literal["cosine", "pearson"] = Field(
+        default="cosine", description="of users' rows of 0 and 1; pearson: their correlation over all items"
+    )
+    item_power: NotNegative = Field(
+        default=0.5, description="an item in common weighs its degree to the power -item_power"
+    )
+    user_power: NotNegative = Field(
+        default=0.5, description="exponent of a user's number of items, or for pearson variance"
+    )
+    similarity_power: Positive = Field(default=1.0, description="exponent of a similarity")
+    target_power: NotNegative = Field(
+        default=0.3, description="scores are divided by the candidate's degree to this power"
+    )
+    neighbours: Count = Field(default=500, description="of each user [users]")
+    max_users: Count | None = Field(
+        default=None, description="reference users, chosen by hash; null: all who have pairs [users]"
+    )
+
+
+class Svd(Section):
+    factors: Count = Field(default=512, description="singular vectors kept")
+    user_power: NotNegative = Field(default=0.3, description="exponent of a user's degree")
+    item_power: NotNegative = Field(default=0.3, description="exponent of an item's degree")
+    singular_power: NotNegative = Field(
+        default=0.5, description="a factor weighs its singular value to this power; 0: all alike"
+    )
+    target_power: NotNegative = Field(
+        default=0.15, description="scores are multiplied by the candidate's degree to this power"
+    )
+
+
+class Content(Section):
+    max_term_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.2,
+        description="terms found in more of the items that have any are dropped and counted [share]",
+    )
+    neighbours: Count = Field(default=50, description="kept for each item [items]")
+
+
 class Baselines(Section):
     """Item models that need no network."""
 
-    models: list[Literal["popularity", "als", "item_cosine"]] = Field(
+    models: list[Literal["popularity", "als", "item_cosine", "user_cosine", "svd", "content"]] = Field(
         default=["popularity", "als", "item_cosine"],
         description="which to fit; popularity also serves users without history",
     )
     popularity: Popularity = Field(default=Popularity(), description="how often an item was chosen")
     als: Als = Field(default=Als(), description="implicit alternating least squares")
     item_cosine: ItemCosine = Field(default=ItemCosine(), description="item-item cosine neighbours")
+    user_cosine: UserCosine = Field(default=UserCosine(), description="user-user neighbours")
+    svd: Svd = Field(default=Svd(), description="truncated SVD as a low-pass filter")
+    content: Content = Field(
+        default=Content(), description="TF-IDF neighbours by title, text and categories; needs paths.items"
+    )
     tasks: Count = Field(default=8, description="Spark tasks a fit is cut into at most [tasks]")
 
     @field_validator("models")
@@ -483,6 +528,16 @@ class Config(Section):
             faults.append("clean.segment_by: needs paths.users")
         if self.clean.require_known_items and not self.paths.items:
             faults.append("clean.require_known_items: needs paths.items")
+        if CONTENT in self.baselines.models and not self.paths.items:
+            faults.append(
+                "baselines.models: content needs paths.items, which is null; name the items file there, or leave content out"
+            )
+        columns = self.clean.item_columns
+        if CONTENT in self.baselines.models and not (columns.title or columns.category or columns.text):
+            faults.append(
+                "clean.item_columns: title, category and text are all null, and baselines.models has content; "
+                "name one of the columns, or leave content out"
+            )
         if faults:
             raise ValueError("\n".join(faults))
         return self

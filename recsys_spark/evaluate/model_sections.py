@@ -26,7 +26,17 @@ def baselines(facts: RunFacts) -> list[Block]:
     return [
         Table("", head, cells, frozenset({2}), marks=marks, wide=frozenset({1}), half=bool(curve)),
         *curve,
+        *_content(counts),
     ]
+
+
+def _content(counts: dict[str, Any]) -> list[Block]:
+    if "content_items" not in counts:
+        return []
+    names = ("content_items", "content_terms", "content_terms_rare", "content_terms_common")
+    items, kept, rare, common = (number(counts[name]) for name in names)
+    text = f"Content compares {items} items by {kept} words and categories; {rare} more are in one item only"
+    return [Text(f"{text}, and {common} in so many that they tell little.")]
 
 
 def _objective(values: list[float]) -> Figure:

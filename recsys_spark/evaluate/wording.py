@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys_spark.columns import ALS, FUSED, ITEM_COSINE, NETWORK, POPULARITY
+from recsys_spark.columns import ALS, CONTENT, FUSED, ITEM_COSINE, NETWORK, POPULARITY, SVD, USER_COSINE
 
 MODELS = {
     POPULARITY: ("Popularity", "what most users chose; the same for everyone, less what they have seen"),
     ALS: ("ALS", "matrix factorisation: users and items as vectors, learned by turns"),
     ITEM_COSINE: ("Item cosine", "items that share users with what a person had"),
+    USER_COSINE: ("User cosine", "what those chose whose items are most like a person's"),
+    SVD: ("SVD", "the broad patterns of who chose what, the fine ones filtered out"),
+    CONTENT: ("Content", "items alike in title, text and categories, those nobody chose too"),
     NETWORK: ("Network", "two towers: reads the history, and the items' content"),
     FUSED: ("Blend", "all models together, weighted by what worked on the validation items"),
 }

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.compiled import compiled
-from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.base import ItemModel
-from recsys_spark.item_models.best import Hidden, item_of, score_of
+from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.largest import ROOM, largest
+from recsys_spark.item_models.largest import ROOM
+from recsys_spark.item_models.sums import check_items, check_scores, take_best
 
 
 class NeighbourModel(ItemModel):
@@ -30,7 +30,7 @@ class NeighbourModel(ItemModel):
 
     def encode(self, histories: Histories) -> Histories:
         """The histories themselves. `ValueError` when one holds an item that the table has no row for."""
-        _check(histories.items, self.n_items)
+        check_items(histories.items, self.n_items)
         return histories
 
     def score_tile(self, encoded: Histories, start: int, stop: int) -> np.ndarray:
@@ -39,7 +39,7 @@ class NeighbourModel(ItemModel):
         return scores
 
     def score_items(self, encoded: Histories, items: np.ndarray) -> np.ndarray:
-        _check(items, self.n_items)
+        check_items(items, self.n_items)
         scores = np.empty(items.shape, np.float32)
         _score_items(encoded.indptr, encoded.items, *self._table(), items, scores)
         return scores
@@ -52,20 +52,17 @@ class NeighbourModel(ItemModel):
         items = np.zeros((len(encoded), m), np.int32)
         scores = np.full((len(encoded), m), -np.inf, np.float32)
         _top(encoded.indptr, encoded.items, *self._table(), hidden.banned, items, scores)
-        if np.isnan(scores).any():
-            raise LawBroken(
-                f"gives NaN scores to {int(np.isnan(scores).any(axis=1).sum())} of {len(scores)} users"
-            )
+        check_scores(scores)
         return items, scores
 
     def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.arrays["indptr"], self.arrays["neighbours"], self.arrays["similarities"]
 
 
-def _check(items: np.ndarray, n_items: int) -> None:
-    """The compiled loops look no item up before they use it."""
-    if items.size and not 0 <= items.min() <= items.max() < n_items:
-        raise ValueError(f"items {items.min()}..{items.max()} are not all in the table of {n_items} items")
+class ContentModel(NeighbourModel):
+    """The same of items alike in title, text and categories, and so of items that nobody has chosen. `baselines/content.py` fits it."""
+
+    kind = "content"
 
 
 @compiled
@@ -144,43 +141,5 @@ def _top(
                 touched[n] = item  # stays there when it is new
                 n += (before == 0) & (after != 0)
                 sums[item] = after
-        for at in range(starts[user], starts[user + 1]):
-            sums[chosen[at]] = 0
-        for x in range(n):
-            values[x] = 0 if banned[touched[x]] else sums[touched[x]]
-            sums[touched[x]] = 0
-        found = largest(touched, values, n, m, keys)
-        if found < 0:
-            scores[user] = np.nan
-            continue
-        keys[:found].sort()
-        for x in range(found):
-            items[user, x] = item_of(keys[found - 1 - x])
-            scores[user, x] = score_of(keys[found - 1 - x])
-        if found < m:
-            _fill(chosen[starts[user] : starts[user + 1]], banned, sums, items[user], scores[user], found)
-
-
-@compiled
-def _fill(
-    history: np.ndarray,
-    banned: np.ndarray,
-    marks: np.ndarray,
-    items: np.ndarray,
-    scores: np.ndarray,
-    found: int,
-) -> None:
-    """Continue one user's list, where all items that score are already, with the first allowed others; `marks` is zero before and after."""
-    listed = items[:found].copy()
-    marks[0] = 1
-    marks[history] = 1
-    marks[listed] = 1
-    for item in range(len(marks)):
-        if found == len(items):
-            break
-        if marks[item] == 0 and not banned[item]:
-            items[found], scores[found] = item, 0
-            found += 1
-    marks[0] = 0
-    marks[history] = 0
-    marks[listed] = 0
+        history = chosen[starts[user] : starts[user + 1]]
+        take_best(sums, touched, n, history, banned, values, keys, items[user], scores[user])

@@ -42,7 +42,6 @@ LAWS = (RANKS, PAIRS, SCORES, SOURCES, ONE_RUN, NULLS, ONE_FILE, KNOWN, SEEN, WI
 OF_THE_RUN = (KNOWN, SEEN, WITHDRAWN, BLOCKED, EVERY_USER)
 """The laws that need the folder of the run that made the rows."""
 
-_MODELS = (c.POPULARITY, c.ALS, c.ITEM_COSINE, c.NETWORK)
 _COLUMNS = (c.USER_ID, c.ITEM_ID, c.RANK, c.SCORE, c.SOURCE, c.RUN_ID, c.MODEL_VERSION)
 
 
@@ -96,7 +95,7 @@ class Run:
             withdrawn=items.filter(items[c.WITHDRAWN])[c.ITEM_ID].combine_chunks(),
             blocked=pa.array(blocked, pa.string()),
             n_users=int(done.counts["n_users"]),
-            models=tuple(score.counts.get("models", _MODELS)),
+            models=tuple(score.counts.get("models", c.MODELS)),
         )
 
 
@@ -144,7 +143,7 @@ def check(files: Sequence[Path], layout: Layout, output_id: str | None = None) -
         found.files += 1
         found.rows += len(rows.user)
         found.users += len(rows.users)
-        _laws_of_the_rows(rows, run.models if isinstance(run, Run) else _MODELS, found)
+        _laws_of_the_rows(rows, run.models if isinstance(run, Run) else c.MODELS, found)
         versions |= _versions(rows.table)
         if isinstance(run, Run):
             _laws_of_the_run(rows, run, served, found)

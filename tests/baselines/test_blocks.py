@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from baselines.local import put_pairs, random_matrix
 from recsys_spark.baselines import blocks
 from recsys_spark.baselines.blocks import ITEMS, USERS, Shards, blocks_for, save_array, write_pairs
-from recsys_spark.baselines.rows import row_of
+from recsys_spark.baselines.rows import row_of, vector_of, weights_of
 
 
 @pytest.fixture(params=[1, 3, 7, 64], ids="{} blocks".format)
@@ -27,15 +27,18 @@ def test_every_row_stands_in_its_block(pairs):
             np.testing.assert_array_equal(csr.weights, expected.data)
 
 
-def test_degrees_of_items(pairs):
-    assert pairs.item_degrees().tolist() == np.diff(random_matrix().tocsc().indptr).tolist()
+def test_degrees(pairs):
+    assert pairs.degrees(ITEMS).tolist() == np.diff(random_matrix().tocsc().indptr).tolist()
+    assert pairs.degrees(USERS).tolist() == np.diff(random_matrix().indptr).tolist()
 
 
 def test_compiled_loops_find_every_row(pairs):
     for name, matrix in ((USERS, random_matrix()), (ITEMS, random_matrix().T.tocsr())):
         side = pairs.side(name)
         for row in range(matrix.shape[0]):
-            assert row_of(side.starts, row).tolist() == sorted(matrix[row].indices.tolist())
+            own = matrix[row].sorted_indices()
+            assert row_of(side.starts, row).tolist() == own.indices.tolist()
+            assert weights_of(side.starts, row).tolist() == own.data.tolist()
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -46,7 +49,9 @@ def test_shards_gather_rows(tmp_path, n):
         save_array(path, array[shard::n])
     rows = np.array([10, 0, 3, 3, 7])
     assert Shards(paths).shape == (11, 3)
-    np.testing.assert_array_equal(Shards(paths)[rows], array[rows])
+    shards = Shards(paths)
+    np.testing.assert_array_equal(shards[rows], array[rows])
+    np.testing.assert_array_equal([vector_of(shards.starts, row, 3) for row in rows], array[rows])
 
 
 def test_an_array_is_replaced_as_a_whole(tmp_path):

@@ -105,25 +105,11 @@ def test_equals_the_formula_with_any_option(tmp_path, chosen, similarity, neighb
 @pytest.mark.parametrize("output", [1, 40, 1 << 21])
 def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, output):
     expected = fit(tmp_path / "a", random_matrix(), neighbours=7).arrays
-    monkeypatch.setattr(item_cosine, "OUTPUT", output)  # 1: an item at a time
+    monkeypatch.setattr("recsys_spark.baselines.table.OUTPUT", output)  # 1: an item at a time
     monkeypatch.setattr("recsys_spark.baselines.blocks.PAIRS", 1)  # as many tasks as blocks
     found = fit(tmp_path / "b", random_matrix(), neighbours=7, blocks=blocks).arrays
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
-
-
-def test_ranges_hold_all_items_and_about_the_same_number_of_pairs():
-    degrees = np.random.default_rng(0).integers(0, 50, 400).cumsum()
-    ranges = item_cosine.item_ranges(degrees, 5)
-    assert [start for start, _ in ranges[1:]] == [stop for _, stop in ranges[:-1]]
-    assert (ranges[0][0], ranges[-1][1], len(ranges)) == (0, 400, 5)
-    shares = [degrees[start:stop].sum() / degrees.sum() for start, stop in ranges]
-    assert 0.19 < min(shares) <= max(shares) < 0.21
-
-
-def test_an_item_that_holds_most_pairs_leaves_fewer_ranges():
-    assert item_cosine.item_ranges(np.array([0, 1, 97, 1, 1]), 5) == [(0, 2), (2, 5)]
-    assert item_cosine.item_ranges(np.zeros(3, np.int64), 5) == [(0, 3)]
 
 
 @pytest.mark.parametrize("heavy", [True, False])

@@ -13,12 +13,16 @@ from recsys_spark.errors import StageMissing
 from recsys_spark.item_models import base
 from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.neighbours import NeighbourModel
+from recsys_spark.item_models.neighbours import ContentModel, NeighbourModel
 from recsys_spark.item_models.popularity import PopularityModel
 from recsys_spark.item_models.ridge import Objective
+from recsys_spark.item_models.spectral import SpectralModel
+from recsys_spark.item_models.user_neighbours import UserNeighbourModel
 from recsys_spark.tables import manifest
 
-KINDS = {model.kind: model for model in (PopularityModel, FactorModel, NeighbourModel)}
+CLASSES = (PopularityModel, FactorModel, NeighbourModel, UserNeighbourModel, SpectralModel, ContentModel)
+KINDS = {model.kind: model for model in CLASSES}
+OF_PAIRS = ("als", "item_cosine", "user_cosine", "svd")
 USERS, ITEMS = 20, 12
 TRAIN = checkerboard(USERS, ITEMS)
 OBJECTIVE = {
@@ -28,9 +32,16 @@ OBJECTIVE = {
     "regularization_exponent": 1.0,
 }
 SECTIONS = {
-    "baselines": {"tasks": 2, "als": {"factors": 4, "iterations": 5, "seed": 7, **OBJECTIVE}},
+    "baselines": {
+        "tasks": 2,
+        "models": ["popularity", *OF_PAIRS, "content"],
+        "als": {"factors": 4, "iterations": 5, "seed": 7, **OBJECTIVE},
+        "user_cosine": {"neighbours": 6, "max_users": USERS - 1},
+        "svd": {"factors": 2},
+        "content": {"max_term_share": 0.5},
+    },
     "clean": {"segment_by": ["side"], "user_columns": {"attributes": ["side"]}},
-    "paths": {"users": "users.csv"},
+    "paths": {"users": "users.csv", "items": "items.csv"},
 }
 
 
@@ -49,9 +60,15 @@ def put_inputs(context) -> None:
         {"user_idx": u, "user_id": f"u{u}", "segment": f"side {u % 2}", "attributes": []}
         for u in range(USERS)
     ]
-    finish_stage(
-        context, "clean", "backtest", {"users": ("users", segments)}, n_users=USERS + 3, n_items=ITEMS + 2
-    )
+    # the last item is of nobody, and even by its title
+    items = [
+        {"item_idx": i, "item_id": f"i{i}", "title": ("Odd", "Even")[i % 2 == 0], "categories": [f"only {i}"]}
+        | {"withdrawn": False}
+        for i in range(1, ITEMS + 2)
+    ]
+    items[-1]["title"] = "even"
+    tables = {"users": ("users", segments), "items": ("items", items)}
+    finish_stage(context, "clean", "backtest", tables, n_users=USERS + 3, n_items=ITEMS + 2)
     finish_stage(context, "split", "backtest", {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
 
 
@@ -61,16 +78,19 @@ def done(spark, tmp_path_factory):
     put_inputs(context)
     stage.run(context, "backtest")
     folder = context.layout.stage("baselines", "backtest")
-    models = {name: base.load(folder / name, KINDS) for name in ("popularity", "als", "item_cosine")}
+    models = {name: base.load(folder / name, KINDS) for name in ("popularity", *OF_PAIRS, "content")}
     return SimpleNamespace(context=context, folder=folder, models=models, counts=manifest.read(folder).counts)
 
 
 def test_nothing_but_models_and_manifest_is_left(done):
     assert sorted(p.name for p in done.folder.iterdir()) == [
         "als",
+        "content",
         "item_cosine",
         "manifest.json",
         "popularity",
+        "svd",
+        "user_cosine",
     ]
 
 
@@ -82,13 +102,22 @@ def test_counts(done):
     )
     assert done.counts["segments"] == 2
     assert done.counts["neighbours"] == ITEMS * (ITEMS // 2 - 1)  # of its own side, itself left out
-    assert sorted(done.counts["seconds"]) == ["als", "blocks", "item_cosine", "popularity"]
+    assert (done.counts["reference_users"], done.counts["svd_factors"]) == (USERS - 1, 2)
+    # odd and even; each item's category is its own; the last item is even where the others of even numbers are
+    assert {name: n for name, n in done.counts.items() if name.startswith("content")} == {
+        "content_items": ITEMS + 1,
+        "content_terms": 1,
+        "content_terms_rare": ITEMS + 1,
+        "content_terms_common": 1,
+        "content_neighbours": 6 * 5,
+    }
+    assert sorted(done.counts["seconds"]) == sorted(["blocks", "popularity", "content", *OF_PAIRS])
     objectives = done.counts["als_objective"]
     assert len(objectives) == 5
     assert objectives == sorted(objectives, reverse=True)
 
 
-@pytest.mark.parametrize("name", ["als", "item_cosine"])
+@pytest.mark.parametrize("name", OF_PAIRS)
 def test_the_missing_item_comes_first(done, name):
     model, seen = done.models[name], checkerboard_matrix(TRAIN, ITEMS)
     scores = np.array(
@@ -97,6 +126,13 @@ def test_the_missing_item_comes_first(done, name):
     scores[:, 0] = -np.inf
     scores[seen.nonzero()] = -np.inf
     assert scores.argmax(axis=1).tolist() == [missing_item(user, ITEMS) for user in range(USERS)]
+
+
+def test_content_is_of_the_table_items_of_the_pass(done):
+    table = done.models["content"].arrays
+    rows = [table["neighbours"][lo:hi].tolist() for lo, hi in zip(table["indptr"], table["indptr"][1:])]
+    odd = set(range(1, ITEMS + 1, 2))
+    assert [set(row) for row in rows[1:]] == [odd - {i} if i in odd else set() for i in range(1, ITEMS + 2)]
 
 
 def test_popularity_knows_the_segments(done):
@@ -134,6 +170,16 @@ def test_a_second_run_is_skipped_without_spark(done, caplog):
 def test_what_it_reads_must_be_there(tmp_path):
     with pytest.raises(StageMissing, match="no finished clean stage"):
         stage.run(make_context(tmp_path), "backtest")
+
+
+def test_without_a_model_of_pairs_their_blocks_are_not_written(spark, tmp_path):
+    paths = {"paths": {"items": "items.csv"}}
+    context = make_context(tmp_path, spark, baselines={"models": ["popularity", "content"]}, **paths)
+    put_inputs(context)
+    stage.run(context, "backtest")
+    assert sorted(
+        manifest.read(context.layout.stage("baselines", "backtest")).counts["seconds"]
+    ) == ["content", "popularity"]  # fmt: skip
 
 
 def test_popularity_alone_writes_no_blocks(spark, tmp_path):

@@ -123,6 +123,12 @@ def test_all_faults_are_told_at_once(tmp_path):
          "train.encoder: gru learns from whole histories, and features.examples is targets; set features.examples to users, or train.encoder to mlp"),
         (GIVEN + "features: {examples: users}\ntrain: {encoder: attention, dimension: 64, attention_heads: 3}",
          "train.attention_heads: 3 heads cannot share train.dimension, 64; make train.dimension a multiple of them"),
+        (GIVEN + "baselines: {models: [popularity, content]}",
+         "baselines.models: content needs paths.items, which is null; name the items file there, or leave content out"),
+        (GIVEN + "baselines: {models: [popularity, content]}\nclean: {item_columns: {title: null, category: null}}",
+         "clean.item_columns: title, category and text are all null, and baselines.models has content; "
+         "name one of the columns, or leave content out"),
+        (GIVEN + "baselines: {content: {max_term_share: 0.0}}", "baselines.content.max_term_share: input should be greater than 0 (found 0.0)"),
         (GIVEN + "evaluate: {gate_k: 7}", "evaluate.gate_k: 7 is not one of evaluate.cutoffs, [5, 10, 20]"),
     ],
 )  # fmt: skip

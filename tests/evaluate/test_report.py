@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from factories import finish_stage, make_context
+from recsys_spark import columns
 from recsys_spark.evaluate import plots, report, wording
 from recsys_spark.evaluate.clean_section import _months
 from recsys_spark.evaluate.metrics import METRICS
@@ -269,6 +270,25 @@ def test_numbers(value, text):
 
 def test_months_without_events_are_shown():
     assert _months("2025-11", "2026-02") == ["2025-11", "2025-12", "2026-01", "2026-02"]
+
+
+def test_every_model_has_a_name_and_a_colour_of_its_own():
+    names = {*columns.MODELS, columns.FUSED}
+    assert names <= set(wording.MODELS) and set(plots.COLOURS) == names
+    assert len({wording.model(name) for name in names}) == len(set(plots.COLOURS.values())) == len(names)
+
+
+def test_what_content_compares_is_told(tmp_path):
+    facts = make_run(tmp_path)
+    content = {
+        "content_items": 1900,
+        "content_terms": 70,
+        "content_terms_rare": 1200,
+        "content_terms_common": 3,
+    }
+    finish_stage(make_context(tmp_path), "baselines", "backtest", {}, seconds={}, **content)
+    said = "Content compares 1,900 items by 70 words and categories; 1,200 more are in one item only, and 3 in so many"
+    assert said in render(facts)
 
 
 def test_plots_take_the_colours_of_the_page():

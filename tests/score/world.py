@@ -1,17 +1,21 @@
-"""A small finished night up to features, with three real item models, for the Spark shell and the stage."""
+"""A small finished night up to features, with a real item model of each kind but the network, for the Spark shell and
+the stage."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
+from baselines.local import Tasks, put_pairs, random_matrix
 from factories import finish_stage, make_context
+from recsys_spark.baselines import svd, user_cosine
 from recsys_spark.columns import BACKTEST, RELEASE, TEST, VALID
 from recsys_spark.item_models import base
 from recsys_spark.item_models.dense import FactorModel
-from recsys_spark.item_models.neighbours import NeighbourModel
+from recsys_spark.item_models.neighbours import ContentModel, NeighbourModel
 from recsys_spark.item_models.popularity import PopularityModel
 
 N_USERS, N_ITEMS = 40, 31
@@ -22,11 +26,11 @@ OBJECTIVE = {
     "regularization": 0.05,
     "regularization_exponent": 1.0,
 }
-MODELS = ("popularity", "als", "item_cosine")
+MODELS = ("popularity", "als", "item_cosine", "user_cosine", "svd", "content")
 
 
 def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
-    """popularity (two segments), als and item_cosine over N_ITEMS items; returns their folders."""
+    """One model of each kind over N_ITEMS items, popularity with two segments; returns their folders."""
     rng = np.random.default_rng(seed)
     items = rng.standard_normal((N_ITEMS, 6)).astype(np.float32)
     near = sp.random(N_ITEMS, N_ITEMS, 0.4, "csr", np.float32, rng)
@@ -42,10 +46,21 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
         ),
         "als": FactorModel(N_ITEMS, OBJECTIVE, {"items": items, "gram": items.T @ items}),
         "item_cosine": NeighbourModel(N_ITEMS, {}, arrays),
+        "content": ContentModel(N_ITEMS, {}, {**arrays, "similarities": near.data[::-1].copy()}),
     }
+    scratch = folder / ".scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    pairs = put_pairs(scratch / "pairs", random_matrix(n_items=N_ITEMS, seed=seed), 2)
+    powers = dict.fromkeys(("user_power", "item_power", "singular_power", "target_power"), 0.5)
+    made["svd"] = svd.fit(Tasks(), pairs, scratch / "svd", factors=6, **powers)
+    similarity = user_cosine.Similarity("cosine", 0.5, 0.5, 1.0, 0.3)
+    made["user_cosine"] = user_cosine.fit(
+        pairs, scratch / "users", neighbours=9, max_users=None, similarity=similarity
+    )
     for name, model in made.items():
         base.save(folder / name, model)
-    return {name: folder / name for name in made}
+    shutil.rmtree(scratch)
+    return {name: folder / name for name in MODELS}
 
 
 def histories(moments: tuple[str, ...], seed: int = 0) -> list[dict]:
@@ -64,6 +79,7 @@ def histories(moments: tuple[str, ...], seed: int = 0) -> list[dict]:
 def finish_features(root: Path, spark=None, *, seed: int = 0, **sections):
     """A context whose clean, baselines and features stages are finished in both passes. Even users have a positive."""
     config = {"train": {"enabled": False}, "evaluate": {"cutoffs": [5], "gate_k": 5}}
+    config |= {"baselines": {"models": list(MODELS)}, "paths": {"items": "items.csv"}}
     context = make_context(root, spark, **{**config, **sections})
     users = [
         {"user_idx": u, "user_id": f"u{u}", "segment": "a" if u % 2 else None, "attributes": {}}

@@ -11,7 +11,7 @@ from night import RUN_DATE
 from recsys_spark.columns import BACKTEST
 from recsys_spark.job import Context
 from recsys_spark.tables.layout import StudyLayout
-from recsys_spark.tune.judge import Judge
+from recsys_spark.tune.judge import TUNABLE, Judge
 from recsys_spark.tune.settings import Settings
 
 
@@ -38,7 +38,7 @@ def known(judge: Judge) -> dict[str, float]:
     return dict(json.loads(path.read_text())["valid_ndcg"])
 
 
-@pytest.mark.parametrize("model", ["als", "item_cosine", "network"])
+@pytest.mark.parametrize("model", TUNABLE)
 def test_the_settings_of_the_night_reach_what_they_reached_in_the_night(judge, model):
     reports = []
     ndcg = judge.objective(model)({}, lambda *told: reports.append(told))

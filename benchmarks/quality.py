@@ -1,0 +1,194 @@
+"""Recall@20 and NDCG@20 of the published table on a public split, and of each model of its night alone: what `make bench-quality` does.
+
+    python benchmarks/quality.py [--split ../shared/data/gowalla] [--conf conf/gowalla.yaml] [spark-submit options …]
+
+The split is a folder with train.txt.gz and test.txt.gz, lines of `user item item …`. Its train part becomes a CSV with the header user_id,item_id;
+jobs/nightly.py runs on it as on any log, and everything is chosen on what that night holds out of it. Test is read once, when the table is published.
+All items are ranked, those of train removed; recall = hits / |test|, NDCG has the ideal of min(20, |test|). The look is noted in docs/benchmarks/quality.md.
+
+Shapes:  B users with test items · P test items of all of them
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.dataset as ds
+from harness import BENCH, REPO
+
+from recsys_spark.columns import FUSED, ITEM_ID, ITEM_IDX, PADDING_ITEM, RANK, RELEASE, USER_ID, USER_IDX
+from recsys_spark.config.load import load
+from recsys_spark.evaluate.metrics import hit_matrix, user_metrics
+from recsys_spark.item_models.best import Hidden
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.publish import commit
+from recsys_spark.score import models
+from recsys_spark.score.topk import top_candidates
+from recsys_spark.tables import store
+from recsys_spark.tables.layout import Layout
+
+K = 20
+USERS = 1024
+"""Users scored at a time."""
+PAGE = REPO / "docs" / "benchmarks" / "quality.md"
+LOOKS = "<!-- looks: end -->"
+RUN = "bench"
+
+
+def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(users, items), both int64 [P], of a file of lines `user item item …`."""
+    users, items = [], []
+    with gzip.open(path, "rt") as file:
+        for line in file:
+            numbers = np.array(line.split(), np.int64)
+            users.append(np.repeat(numbers[:1], len(numbers) - 1))
+            items.append(numbers[1:])
+    return np.concatenate(users), np.concatenate(items)
+
+
+def put_events(split: Path, path: Path) -> None:
+    """The train part as a CSV with the header user_id,item_id."""
+    users, items = read_split(split / "train.txt.gz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    csv.write_csv(pa.table({USER_ID: users, ITEM_ID: items}), path)
+
+
+def run_night(conf: Path, root: Path, events: Path, submit: list[str]) -> float:
+    """Seconds of the whole night under `root`, which is emptied first."""
+    shutil.rmtree(root, ignore_errors=True)
+    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    command = [
+        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]", "--driver-memory", "4g", *submit,
+        str(REPO / "jobs" / "nightly.py"), "--config", str(conf), "--run-id", RUN,
+        "--set", f"paths.root={root}", "--set", f"paths.events={events}",
+    ]  # fmt: skip
+    clock = time.monotonic()
+    subprocess.run(command, env=env, cwd=REPO, check=True)
+    return time.monotonic() - clock
+
+
+class Test:
+    """The test part, by the ids of a run: users int64 [B] (user_idx, ascending), indptr int64 [B + 1], items int32 [P]."""
+
+    def __init__(self, split: Path, layout: Layout):
+        users, items = read_split(split / "test.txt.gz")
+        ids = [
+            _indices(layout, table, names, wanted)
+            for table, names, wanted in (
+                ("users", (USER_ID, USER_IDX), users),
+                ("items", (ITEM_ID, ITEM_IDX), items),
+            )
+        ]
+        order = np.lexsort((ids[1], ids[0]))
+        self.users, counts = np.unique(ids[0], return_counts=True)
+        self.indptr = np.concatenate([[0], np.cumsum(counts)])
+        self.items = ids[1][order].astype(np.int32)
+
+    def metrics(self, lists: np.ndarray) -> dict[str, float]:
+        """Of lists int32 [B, K] in rank order, 0-padded."""
+        hits = hit_matrix(lists[:, None], self.indptr, self.items)
+        found = user_metrics(hits, np.diff(self.indptr), K)
+        return {name: float(found[name].mean()) for name in ("recall", "ndcg")}
+
+
+def _indices(layout: Layout, table: str, names: tuple[str, str], wanted: np.ndarray) -> np.ndarray:
+    """The dense index of every external id of `wanted`; -1 for one that train does not know, which nothing can find."""
+    known = store.read_arrow(layout.table("clean", RELEASE, table), table, list(names))
+    places = pc.index_in(pa.array(wanted).cast(pa.string()), known[names[0]].combine_chunks())
+    indices = np.append(known[names[1]].to_numpy(), -1)
+    return np.asarray(indices[places.fill_null(len(indices) - 1).to_numpy()])
+
+
+def published(layout: Layout, test: Test) -> np.ndarray:
+    """int32 [B, K]: the lists of the published table, as a consumer reads them."""
+    night = commit.night(layout.top_n)
+    table = ds.dataset(list(map(str, night.files))).to_table([USER_ID, ITEM_ID, RANK])
+    users = _indices(layout, "users", (USER_ID, USER_IDX), table[USER_ID].to_numpy(zero_copy_only=False))
+    items = _indices(layout, "items", (ITEM_ID, ITEM_IDX), table[ITEM_ID].to_numpy(zero_copy_only=False))
+    ranks = table[RANK].to_numpy()
+    rows = np.searchsorted(test.users, users)
+    asked = (test.users[np.minimum(rows, len(test.users) - 1)] == users) & (ranks <= K)
+    lists = np.zeros((len(test.users), K), np.int32)
+    lists[rows[asked], ranks[asked] - 1] = items[asked]
+    return lists
+
+
+def alone(layout: Layout, test: Test, folder: Path) -> np.ndarray:
+    """int32 [B, K]: the lists of one item model of the release."""
+    model = models.load(folder)
+    banned = np.arange(model.n_items) == PADDING_ITEM
+    wanted = ds.field(USER_IDX).isin(pa.array(test.users))
+    table = store.read_arrow(layout.table("features", RELEASE, "histories"), "histories", filter=wanted)
+    histories = Histories.from_arrow(table.sort_by(USER_IDX).combine_chunks())
+    parts = [
+        top_candidates(model, model.encode(batch), Hidden(banned, batch), K, 1024)[0]
+        for batch in histories.batches(USERS)
+    ]
+    return np.concatenate(parts)
+
+
+def released(layout: Layout, conf: Path) -> Iterator[tuple[str, Path]]:
+    """The item models of the release, by name."""
+    for name in load(conf, [f"paths.root={layout.root}", "paths.events=x"]).models:
+        for stage in ("baselines", "train"):
+            folder = layout.table(stage, RELEASE, name)
+            if folder.is_dir():
+                yield name, folder
+
+
+def note(result: dict[str, Any]) -> None:
+    """A row of the page's table of looks."""
+    text = PAGE.read_text(encoding="utf-8")
+    version = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=REPO, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
+    told = " · ".join(f"{name} {m['recall']:.4f}/{m['ndcg']:.4f}" for name, m in result["test"].items())
+    row = f"| {date.today().isoformat()} | {version} | {result['split']} | {result['night_seconds'] / 60:.1f} | {told} |\n"
+    PAGE.write_text(text.replace(LOOKS, row + LOOKS), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--split", type=Path, default=Path("../shared/data/gowalla"))
+    parser.add_argument("--conf", type=Path, default=REPO / "conf" / "gowalla.yaml")
+    arguments, submit = parser.parse_known_args()
+    name = arguments.split.name
+    events = BENCH / "quality" / f"{name}.csv"
+    root = BENCH / "quality" / name
+    put_events(arguments.split, events)
+    seconds = run_night(arguments.conf, root, events, submit)
+    layout = Layout(root, RUN)
+    test = Test(arguments.split, layout)
+    lists = {
+        FUSED: published(layout, test),
+        **{n: alone(layout, test, folder) for n, folder in released(layout, arguments.conf)},
+    }
+    result = {
+        "split": name,
+        "night_seconds": round(seconds, 1),
+        "test": {model: test.metrics(found) for model, found in lists.items()},
+    }
+    (BENCH / f"quality-{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    note(result)
+    for model, found in result["test"].items():
+        print(f"{model:12} Recall@{K} {found['recall']:.4f}  NDCG@{K} {found['ndcg']:.4f}")
+    print(f"night {seconds / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()
