@@ -28,6 +28,9 @@ HOROVOD = [
     "packaging==26.3",
     "cffi==2.1.1",
 ]
+TUNE = [
+    "optuna==5.0.0",  # for the driver of a settings search alone
+]
 TEST = [
     "pytest==9.1.1",
     "pytest-timeout==2.4.0",
@@ -61,5 +64,5 @@ setup(
         "recsys_spark.evaluate": ["templates/*"],
     },
     install_requires=RUNTIME,
-    extras_require={"horovod": HOROVOD, "test": TEST, "lint": LINT, "package": PACKAGE},
+    extras_require={"horovod": HOROVOD, "tune": TUNE, "test": TEST, "lint": LINT, "package": PACKAGE},
 )

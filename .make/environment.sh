@@ -22,7 +22,7 @@ logged "installing $(pin torch) and what Horovod's build needs" "${pip_install[@
 .make/horovod.sh
 # --use-pep517: without it an old pip makes an egg link, which knows nothing of schemas/
 logged "installing recsys_spark and its other requirements" \
-    "${pip_install[@]}" --only-binary horovod --no-build-isolation --use-pep517 -e '.[horovod,test,lint,package]'
+    "${pip_install[@]}" --only-binary horovod --no-build-isolation --use-pep517 -e '.[horovod,tune,test,lint,package]'
 
 rm -f .venv/.ready-*
 touch "$ready"

@@ -60,9 +60,11 @@ class Context:
 
     @cached_property
     def spark(self) -> SparkSession:
-        """The session, started by the first stage that has something to do."""
+        """The session, started by the first stage that has something to do; contexts made from one another share it."""
         from recsys_spark.tables.session import make_session
 
+        if self._session:
+            return self._session[0]
         s = self.config.session
         clock = time.monotonic()
         session = make_session(
@@ -109,33 +111,48 @@ class Stage(Protocol):
 def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
     """Run `stages` in each pass, backtest first; returns the exit code and never raises for a known error."""
     arguments = _parse(stages, argv)
+    start_log(arguments.debug)
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit's JVM is the parent and half of the driver
+        end_with(os.getppid())
+    context = None
+    try:
+        context = make_context(arguments)
+        with exclusive(context.layout):
+            _run(stages, arguments.passes, context)
+        return 0
+    except (
+        Exception
+    ) as error:  # the job's last line of defence: one line for the operator, the trace on request
+        return tell(error, arguments.debug)
+    finally:
+        if context:
+            context.stop()
+
+
+def start_log(debug: bool) -> None:
+    """The job's own messages on stderr, of others the warnings."""
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(levelname)-7s %(message)s",
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
-    log.setLevel(logging.DEBUG if arguments.debug else logging.INFO)
-    if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit's JVM is the parent and half of the driver
-        end_with(os.getppid())
-    context = None
-    try:
-        context = make_context(arguments)
-        with _exclusive(context.layout):
-            _run(stages, arguments.passes, context)
-        return 0
-    except (
-        Exception
-    ) as error:  # the job's last line of defence: one line for the operator, the trace on request
-        known = error if isinstance(error, RecsysError) else told_in(str(error))
-        for line in _lines(known) if known else _lines_of_a_fault(error, arguments.debug):
-            print(f"error: {line}", file=sys.stderr)
-        if arguments.debug:
-            traceback.print_exc()
-        return known.exit_code if known else 1
-    finally:
-        if context:
-            context.stop()
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def known_error(error: Exception) -> RecsysError | None:
+    """`error` if it is of the house's family, or the one that a Spark worker raised and Spark tells of in it."""
+    return error if isinstance(error, RecsysError) else told_in(str(error))
+
+
+def tell(error: Exception, debug: bool) -> int:
+    """Print what an operator needs to know of `error`, a line for each fault; returns the exit code."""
+    known = known_error(error)
+    for line in _lines(known) if known else _lines_of_a_fault(error, debug):
+        print(f"error: {line}", file=sys.stderr)
+    if debug:
+        traceback.print_exception(error)
+    return known.exit_code if known else 1
 
 
 def _lines(error: RecsysError) -> list[str]:
@@ -151,18 +168,29 @@ def _lines_of_a_fault(error: Exception, debug: bool) -> list[str]:
 def make_context(arguments: argparse.Namespace) -> Context:
     """Check everything that can be checked before Spark starts."""
     config = load(Path(arguments.config), arguments.set)
-    run_date = arguments.run_date or datetime.now(timezone.utc).date()
-    root = Path(config.paths.root).resolve()
+    run_date = arguments.run_date or today()
+    layout = Layout(Path(config.paths.root).resolve(), arguments.run_id or run_date.isoformat())
+    check_writable(layout)
+    return Context(config, layout, run_date, arguments.force)
+
+
+def today() -> date:
+    """The date in UTC."""
+    return datetime.now(timezone.utc).date()
+
+
+def check_writable(layout: Layout) -> None:
+    """Make the folder of the runs; `RootUnwritable` when nothing can be written there."""
+    runs = layout.run.parent
     try:
-        (root / "runs").mkdir(parents=True, exist_ok=True)
-        probe = root / "runs" / ".probe"
+        runs.mkdir(parents=True, exist_ok=True)
+        probe = runs / ".probe"
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise RootUnwritable(
-            f"paths.root {root} cannot be written: {error.strerror or error}; choose another or mend its rights"
+            f"paths.root {layout.root} cannot be written: {error.strerror or error}; choose another or mend its rights"
         ) from error
-    return Context(config, Layout(root, arguments.run_id or run_date.isoformat()), run_date, arguments.force)
 
 
 def _run(stages: Sequence[Stage], passes: Sequence[str], context: Context) -> None:
@@ -175,14 +203,14 @@ def _run(stages: Sequence[Stage], passes: Sequence[str], context: Context) -> No
 
 
 @contextmanager
-def _exclusive(layout: Layout) -> Iterator[None]:
+def exclusive(layout: Layout) -> Iterator[None]:
     """One job at a time in a run. The lock goes with the process, so a killed job leaves none behind."""
     with open(layout.lock, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Busy(
-                f"another job works on run {layout.run_id!r} ({layout.lock}); wait for it or give another --run-id"
+                f"another job works on run {layout.run_id!r} ({layout.lock}); wait for it, or work under another name"
             ) from None
         yield
 
@@ -192,6 +220,27 @@ def _parse(stages: Sequence[Stage], argv: Sequence[str] | None) -> argparse.Name
     parser = argparse.ArgumentParser(
         description=f"Run {what} stage{'s' if what == 'all' else ''} of the nightly job."
     )
+    add_arguments(parser)
+    parser.add_argument("--run-id", type=_run_id, help="name of the run (default: the run date)")
+    parser.add_argument(
+        "--pass",
+        dest="passes",
+        action="append",
+        choices=[BACKTEST, RELEASE],
+        help="only this pass (default: both)",
+    )
+    parser.add_argument("--force", action="store_true", help="run again what is done already")
+    arguments = parser.parse_args(argv)
+    arguments.passes = arguments.passes or [BACKTEST, RELEASE]
+    if not any(pass_name in stage.PASSES for stage in stages for pass_name in arguments.passes):
+        parser.error(
+            f"{what} has no {arguments.passes[0]} pass; it takes part in the {stages[0].PASSES[0]} pass"
+        )
+    return arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that works on a log."""
     parser.add_argument("--config", required=True, help="overlay file, like conf/demo.yaml")
     parser.add_argument(
         "--set",
@@ -205,23 +254,7 @@ def _parse(stages: Sequence[Stage], argv: Sequence[str] | None) -> argparse.Name
         type=_date,
         help="the night, YYYY-MM-DD; events from its midnight UTC on are left out (default: today)",
     )
-    parser.add_argument("--run-id", type=_run_id, help="name of the run (default: the run date)")
-    parser.add_argument(
-        "--pass",
-        dest="passes",
-        action="append",
-        choices=[BACKTEST, RELEASE],
-        help="only this pass (default: both)",
-    )
-    parser.add_argument("--force", action="store_true", help="run again what is done already")
     parser.add_argument("--debug", action="store_true", help="stack traces and debug messages")
-    arguments = parser.parse_args(argv)
-    arguments.passes = arguments.passes or [BACKTEST, RELEASE]
-    if not any(pass_name in stage.PASSES for stage in stages for pass_name in arguments.passes):
-        parser.error(
-            f"{what} has no {arguments.passes[0]} pass; it takes part in the {stages[0].PASSES[0]} pass"
-        )
-    return arguments
 
 
 def _date(text: str) -> date:

@@ -57,12 +57,9 @@ def run(context: Context, pass_name: str) -> None:
         return store.read(context.spark, context.layout.table("clean", pass_name, name), name)
 
     def work(folder: Path) -> dict[str, Any]:
-        folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
-        sizes = {name: clean.counts[name] for name in ("n_users", "n_items")} | {
-            "n_pairs": split.counts[TRAIN]
-        }
+        train, sizes = train_fold(context, pass_name)
         return fit_all(
-            folds.where(F.col(FOLD) == TRAIN),
+            train,
             table("users") if segmented else None,
             table("items") if CONTENT in section.models else None,
             folder,
@@ -86,6 +83,14 @@ def run(context: Context, pass_name: str) -> None:
     )
 
 
+def train_fold(context: Context, pass_name: str) -> tuple[DataFrame, dict[str, Any]]:
+    """The train fold, and n_users, n_items and n_pairs of it."""
+    clean, split = (manifest.require(context.layout, stage, pass_name) for stage in ("clean", "split"))
+    folds = store.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
+    sizes = {name: clean.counts[name] for name in ("n_users", "n_items")}
+    return folds.where(F.col(FOLD) == TRAIN), sizes | {"n_pairs": split.counts[TRAIN]}
+
+
 def fit_all(
     train: DataFrame,
     users: DataFrame | None,
@@ -99,7 +104,6 @@ def fit_all(
     warm: WarmStart | None = None,
 ) -> dict[str, Any]:
     """Fit and save each model of `section`; returns the manifest's counts. `users` are needed for segments, `items` for content."""
-    spark = train.sparkSession.sparkContext
     counts: dict[str, Any] = {"seconds": {}}
     with _timed(counts, POPULARITY):
         model = popularity.fit(
@@ -108,16 +112,16 @@ def fit_all(
         base.save(folder / POPULARITY, model)
         counts["segments"] = len(model.parameters["segments"])
     with _scratch(folder) as scratch:
-        if set(section.models) & set(_OF_PAIRS):
+        if set(section.models) & set(OF_PAIRS):
             with _timed(counts, "blocks"):
-                blocks = blocks_for(n_pairs, cores=spark.defaultParallelism, most=section.tasks)
-                pairs = write_pairs(train, scratch / "pairs", blocks=blocks, n_users=n_users, n_items=n_items)
+                sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs}
+                desk = open_desk(train, scratch, section=section, warm=warm, **sizes)
+            pairs = desk.pairs
             counts |= {"pairs": pairs.pairs, "users": pairs.active[USERS], "items": pairs.active[ITEMS]}
-            desk = _Desk(spark, pairs, section, warm)
         for name in section.models:
-            if name in _OF_PAIRS:
+            if name in OF_PAIRS:
                 with _timed(counts, name):
-                    model, told = _OF_PAIRS[name](desk, scratch / name)
+                    model, told = OF_PAIRS[name](desk, scratch / name)
                     base.save(folder / name, model)
                     counts |= told
         if items is not None:
@@ -139,7 +143,7 @@ Fitted = tuple[ItemModel, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class _Desk:
+class Desk:
     """What the models of pairs are fitted with."""
 
     spark: SparkContext
@@ -148,7 +152,24 @@ class _Desk:
     warm: WarmStart | None
 
 
-def _fit_als(desk: _Desk, scratch: Path) -> Fitted:
+def open_desk(
+    train: DataFrame,
+    folder: Path,
+    *,
+    section: Baselines,
+    n_users: int,
+    n_items: int,
+    n_pairs: int,
+    warm: WarmStart | None = None,
+) -> Desk:
+    """Write the pairs of `train` as blocks under `folder`, for any number of fits."""
+    spark = train.sparkSession.sparkContext
+    blocks = blocks_for(n_pairs, cores=spark.defaultParallelism, most=section.tasks)
+    pairs = write_pairs(train, folder / "pairs", blocks=blocks, n_users=n_users, n_items=n_items)
+    return Desk(spark, pairs, section, warm)
+
+
+def _fit_als(desk: Desk, scratch: Path) -> Fitted:
     s, warm = desk.section.als, desk.warm
     objective = Objective(s.confidence, s.unobserved_weight, s.regularization, s.regularization_exponent)
     sizes: dict[str, Any] = {"factors": s.factors, "iterations": s.iterations, "seed": s.seed}
@@ -159,7 +180,7 @@ def _fit_als(desk: _Desk, scratch: Path) -> Fitted:
     return model, {"als_objective": objectives}
 
 
-def _fit_item_cosine(desk: _Desk, scratch: Path) -> Fitted:
+def _fit_item_cosine(desk: Desk, scratch: Path) -> Fitted:
     options = desk.section.item_cosine.model_dump()
     neighbours = options.pop("neighbours")
     similarity = item_cosine.Similarity(**options)
@@ -167,19 +188,20 @@ def _fit_item_cosine(desk: _Desk, scratch: Path) -> Fitted:
     return model, {"neighbours": len(model.arrays["neighbours"])}
 
 
-def _fit_user_cosine(desk: _Desk, scratch: Path) -> Fitted:
+def _fit_user_cosine(desk: Desk, scratch: Path) -> Fitted:
     options = desk.section.user_cosine.model_dump()
     sizes = {name: options.pop(name) for name in ("neighbours", "max_users")}
     model = user_cosine.fit(desk.pairs, scratch, similarity=user_cosine.Similarity(**options), **sizes)
     return model, {"reference_users": len(model.arrays["masses"])}
 
 
-def _fit_svd(desk: _Desk, scratch: Path) -> Fitted:
+def _fit_svd(desk: Desk, scratch: Path) -> Fitted:
     model = svd.fit(desk.spark, desk.pairs, scratch, **desk.section.svd.model_dump())
     return model, {"svd_factors": len(model.arrays["spectrum"])}
 
 
-_OF_PAIRS = {ALS: _fit_als, ITEM_COSINE: _fit_item_cosine, USER_COSINE: _fit_user_cosine, SVD: _fit_svd}
+OF_PAIRS = {ALS: _fit_als, ITEM_COSINE: _fit_item_cosine, USER_COSINE: _fit_user_cosine, SVD: _fit_svd}
+"""The models that are fitted on the pairs alone: each fit takes a desk and a folder that is not there yet for its own files."""
 
 
 def _fit_content(items: DataFrame, scratch: Path, section: Baselines, n_items: int) -> Fitted:

@@ -61,14 +61,12 @@ Files = Mapping[str, list[RawFile]]
 
 def run(context: Context, pass_name: str) -> None:
     """Clean the log of the night, unless the same files were cleaned with the same settings before."""
-    paths = context.config.paths
-    named = {"events": paths.events, "items": paths.items, "users": paths.users}
-    files = {name: find(path, f"paths.{name}", lambda: context.spark) for name, path in named.items() if path}
+    files = _files(context)
     run_stage(
         context.layout,
         NAME,
         pass_name,
-        inputs={name: identity(found) for name, found in files.items()},
+        inputs=_identities(files),
         settings={
             "clean": context.config.clean.model_dump(mode="json"),
             "cutoff": context.cutoff.isoformat(),
@@ -76,6 +74,21 @@ def run(context: Context, pass_name: str) -> None:
         work=lambda folder: _work(context, files, folder),
         force=context.force,
     )
+
+
+def inputs(context: Context) -> dict[str, str]:
+    """The ids of the raw files, by which the stage knows whether they have changed."""
+    return _identities(_files(context))
+
+
+def _files(context: Context) -> Files:
+    paths = context.config.paths
+    named = {"events": paths.events, "items": paths.items, "users": paths.users}
+    return {name: find(path, f"paths.{name}", lambda: context.spark) for name, path in named.items() if path}
+
+
+def _identities(files: Files) -> dict[str, str]:
+    return {name: identity(found) for name, found in files.items()}
 
 
 def _work(context: Context, files: Files, folder: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from recsys_spark.config.sections import Config
 from recsys_spark.errors import ConfigError
@@ -16,14 +18,24 @@ from recsys_spark.errors import ConfigError
 
 def load(overlay: Path, overrides: Iterable[str] = ()) -> Config:
     """The configuration of `overlay` with `section.key=value` overrides; `ConfigError` names every fault of all of them."""
-    faults: list[str] = []
-    tree = _read(overlay)
+    tree, faults = read(overlay, overrides)
+    return check(tree, overlay, faults)
+
+
+def read(overlay: Path, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
+    """What `overlay` holds with `section.key=value` overrides, not checked; and the faults of the overrides."""
+    tree, faults = _read(overlay), []
     for text in overrides:
         try:
             _override(tree, text)
         except ValueError as error:
             faults.append(f"--set {text}: {error}")
-    config = None
+    return tree, faults
+
+
+def check(tree: dict[str, Any], overlay: Path, faults: Iterable[str] = ()) -> Config:
+    """The configuration of a tree; `ConfigError` names `faults` and all that the tree has, told of the file `overlay`."""
+    tree, faults, config = deepcopy(tree), list(faults), None
     while config is None:
         tree.setdefault("paths", {})
         try:
@@ -37,6 +49,37 @@ def load(overlay: Path, overrides: Iterable[str] = ()) -> Config:
     if faults or config is None:
         raise ConfigError(faults)
     return config
+
+
+def with_values(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `tree` with a value at each dotted key."""
+    changed = deepcopy(tree)
+    for key, value in values.items():
+        _put(changed, key.split("."), value)
+    return changed
+
+
+def field_of(key: str) -> FieldInfo:
+    """The field that a dotted key names; `ValueError` when it names none, or a section."""
+    *above, name = key.split(".")
+    if name not in _keys(tuple(above)):
+        raise ValueError(_unknown(name, tuple(above)))
+    if _keys((*above, name)):
+        raise ValueError("a section, not a key")
+    return _section(tuple(above)).model_fields[name]  # type: ignore[union-attr]
+
+
+def fault_of(key: str, value: Any) -> str | None:
+    """What the key's own type and bounds have against a value; None: nothing. Rules between keys are not asked."""
+    field = field_of(key)
+    strict = ConfigDict(strict=True, allow_inf_nan=False)
+    try:
+        kind: Any = Annotated[field.annotation, field]
+        TypeAdapter(kind, config=strict).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        return f"{message[0].lower()}{message[1:]} (found {value!r})"
+    return None
 
 
 def render() -> str:
@@ -72,23 +115,25 @@ def _override(tree: dict[str, Any], text: str) -> None:
     steps = key.strip().split(".")
     if not equals or len(steps) < 2 or not all(steps):
         raise ValueError("must read section.key=value")
+    try:
+        _put(tree, steps, yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise ValueError(f"value is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _put(tree: dict[str, Any], steps: list[str], value: Any) -> None:
     for step in steps[:-1]:
         below = tree.setdefault(step, {})
         if not isinstance(below, dict):
             raise ValueError(f"{step} is a value, not a section")
         tree = below
-    try:
-        tree[steps[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"value is not YAML: {' '.join(str(error).split())}") from error
+    tree[steps[-1]] = value
 
 
 def _lines(fault: dict[str, Any], overlay: Path) -> list[str]:
     where = ".".join(str(step) for step in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(fault["loc"][-1]), _keys(fault["loc"][:-1]), n=1)
-        hint = f"did you mean {close[0]}?" if close else "conf/base.yaml lists every key"
-        return [f"{overlay}: {where}: unknown key; {hint}"]
+        return [f"{overlay}: {where}: {_unknown(str(fault['loc'][-1]), fault['loc'][:-1])}"]
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error" and not where:
         return [f"{overlay}: {line}" for line in message.split("\n")]
@@ -113,16 +158,24 @@ def _mend(tree: dict[str, Any], path: tuple[Any, ...]) -> bool:
     return False
 
 
+def _unknown(name: str, section: tuple[Any, ...]) -> str:
+    close = difflib.get_close_matches(name, _keys(section), n=1)
+    return f"unknown key; {f'did you mean {close[0]}?' if close else 'conf/base.yaml lists every key'}"
+
+
 def _keys(path: tuple[Any, ...]) -> list[str]:
+    section = _section(path)
+    return list(section.model_fields) if section else []
+
+
+def _section(path: tuple[Any, ...]) -> type[BaseModel] | None:
     model: Any = Config
     for step in path:
-        field = (
-            model.model_fields.get(step) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        )
-        if field is None:
-            return []
-        model = field.annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+        field = model.model_fields.get(step)
+        model = field.annotation if field else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return None
+    return model
 
 
 def _render(model: Any, lines: list[str], depth: int) -> None:

@@ -5,10 +5,14 @@ runs/<run_id>/<backtest|release>/<stage>/…    one folder a stage: tables, item
 runs/<run_id>/report.html
 index/users · index/items                     dense ids, carried from night to night
 top_n/                                        the published Delta table
+tune/                                         settings searches
+
+A settings search has a root of its own, with one run in it, and beside that: study.db study.json best.yaml importance.png
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,3 +61,38 @@ class Layout:
 
     def manifest(self, stage: str, pass_name: str) -> Path:
         return self.stage(stage, pass_name) / MANIFEST
+
+
+@dataclass(frozen=True)
+class StudyLayout(Layout):
+    """Paths of a settings search: `root` is its folder, the stages that it needs are run once in it."""
+
+    run_id: str = "study"
+
+    @classmethod
+    def under(cls, root: Path, models: Iterable[str]) -> StudyLayout:
+        """The search for settings of `models`, in the root of the nights."""
+        return cls((root / "tune" / "+".join(models)).resolve())
+
+    @property
+    def trials(self) -> Path:
+        """The SQLite file of all trials."""
+        return self.root / "study.db"
+
+    @property
+    def question(self) -> Path:
+        """What is searched, on which log."""
+        return self.root / "study.json"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "best.yaml"
+
+    @property
+    def importance(self) -> Path:
+        return self.root / "importance.png"
+
+    @property
+    def scratch(self) -> Path:
+        """What trials share while a search runs."""
+        return self.run / "scratch"

@@ -31,6 +31,8 @@ REQUIRED = {
 SENSIBLE = {
     # Python workers are forked with their imports done; the package is installed wherever Python runs
     "spark.python.daemon.module": "recsys_spark.tables.daemon",
+    # Spark draws bars over the lines of a job that Python starts by itself
+    "spark.ui.showConsoleProgress": "false",
 }
 """What another choice may replace."""
 BYTES_A_PARTITION = 16 * 2**20

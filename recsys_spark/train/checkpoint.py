@@ -57,6 +57,15 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | 
         return None
 
 
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """The `state` that `save` wrote last, without its tensors; None when there is none."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as file:
+            return dict(json.loads(file.metadata()[_STATE]))
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+        return None
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as flat tensors named `parameter/key`; plain numbers (step counts) as float64 scalars."""
     flat = {}

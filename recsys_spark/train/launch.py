@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,21 +41,29 @@ HOROVOD_ENVIRONMENT = {
 }
 
 
-def launch(job: Job, *, workers: int, launcher: str, threads: int, timeout_s: int) -> None:
+def launch(
+    job: Job,
+    *,
+    workers: int,
+    launcher: str,
+    threads: int,
+    timeout_s: int,
+    watch: Callable[[], None] | None = None,
+) -> None:
     """Run `workers` training workers until all are done; `TrainingFailed` when one is not, after all of them are gone.
 
     launcher `local`: processes on this machine. `spark`: inside the executors of the active session, which must have `workers` free slots
-    within `timeout_s` seconds.
+    within `timeout_s` seconds. `watch` is called after each line of progress of local workers; what it raises ends them.
     """
     if launcher == "spark":
         from recsys_spark.train.workers import launch_in_executors
 
         launch_in_executors(job, workers, threads, timeout_s)
     else:
-        _launch_local(job, workers, threads)
+        _launch_local(job, workers, threads, watch)
 
 
-def _launch_local(job: Job, workers: int, threads: int) -> None:
+def _launch_local(job: Job, workers: int, threads: int, watch: Callable[[], None] | None) -> None:
     path = Path(job.output) / JOB_FILE
     job.write(path)
     command = worker_command(path)
@@ -74,7 +83,8 @@ def _launch_local(job: Job, workers: int, threads: int) -> None:
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            relay(line, tail)
+            if relay(line, tail) and watch:
+                watch()
         code = process.wait()
     finally:
         _end(process)
@@ -111,13 +121,16 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-def relay(line: str, tail: deque[str]) -> None:
+def relay(line: str, tail: deque[str]) -> bool:
+    """Pass a worker's line to the log, or keep it in `tail`; True when it tells of progress."""
     text = _RANK_PREFIX.sub("", line.rstrip())
     if text.startswith(PROGRESS):
         log.info("train: %s", text.removeprefix(PROGRESS))
-    elif text:
+        return True
+    if text:
         tail.append(text)
         log.debug("train: %s", text)
+    return False
 
 
 class Relay:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,10 @@ from recsys_spark.networks.losses import full_softmax, sampled_softmax
 from recsys_spark.networks.two_tower import TwoTower
 from recsys_spark.train import checkpoint
 from recsys_spark.train.negatives import Candidates
-from recsys_spark.train.validation import Held, ndcg_sum
+from recsys_spark.train.validation import ndcg_sum
+
+if TYPE_CHECKING:
+    from recsys_spark.train.held import Held
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ PASSES = (BACKTEST, RELEASE)
 CHECKPOINTS = "checkpoints"
 
 
-def run(context: Context, pass_name: str) -> None:
-    """Train the network of `pass_name` into network/ and training.json; only a manifest when training is disabled or the network dropped."""
+def run(context: Context, pass_name: str, watch: Callable[[Path], None] | None = None) -> None:
+    """Train the network of `pass_name` into network/ and training.json; only a manifest when training is disabled or the network dropped.
+
+    `watch` is called with the checkpoints' folder after each epoch, and what it raises ends the training; only the launcher `local` heeds it.
+    """
     config = context.config.train
     enabled = NETWORK in context.models(pass_name)
     settings = {**config.model_dump(mode="json"), "enabled": enabled}
@@ -47,6 +52,7 @@ def run(context: Context, pass_name: str) -> None:
             launcher=config.launcher,
             threads=config.threads,
             timeout_s=config.timeout_s,
+            watch=partial(watch, checkpoints) if watch else None,
         )
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return counts(folder)

@@ -5,7 +5,7 @@ Shapes:  V users · b users of a tile · L history window · I items · k cut of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,19 +14,13 @@ from torch import Tensor
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.networks.two_tower import TwoTower
 
+if TYPE_CHECKING:
+    from recsys_spark.train.held import Held
+
 CELLS = 1 << 24
 """Scores in memory at a time: users of a tile times items."""
 USERS = 256
 """Users who are encoded at a time."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """Histories of V users and, ragged like them, the items held out: indptr int64 [V+1], items int32. Every user has some of each."""
-
-    histories: Histories
-    indptr: np.ndarray
-    items: np.ndarray
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.errors import LawBroken, TrainingFailed
 from recsys_spark.tables import manifest
 from recsys_spark.train import stage
+from recsys_spark.train.checkpoint import read_state
 from train.world import circle, write_features
 
 ITEMS, LENGTH = 25, 8
@@ -90,6 +91,26 @@ def test_nothing_to_train_on_is_said(tmp_path):
         LawBroken, match="no user has two items, so there is nothing to train on; set train.enabled to false"
     ):
         stage.run(prepare(tmp_path, examples=0), BACKTEST)
+
+
+class Enough(Exception):
+    pass
+
+
+def test_who_watches_sees_every_epoch_and_may_end_the_training(tmp_path):
+    context, seen = prepare(tmp_path, learning_rate=0.01), []
+
+    def watch(checkpoints):
+        seen.append([entry["epoch"] for entry in read_state(checkpoints)["epochs"]])
+        if seen == [[1], [1, 2]]:
+            raise Enough
+
+    with pytest.raises(Enough):
+        stage.run(context, BACKTEST, watch)
+    assert manifest.read(context.layout.stage("train", BACKTEST)) is None
+    stage.run(context, BACKTEST, watch)  # says first that it goes on
+    assert seen[2:] == [[1, 2], [1, 2, 3]]
+    assert [entry["epoch"] for entry in training(context, BACKTEST)["epochs"]] == [1, 2, 3]
 
 
 def test_a_failed_training_keeps_its_checkpoint_for_the_same_training_only(tmp_path, monkeypatch):

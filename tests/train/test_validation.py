@@ -7,7 +7,8 @@ from sklearn.metrics import ndcg_score
 
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.train import validation
-from recsys_spark.train.validation import Held, ndcg_sum
+from recsys_spark.train.held import Held
+from recsys_spark.train.validation import ndcg_sum
 from train.world import make_network
 
 ITEMS, LENGTH = 25, 5

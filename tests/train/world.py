@@ -16,9 +16,9 @@ from recsys_spark.item_models.histories import Histories
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.two_tower import TwoTower
 from recsys_spark.tables import contract
+from recsys_spark.train.held import Held
 from recsys_spark.train.loop import Plan
 from recsys_spark.train.task import Job
-from recsys_spark.train.validation import Held
 
 SETTINGS = {
     "dimension": 8, "hidden": 16, "dropout": 0.0, "patience": 50, "batch_size": 64, "learning_rate": 0.02, "warmup_epochs": 0.5,

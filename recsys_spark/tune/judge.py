@@ -1,0 +1,130 @@
+"""How good settings are: one model, fitted on the train fold by the stages' own code, and the NDCG of its lists for valid users.
+
+The tables are made once by the stages themselves, in a run of the study's own; the pairs' blocks once for all trials of the models that need
+nothing else. What is held out for the test is never read.
+
+Shapes:  I items counting the padding item 0
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys_spark import columns as c
+from recsys_spark.baselines import stage as baselines
+from recsys_spark.clean import stage as clean
+from recsys_spark.errors import LawBroken
+from recsys_spark.evaluate.metrics import hit_matrix, user_metrics
+from recsys_spark.features import stage as features
+from recsys_spark.item_models.base import ItemModel
+from recsys_spark.item_models.best import Hidden
+from recsys_spark.job import Context
+from recsys_spark.score import models as item_models
+from recsys_spark.score.exclusions import exclusions, read_blocked
+from recsys_spark.score.topk import top_candidates
+from recsys_spark.split import stage as split
+from recsys_spark.tables import manifest, store
+from recsys_spark.tables.layout import StudyLayout
+from recsys_spark.train import stage as train
+from recsys_spark.train.held import Held, read_held
+from recsys_spark.tune.search import Objective, Report
+from recsys_spark.tune.settings import Settings
+
+if TYPE_CHECKING:
+    from recsys_spark.config.sections import Config
+
+TUNABLE = (*baselines.OF_PAIRS, c.NETWORK)
+
+
+def mean_ndcg(model: ItemModel, held: Held, banned: np.ndarray, *, k: int, batch: int, tile: int) -> float:
+    """Mean NDCG@k of the held-out items in the lists of their users, who are shown neither `banned` (bool [I]) nor their history; `batch`
+    users at a time on each core."""
+
+    def total(start: int) -> float:
+        histories = held.histories.rows(start, start + batch)
+        items, _ = top_candidates(model, model.encode(histories), Hidden(banned, histories), k, tile)
+        indptr = held.indptr[start : start + batch + 1]
+        positives = held.items[indptr[0] : indptr[-1]]
+        hits = hit_matrix(items[:, None, :], indptr - indptr[0], positives)
+        return float(user_metrics(hits, np.diff(indptr), k)["ndcg"].sum())
+
+    # threads: the loops are compiled and hold no lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return sum(pool.map(total, range(0, len(held.histories), batch))) / len(held.histories)
+
+
+class Judge:
+    """Judges trials in one Spark session; `held` are the users that all of them are judged on."""
+
+    def __init__(self, context: Context, layout: StudyLayout, settings: Settings):
+        """Run the stages that trials stand on, those that are not done already. `context` is over `layout`, with the config of `settings`."""
+        self.context, self.layout, self.settings = context, layout, settings
+        for stage in (clean, split, features):
+            stage.run(context, c.BACKTEST)
+        self.held = read_held(layout.stage("features", c.BACKTEST), context.config.train.valid_users)
+        if not len(self.held.histories):
+            raise LawBroken(
+                "no user has both a history and items held out for valid, so there is nothing to judge by; hold out more (split)"
+            )
+        items = store.read_arrow(
+            layout.table("clean", c.BACKTEST, "items"), "items", [c.ITEM_IDX, c.ITEM_ID, c.WITHDRAWN]
+        )
+        n_items = manifest.require(layout, "clean", c.BACKTEST).counts["n_items"]
+        self.banned = exclusions(items, n_items, read_blocked(context.config.score.blocked_items)).banned
+        self.close()  # what a killed search left
+
+    def close(self) -> None:
+        """Take away what trials share."""
+        shutil.rmtree(self.layout.scratch, ignore_errors=True)
+
+    def objective(self, model: str) -> Objective:
+        """What judges settings of `model`, one of TUNABLE. Only the network reports on its way, after each epoch."""
+        return self._network if model == c.NETWORK else partial(self._of_pairs, model)
+
+    @cached_property
+    def _desk(self) -> baselines.Desk:
+        fold, sizes = baselines.train_fold(self.context, c.BACKTEST)
+        return baselines.open_desk(fold, self.layout.scratch, section=self.context.config.baselines, **sizes)
+
+    def _config(self, values: Mapping[str, Any]) -> Config:
+        return self.settings.config_with({**values, "paths.root": str(self.layout.root)})
+
+    def _of_pairs(self, name: str, values: dict[str, Any], report: Report) -> float:
+        desk = replace(self._desk, section=self._config(values).baselines)
+        files = self.layout.scratch / name
+        shutil.rmtree(files, ignore_errors=True)
+        model, _ = baselines.OF_PAIRS[name](desk, files)
+        return self._ndcg(model)
+
+    def _network(self, values: dict[str, Any], report: Report) -> float:
+        from recsys_spark.train.checkpoint import (
+            read_state,  # torch, which a search without a network does not need
+        )
+
+        def watch(checkpoints: Path) -> None:
+            state = read_state(checkpoints)
+            for epoch in state["epochs"] if state else ():
+                report(epoch["epoch"], epoch["ndcg"])
+
+        context = replace(self.context, config=self._config(values))
+        features.run(context, c.BACKTEST)
+        train.run(context, c.BACKTEST, watch)
+        return self._ndcg(item_models.load(self.layout.table("train", c.BACKTEST, c.NETWORK)))
+
+    def _ndcg(self, model: ItemModel) -> float:
+        config = self.context.config
+        sizes = {
+            "k": config.evaluate.gate_k,
+            "batch": config.score.user_batch,
+            "tile": config.score.item_tile,
+        }
+        return mean_ndcg(model, self.held, self.banned, **sizes)

@@ -1,0 +1,56 @@
+"""The settings that a search starts from and changes: the overlay as it is written, and as it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from recsys_spark.config.load import check, load, read, with_values
+from recsys_spark.config.sections import Config
+
+CONCERNED = ("clean", "split", "features", "baselines", "train")
+"""Sections that what a model reaches on valid may depend on."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`tree` is what `overlay` holds, overrides of the command line included; `config` has the defaults too."""
+
+    overlay: Path
+    tree: dict[str, Any]
+    config: Config
+
+    @classmethod
+    def read(cls, overlay: Path, overrides: Iterable[str] = ()) -> Settings:
+        """`ConfigError` tells every fault."""
+        overrides = list(overrides)
+        return cls(overlay, read(overlay, overrides)[0], load(overlay, overrides))
+
+    def value(self, key: str) -> Any:
+        """What the config has at a dotted key."""
+        return reduce(getattr, key.split("."), self.config)
+
+    def tree_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The overlay's content with values at dotted keys."""
+        return with_values(self.tree, values)
+
+    def config_with(self, values: Mapping[str, Any]) -> Config:
+        """The config with values at dotted keys; `ConfigError` when they do not go together."""
+        return check(self.tree_with(values), self.overlay)
+
+    def facts(self) -> dict[str, Any]:
+        """What may decide how good a model is, by dotted key, as JSON values."""
+        dump = self.config.model_dump(mode="json")
+        asked = {"gate_k": self.config.evaluate.gate_k, "blocked_items": self.config.score.blocked_items}
+        return dict(_flat({name: dump[name] for name in CONCERNED})) | asked
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value

@@ -1,0 +1,62 @@
+"""The judge over a finished night: its figures are those that the night's own blend was learned with, and nothing of the test is read."""
+
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from night import RUN_DATE
+from recsys_spark.columns import BACKTEST
+from recsys_spark.job import Context
+from recsys_spark.tables.layout import StudyLayout
+from recsys_spark.tune.judge import TUNABLE, Judge
+from recsys_spark.tune.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def judge(finished_night, spark, tmp_path_factory):
+    """Over a copy of the night without its test fold."""
+    night = finished_night.copy(tmp_path_factory.mktemp("judge"))
+    layout = StudyLayout(night.root, RUN_DATE)
+    folders = [
+        layout.table("split", BACKTEST, "folds") / "fold=test",
+        *(layout.table("features", BACKTEST, table) / "as_of=test" for table in ("histories", "positives")),
+    ]
+    for folder in folders:
+        shutil.rmtree(folder)
+    settings = Settings.read(night.overlay)
+    context = Context(settings.config, layout, date.fromisoformat(RUN_DATE))
+    context.__dict__["spark"] = spark
+    return Judge(context, layout, settings)
+
+
+def known(judge: Judge) -> dict[str, float]:
+    """Valid NDCG of each model alone, as the score stage found it."""
+    path: Path = judge.layout.table("score", BACKTEST, "fusion.json")
+    return dict(json.loads(path.read_text())["valid_ndcg"])
+
+
+@pytest.mark.parametrize("model", TUNABLE)
+def test_the_settings_of_the_night_reach_what_they_reached_in_the_night(judge, model):
+    reports = []
+    ndcg = judge.objective(model)({}, lambda *told: reports.append(told))
+    assert ndcg == pytest.approx(known(judge)[model], abs=1e-6)
+    assert reports == []  # the network of the night is there, so nothing is trained
+
+
+def test_other_settings_are_other_models(judge):
+    start = judge.objective("item_cosine")({}, None)
+    other = judge.objective("item_cosine")(
+        {"baselines.item_cosine.target_power": 3.0, "baselines.item_cosine.neighbours": 5}, None
+    )
+    assert other != start
+    assert judge.objective("item_cosine")({}, None) == start
+
+
+def test_fewer_users_when_the_config_says_so(judge):
+    context = judge.context
+    settings = Settings.read(judge.settings.overlay, ["train.valid_users=7"])
+    few = Judge(Context(settings.config, judge.layout, context.run_date), judge.layout, settings)
+    assert len(few.held.histories) == 7 < len(judge.held.histories) == 90
