@@ -43,15 +43,17 @@ def put_folds(name: str, pieces: Iterable[Events]) -> Path:
     folder = FOLDER / name.replace(" ", "-")
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        sizes = np.zeros(2, np.int64)
+        sizes, squares = np.zeros(2, np.int64), 0
 
         def measured() -> Iterable[Events]:
+            nonlocal squares
             for piece in pieces:
                 sizes[:] = np.maximum(sizes, [piece.users.max() + 1, piece.items.max() + 1])
+                squares += int(np.square(np.unique(piece.users, return_counts=True)[1]).sum())
                 yield piece
 
         pairs = write_folds(folder / "folds", measured())
-        facts = {"n_users": int(sizes[0]), "n_items": int(sizes[1]), "pairs": pairs}
+        facts = {"n_users": int(sizes[0]), "n_items": int(sizes[1]), "pairs": pairs, "squares": squares}
         (folder / "ready").write_text(json.dumps(facts))
     return folder
 
@@ -82,7 +84,7 @@ def fit_once(folder: Path, tasks: int) -> dict[str, Any]:
     from recsys_spark.tables.session import make_session
 
     sizes = json.loads((folder / "ready").read_text())
-    pairs = sizes.pop("pairs")
+    pairs, squares = sizes.pop("pairs"), sizes.pop("squares")
     options = {
         "spark.driver.memory": "2g",
         "spark.ui.enabled": "false",
@@ -102,7 +104,10 @@ def fit_once(folder: Path, tasks: int) -> dict[str, Any]:
         "seconds": parts["blocks"] + parts["comparison"],
         **facts,
         "second_fit": round(again["blocks"] + again["comparison"], 3) if again else None,
+        "users": sizes["n_users"],
+        "items": sizes["n_items"],
         "pairs": pairs,
+        "squares": squares,
         "neighbours": int(parts["neighbours"]),
         "driver_peak_rss_mib": _peak_rss(),
         **memory.facts(),
