@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import fusion
 from recsys_spark.score.fusion import Blend
+from recsys_spark.score.reasons import explain
 from recsys_spark.score.topk import top_candidates
 
 
@@ -32,33 +34,37 @@ class Search:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lists are made: the fused top `length`, and with `each` the top `length` of every model too."""
+    """Which lists are made: the fused top `length`, with `reasons` if they are to be published, and with `each` the top `length` of every
+    model too."""
 
     blend: Blend
     length: int
     each: bool = False
+    reasons: bool = False
 
 
 @dataclass(frozen=True)
 class Scored:
     """The union of all models' candidates, items int32 [B, C] ascending and 0-padded, and every model's scores float32 [M, B, C] of it.
-    `best` maps each model to its own candidates: items int32 [B, m] and scores float32 [B, m], falling."""
+    `best` maps each model to its own candidates: items int32 [B, m] and scores float32 [B, m], falling; `encoded` to its view of the users."""
 
     items: np.ndarray
     scores: np.ndarray
     best: dict[str, tuple[np.ndarray, np.ndarray]]
+    encoded: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Ranked:
     """Lists of one name: users int64 [B] (rows of the batch), items int32 [B, n], scores float32 [B, n] (falling; padded with item 0),
-    sources int64 [B, n] (numbers of models)."""
+    sources int64 [B, n] (numbers of models), reasons int32 [B, n] (history items, 0 for none; None: not asked)."""
 
     name: str
     users: np.ndarray
     items: np.ndarray
     scores: np.ndarray
     sources: np.ndarray
+    reasons: np.ndarray | None = None
 
 
 def score_candidates(models: Mapping[str, ItemModel], histories: Histories, search: Search) -> Scored:
@@ -71,7 +77,7 @@ def score_candidates(models: Mapping[str, ItemModel], histories: Histories, sear
     }
     items = fusion.union([found for found, _ in best.values()])
     scores = np.stack([model.score_items(encoded[name], items) for name, model in models.items()])
-    return Scored(items, scores, best)
+    return Scored(items, scores, best, encoded)
 
 
 def rank(
@@ -96,7 +102,12 @@ def _of_known(
     for number, name in enumerate(models if wanted.each else ()):
         items, scores = (array[:, : wanted.length] for array in found.best[name])
         yield Ranked(name, everyone, items, scores, np.full(items.shape, number))
-    yield Ranked(FUSED, everyone, *fusion.fuse(wanted.blend, found.scores, found.items, wanted.length))
+    items, scores, shares = fusion.fuse(wanted.blend, found.scores, found.items, wanted.length)
+    if wanted.reasons:
+        why, sources = explain(models, histories, found.encoded, items, shares)
+        yield Ranked(FUSED, everyone, items, scores, sources, why)
+    else:
+        yield Ranked(FUSED, everyone, items, scores, shares.argmax(axis=0))
 
 
 def _of_unknown(

@@ -122,9 +122,11 @@ class _Desk:
     def search(self) -> Search:
         return Search(self.banned, self.context.config.score.candidates, self.context.config.score.item_tile)
 
-    def wanted(self, fusion: Mapping[str, Any], each: bool) -> Wanted:
+    def wanted(self, fusion: Mapping[str, Any]) -> Wanted:
+        """Backtest: every model's lists too; release: the fused ones, with reasons."""
         blend = Blend(fusion["method"], tuple(fusion["weights"][name] for name in self.models))
-        return Wanted(blend, self.context.config.score.top_n, each)
+        published = self.pass_name == c.RELEASE
+        return Wanted(blend, self.context.config.score.top_n, each=not published, reasons=published)
 
     def version(self, fusion: Mapping[str, Any]) -> str:
         """Hash of the item models and the blend: equal versions give equal lists for equal histories."""
@@ -137,7 +139,7 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
     manifest.write_json(desk.folder / FUSION_FILE, fusion)
     tested = desk.table("positives", c.TEST).select(c.USER_IDX)
     histories = desk.table("histories", c.TEST).join(tested, c.USER_IDX, "left_semi")
-    lists, counts = _counted(desk, histories, desk.wanted(fusion, each=True))
+    lists, counts = _counted(desk, histories, desk.wanted(fusion))
     rows = store.write(lists, desk.folder / "lists", "candidates")
     return {"rows": rows, **counts(), **desk.counts, "model_version": desk.version(fusion)}
 
@@ -151,12 +153,15 @@ def _release(desk: _Desk) -> dict[str, Any]:
     users, items = (
         store.read(spark, layout.table("clean", c.RELEASE, name), name) for name in ("users", "items")
     )
-    lists, counts = _counted(desk, desk.table("histories", c.RELEASE), desk.wanted(fusion, each=False))
+    lists, counts = _counted(desk, desk.table("histories", c.RELEASE), desk.wanted(fusion))
+    reasons = items.select(F.col(c.ITEM_IDX).alias(c.BECAUSE), F.col(c.ITEM_ID).alias("reason"))
     top = (
         lists.join(users.select(c.USER_IDX, c.USER_ID), c.USER_IDX)
         .join(items.select(c.ITEM_IDX, c.ITEM_ID), c.ITEM_IDX)
+        .join(reasons, c.BECAUSE, "left")
         .withColumns(
             {
+                c.BECAUSE: F.col("reason"),
                 c.RUN_DATE: F.lit(desk.context.run_date),
                 c.RUN_ID: F.lit(desk.context.layout.run_id),
                 c.MODEL_VERSION: F.lit(version),

@@ -71,6 +71,12 @@ def test_the_release_serves_every_user_lawfully(night):
     assert not set(found["item_id"]) & {"i0", "i7", f"i{WITHDRAWN}", f"i{UNLISTED}"}
     seen = {f"u{row['user_idx']}": {f"i{i}" for i in row["item_idx"]} for row in histories(("release",))}
     assert not any(item in seen[user] for user, item in zip(found["user_id"], found["item_id"]))
+    reasons = list(zip(found["user_id"], found["source"], found["because"]))
+    assert all(
+        because in seen[user] if source != "popularity" else because is None
+        for user, source, because in reasons
+    )
+    assert len({because for _, _, because in reasons}) > 10
     assert set(found["run_date"]) == {night.run_date} and set(found["run_id"]) == {night.layout.run_id}
     assert set(found["model_version"]) == {counts(night, RELEASE)["model_version"]}
 

@@ -64,11 +64,11 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
 
 
 def histories(moments: tuple[str, ...], seed: int = 0) -> list[dict]:
-    """Every fifth user has no history; they have segment a, or none."""
+    """Every fifth user has no history; they have segment a, or none. What stands in no items table is in no history."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(N_USERS):
-        items = [] if user % 5 == 0 else (1 + rng.permutation(N_ITEMS - 1)[: 3 + user % 7]).tolist()
+        items = [] if user % 5 == 0 else (1 + rng.permutation(UNLISTED - 1)[: 3 + user % 7]).tolist()
         segment = "a" if user % 2 else None
         for as_of in moments:
             own = {"item_idx": items, "event_ts": list(range(len(items))), "weight": [1.0] * len(items)}
