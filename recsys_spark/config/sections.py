@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import CONTENT, NETWORK, PER_USER, POPULARITY
+from recsys_spark.columns import ALS, CONTENT, NETWORK, PER_USER, POPULARITY
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -411,6 +411,14 @@ class Score(Section):
     fusion_users: Count = Field(
         default=5000, description="valid users the blend is learned on, chosen by hash [users]"
     )
+    diversity: Share = Field(
+        default=0.0,
+        description="1 - lambda of MMR, which lists an item the less the more it is like those above it; 0: not asked",
+    )
+    max_per_category: Count | None = Field(
+        default=None,
+        description="of one category in a list, which may end early for it; null: any number [items]",
+    )
     blocked_items: Name | None = Field(
         default=None, description="text file of item ids that are never recommended, one a line"
     )
@@ -524,6 +532,13 @@ class Config(Section):
             faults.append(
                 f"score.candidates: {self.score.candidates} is fewer than score.top_n, {self.score.top_n}"
             )
+        if self.score.diversity and not self.paths.items and ALS not in self.models:
+            faults.append(
+                f"score.diversity: {self.score.diversity} compares items by their categories, or by als where they have none; "
+                "name the items file in paths.items, or als in baselines.models"
+            )
+        if self.score.max_per_category and not self.paths.items:
+            faults.append("score.max_per_category: needs paths.items")
         if self.clean.segment_by and not self.paths.users:
             faults.append("clean.segment_by: needs paths.users")
         if self.clean.require_known_items and not self.paths.items:

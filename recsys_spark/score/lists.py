@@ -6,16 +6,18 @@ Shapes:  B users of a batch · M models · C candidates of a user · n length of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from recsys_spark.columns import FUSED, POPULARITY
+from recsys_spark.columns import ALS, FUSED, PADDING_ITEM, POPULARITY
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.inner import InnerProductModel
 from recsys_spark.score import fusion
+from recsys_spark.score.diversity import Variety, spread_out
 from recsys_spark.score.fusion import Blend
 from recsys_spark.score.reasons import explain
 from recsys_spark.score.topk import top_candidates
@@ -35,12 +37,13 @@ class Search:
 @dataclass(frozen=True)
 class Wanted:
     """Which lists are made: the fused top `length`, with `reasons` if they are to be published, and with `each` the top `length` of every
-    model too."""
+    model too. `varieties`: how fused lists are spread out, by the names of these lists; empty: the blend's best, under the name of fused."""
 
     blend: Blend
     length: int
     each: bool = False
     reasons: bool = False
+    varieties: Mapping[str, Variety] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,20 +105,47 @@ def _of_known(
     for number, name in enumerate(models if wanted.each else ()):
         items, scores = (array[:, : wanted.length] for array in found.best[name])
         yield Ranked(name, everyone, items, scores, np.full(items.shape, number))
-    items, scores, shares = fusion.fuse(wanted.blend, found.scores, found.items, wanted.length)
-    if wanted.reasons:
-        why, sources = explain(models, histories, found.encoded, items, shares)
-        yield Ranked(FUSED, everyone, items, scores, sources, why)
-    else:
-        yield Ranked(FUSED, everyone, items, scores, shares.argmax(axis=0))
+    depth = found.items.shape[1] if wanted.varieties else wanted.length
+    items, scores, shares = fusion.fuse(wanted.blend, found.scores, found.items, depth)
+    for name, columns, values in _listed(models, items, scores, wanted):
+        listed, own = _at(items, columns), np.take_along_axis(shares, np.maximum(columns, 0)[None], axis=2)
+        if wanted.reasons:
+            why, sources = explain(models, histories, found.encoded, listed, own)
+            yield Ranked(name, everyone, listed, values, sources, why)
+        else:
+            yield Ranked(name, everyone, listed, values, own.argmax(axis=0))
 
 
 def _of_unknown(
     models: Mapping[str, ItemModel], histories: Histories, search: Search, wanted: Wanted
 ) -> Iterator[Ranked]:
-    model = models[POPULARITY]
+    model, everyone = models[POPULARITY], np.arange(len(histories))
     hidden = Hidden(search.banned, histories)
-    items, scores = top_candidates(model, model.encode(histories), hidden, wanted.length, search.tile)
-    sources = np.full(items.shape, list(models).index(POPULARITY))
-    for name in (*models, FUSED) if wanted.each else (FUSED,):
-        yield Ranked(name, np.arange(len(histories)), items, scores, sources)
+    depth = search.candidates if wanted.varieties else wanted.length
+    items, scores = top_candidates(model, model.encode(histories), hidden, depth, search.tile)
+    sources = np.full((len(items), wanted.length), list(models).index(POPULARITY))
+    for name in models if wanted.each else ():
+        first, own = (array[:, : wanted.length] for array in (items, scores))
+        yield Ranked(name, everyone, first, own, sources)
+    for name, columns, values in _listed(models, items, scores, wanted):
+        yield Ranked(name, everyone, _at(items, columns), values, sources)
+
+
+def _listed(
+    models: Mapping[str, ItemModel], items: np.ndarray, scores: np.ndarray, wanted: Wanted
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, columns int64 [B, n] of the candidates `items` [B, C], -1 for none, scores float32 [B, n]) of each fused list."""
+    if not wanted.varieties:
+        width = min(wanted.length, items.shape[1])
+        yield FUSED, np.tile(np.arange(width), (len(items), 1)), scores[:, :width]
+    als = models.get(ALS)
+    vectors = als.vectors if isinstance(als, InnerProductModel) else None
+    for name, variety in wanted.varieties.items():
+        yield name, *spread_out(items, scores, wanted.length, variety, vectors)
+
+
+def _at(items: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """int32 [B, n]: items int32 [B, C] in these columns, item 0 for column -1."""
+    return np.where(
+        columns >= 0, np.take_along_axis(items, np.maximum(columns, 0), axis=1), np.int32(PADDING_ITEM)
+    )

@@ -1,6 +1,6 @@
 """The score stage. Backtest: learn the blend on valid, then every model's and the fused lists for test. Release: the top N of every user.
 
-Writes, backtest: fusion.json lists/ · release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
+Writes, backtest: fusion.json lists/ and, with score.diversity, price/ (the table candidates; `model` is lambda) · release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from recsys_spark.score.all_users import (
     score_users,
     unpack_sample,
 )
+from recsys_spark.score.diversity import Categories, Variety
 from recsys_spark.score.exclusions import exclusions, read_blocked
 from recsys_spark.score.fusion import Blend
 from recsys_spark.score.learning import learn
@@ -41,6 +43,9 @@ NAME = "score"
 PASSES = (c.BACKTEST, c.RELEASE)
 FUSION_FILE = "fusion.json"
 BLOCKED_FILE = "blocked.json"
+PRICE = "price"
+PRICED, PRICE_USERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 2000
+"""What diversity costs is told of these, beside the one that is set, on at most so many test users."""
 
 # how the work is cut, not what comes out
 _EXECUTION_ONLY = {"user_batch", "item_tile", "partitions"}
@@ -125,13 +130,30 @@ class _Desk:
     def wanted(self, fusion: Mapping[str, Any]) -> Wanted:
         """Backtest: every model's lists too; release: the fused ones, with reasons."""
         blend = Blend(fusion["method"], tuple(fusion["weights"][name] for name in self.models))
-        published = self.pass_name == c.RELEASE
-        return Wanted(blend, self.context.config.score.top_n, each=not published, reasons=published)
+        published, variety = self.pass_name == c.RELEASE, self.variety
+        return Wanted(
+            blend,
+            self.context.config.score.top_n,
+            each=not published,
+            reasons=published,
+            varieties={c.FUSED: variety} if variety else {},
+        )
+
+    @cached_property
+    def variety(self) -> Variety | None:
+        """How lists are spread out, if they are."""
+        score = self.context.config.score
+        if not score.diversity and score.max_per_category is None:
+            return None
+        folder = self.context.layout.table("clean", self.pass_name, "items")
+        items = store.read_arrow(folder, "items", [c.ITEM_IDX, c.CATEGORIES])
+        return Variety(score.diversity, score.max_per_category, Categories.of(items, len(self.banned)))
 
     def version(self, fusion: Mapping[str, Any]) -> str:
-        """Hash of the item models and the blend: equal versions give equal lists for equal histories."""
+        """Hash of the item models, the blend, and how lists are spread out if they are: equal versions give equal lists for equal histories."""
         headers = {name: base.read_header(folder) for name, folder in self.models.items()}
-        return manifest.digest([headers, fusion["method"], fusion["weights"]])
+        variety = [[v.diversity, v.cap] for v in (self.variety,) if v]
+        return manifest.digest([headers, fusion["method"], fusion["weights"], *variety])
 
 
 def _backtest(desk: _Desk) -> dict[str, Any]:
@@ -139,9 +161,22 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
     manifest.write_json(desk.folder / FUSION_FILE, fusion)
     tested = desk.table("positives", c.TEST).select(c.USER_IDX)
     histories = desk.table("histories", c.TEST).join(tested, c.USER_IDX, "left_semi")
-    lists, counts = _counted(desk, histories, desk.wanted(fusion))
+    wanted = desk.wanted(fusion)
+    lists, counts = _counted(desk, histories, wanted)
     rows = store.write(lists, desk.folder / "lists", "candidates")
+    if desk.variety and desk.variety.diversity:
+        _price(desk, histories, wanted, desk.variety)
     return {"rows": rows, **counts(), **desk.counts, "model_version": desk.version(fusion)}
+
+
+def _price(desk: _Desk, histories: DataFrame, wanted: Wanted, variety: Variety) -> None:
+    """The fused lists of users chosen by hash, spread out more and less, for the report to tell what diversity costs."""
+    from pyspark.sql import functions as F
+
+    chosen = histories.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(PRICE_USERS)
+    ladder = {f"{1 - d:.4g}": replace(variety, diversity=d) for d in sorted({*PRICED, variety.diversity})}
+    lists = score_users(chosen, desk.crew, desk.search, replace(wanted, each=False, varieties=ladder))
+    store.write(lists, desk.folder / PRICE, "candidates")
 
 
 def _release(desk: _Desk) -> dict[str, Any]:

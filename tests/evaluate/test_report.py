@@ -40,7 +40,7 @@ USER = {
     "attributes": {"age": EVIL},
     "history_length": 1,
     "history": [{"title": EVIL, "categories": [EVIL], "date": "2026-01-02"}],
-    "recommendations": [{"title": EVIL, "categories": [], "source": EVIL}],
+    "recommendations": [{"title": EVIL, "categories": [], "source": EVIL, "because": EVIL}],
 }
 BAD = [{"reason": "bot_user", "detail": EVIL, "source_file": f"/x/{EVIL}.csv", "row": EVIL}]
 
@@ -182,7 +182,8 @@ def test_asks_nobody_for_anything(page):
 
 def test_data_is_escaped_wherever_it_stands(page):
     assert EVIL not in page
-    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 8
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 9
+    assert "because of &lt;script&gt;" in page
 
 
 def test_figures_are_titled_and_explained(page):

@@ -95,7 +95,7 @@ def put_run(context):
     finish_stage(context, "features", "release", {"histories": ("histories", histories("release"))})
     top = [
         {"user_id": f"u{u}", "item_id": f"i{i}", "rank": rank, "score": 1 / rank, "source": "als", "run_id": "r",
-         "model_version": "v", "run_date": RUN_DATE}
+         "because": "i3" if rank == 2 else None, "model_version": "v", "run_date": RUN_DATE}
         for u in range(4) for rank, i in enumerate([3, 1], 1)
     ]  # fmt: skip
     finish_stage(
@@ -189,6 +189,7 @@ def test_examples_hold_a_user_of_each_kind(examples):
         ("i2", "1970-01-02"),
     ]
     assert [item["title"] for item in first["recommendations"]] == [TITLE, "i1"]
+    assert [item["because"] for item in first["recommendations"]] == [None, TITLE]
 
 
 def test_report_is_written_and_escaped(context):
