@@ -532,13 +532,14 @@ class Config(Section):
             faults.append(
                 f"score.candidates: {self.score.candidates} is fewer than score.top_n, {self.score.top_n}"
             )
-        if self.score.diversity and not self.paths.items and ALS not in self.models:
+        categories = self.paths.items and self.clean.item_columns.category
+        if self.score.diversity and not categories and ALS not in self.models:
             faults.append(
-                f"score.diversity: {self.score.diversity} compares items by their categories, or by als where they have none; "
-                "name the items file in paths.items, or als in baselines.models"
+                "score.diversity: compares items by their categories, and where they have none by als; "
+                "name paths.items and clean.item_columns.category, or als in baselines.models"
             )
-        if self.score.max_per_category and not self.paths.items:
-            faults.append("score.max_per_category: needs paths.items")
+        if self.score.max_per_category and not categories:
+            faults.append("score.max_per_category: needs paths.items and clean.item_columns.category")
         if self.clean.segment_by and not self.paths.users:
             faults.append("clean.segment_by: needs paths.users")
         if self.clean.require_known_items and not self.paths.items:

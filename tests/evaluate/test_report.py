@@ -194,6 +194,22 @@ def test_figures_are_titled_and_explained(page):
     )
 
 
+def test_the_price_of_diversity_stands_where_it_was_asked_for(tmp_path, page):
+    assert "The price of" not in page
+    facts = make_run(tmp_path)
+    entry = {"users": 40, "ndcg": 0.2, "diversity": 0.5, "coverage": 0.3}
+    facts.metrics["price"] = [
+        {**entry, "lambda": 1.0},
+        {**entry, "lambda": 0.7, "ndcg": 0.1, "diversity": 0.7},
+    ]
+    found = render(facts)
+    assert "The price of diversity" in found and "The price of coverage" in found
+    assert "On 40 users: to the right the items of a list differ more" in found
+    assert "λ 0.7" in found
+    facts.metrics["price"][0]["diversity"] = None  # without categories
+    assert "The price of diversity" not in render(facts) and "The price of coverage" in render(facts)
+
+
 def test_numbers_are_written_for_people(page):
     assert "1,200 rows came in and 1,000 became interactions, from 2025-11-02 to 2026-01-30" in page
     assert "200 rows (16.7%) were quarantined" in page
