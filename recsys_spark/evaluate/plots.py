@@ -153,8 +153,10 @@ def trade(
         if chosen is not None:
             axes.plot(xs[chosen], ys[chosen], "o", color=COLOURS[FUSED], markersize=9, zorder=5)
         for at, label in enumerate(labels):
-            axes.annotate(label, (xs[at], ys[at]), (6, 4), textcoords="offset points", fontsize=8.5)
-        axes.margins(0.12, 0.14)
+            # by turns on either side, since neighbours may lie close together
+            place, side = ((7, 4), "left") if at % 2 == 0 else ((-7, -11), "right")
+            axes.annotate(label, (xs[at], ys[at]), place, textcoords="offset points", ha=side, fontsize=8.5)
+        axes.margins(0.18, 0.16)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(x)
