@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import CONTENT, NETWORK, PER_USER, POPULARITY
+from recsys_spark.columns import ALS, CONTENT, NETWORK, PER_USER, POPULARITY
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -418,6 +418,14 @@ class Score(Section):
     drop: bool = Field(
         default=True, description="whether the release does without models that the blend is as good without"
     )
+    diversity: Share = Field(
+        default=0.0,
+        description="1 - lambda of MMR, which lists an item the less the more it is like those above it; 0: not asked",
+    )
+    max_per_category: Count | None = Field(
+        default=None,
+        description="of one category in a list, which may end early for it; null: any number [items]",
+    )
     blocked_items: Name | None = Field(
         default=None, description="text file of item ids that are never recommended, one a line"
     )
@@ -531,6 +539,14 @@ class Config(Section):
             faults.append(
                 f"score.candidates: {self.score.candidates} is fewer than score.top_n, {self.score.top_n}"
             )
+        categories = self.paths.items and self.clean.item_columns.category
+        if self.score.diversity and not categories and ALS not in self.models:
+            faults.append(
+                "score.diversity: compares items by their categories, and where they have none by als; "
+                "name paths.items and clean.item_columns.category, or als in baselines.models"
+            )
+        if self.score.max_per_category and not categories:
+            faults.append("score.max_per_category: needs paths.items and clean.item_columns.category")
         if self.clean.segment_by and not self.paths.users:
             faults.append("clean.segment_by: needs paths.users")
         if self.clean.require_known_items and not self.paths.items:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recsys_spark.columns import FUSED
-from recsys_spark.evaluate import plots, wording
+from recsys_spark.evaluate import plots, price, wording
 from recsys_spark.evaluate.blocks import Block, Bullets, Figure, Note, Table, Text
 from recsys_spark.evaluate.run_facts import RunFacts
 
@@ -29,7 +29,7 @@ def accuracy(facts: RunFacts) -> list[Block]:
         _at(found, k),
         _cutoffs(found),
     ]
-    return [*blocks, _concentration(found), _beyond(found), *_groups(found)]
+    return [*blocks, _concentration(found), _beyond(found), *_price(found, facts), *_groups(found)]
 
 
 def _comparisons(found: dict[str, Any]) -> list[str]:
@@ -108,6 +108,30 @@ def _beyond(found: dict[str, Any]) -> Table:
     hints = {column: wording.BEYOND[name][1] for column, name in enumerate(names, start=1)}
     title, numeric = f"Beyond accuracy, lists of {found['gate_k']}", frozenset(range(1, len(head)))
     return Table(title, head, rows, numeric, hints=hints, marks=plots.marks(models), half=True)
+
+
+def _price(found: dict[str, Any], facts: RunFacts) -> list[Block]:
+    """What diversity costs, where it was asked for: against what differs within a list, where categories tell, and against what all lists show."""
+    entries = found.get(price.PRICE) or []
+    if not entries:
+        return []
+    k, lambdas = found["gate_k"], [entry[price.LAMBDA] for entry in entries]
+    asked = round(1 - facts.settings("score").get("score", {}).get("diversity", 0.0), 4)
+    chosen = lambdas.index(asked) if asked in lambdas else None
+    users = f"On {max(entry['users'] for entry in entries):,} users"
+    told = {
+        "diversity": ("The price of diversity", "diversity within a list", f"{users}: to the right the items of a list differ more, and"),
+        "coverage": ("The price of coverage", "share of the catalogue shown", f"{users}: to the right more of the catalogue is shown, and"),
+    }  # fmt: skip
+    figures: list[Block] = []
+    for name, (title, x, gain) in told.items():
+        if any(entry[name] is None or entry["ndcg"] is None for entry in entries):
+            continue
+        points = [(entry[name], entry["ndcg"]) for entry in entries]
+        svg = plots.trade(points, [f"λ {value:g}" for value in lambdas], chosen, x, f"NDCG@{k}")
+        how = f"{gain} further down fewer hidden items are found. λ weighs relevance against likeness; the large dot is tonight's."
+        figures.append(Figure(title, svg, how))
+    return figures
 
 
 def _beyond_cell(name: str, value: float | None) -> str:

@@ -63,9 +63,8 @@ def describe(
     recent = {
         index: list(zip(row[c.ITEM_IDX], row[c.EVENT_TS]))[: -RECENT - 1 : -1] for index, row in had.items()
     }
-    known = _items(
-        items, {i for pairs in recent.values() for i, _ in pairs}, {row[c.ITEM_ID] for row in lists}
-    )
+    named = {row[name] for row in lists for name in (c.ITEM_ID, c.BECAUSE) if row[name] is not None}
+    known = _items(items, {i for pairs in recent.values() for i, _ in pairs}, named)
     return [
         _user(who[i], kind, had.get(i), recent.get(i, []), lists, known) for i, kind in chosen if i in who
     ]
@@ -100,10 +99,15 @@ def _user(
         "attributes": dict(who[c.ATTRIBUTES] or []),
         "history_length": len(had[c.ITEM_IDX]) if had else 0,
         "history": [{**known[item], "date": _date(seconds)} for item, seconds in recent if item in known],
-        "recommendations": [
-            {**known.get(row[c.ITEM_ID], _unknown(row[c.ITEM_ID])), "source": row[c.SOURCE]} for row in mine
-        ],
+        "recommendations": [_recommended(row, known) for row in mine],
     }
+
+
+def _recommended(row: dict[str, Any], known: dict[Any, Any]) -> dict[str, Any]:
+    """An item with its source, and the title of the item that is the reason (None: there is none)."""
+    because = row[c.BECAUSE]
+    reason = None if because is None else known.get(because, _unknown(because))["title"]
+    return {**known.get(row[c.ITEM_ID], _unknown(row[c.ITEM_ID])), "source": row[c.SOURCE], "because": reason}
 
 
 def _items(folder: Path, indices: set[int], ids: set[str]) -> dict[Any, dict[str, Any]]:

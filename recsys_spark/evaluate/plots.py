@@ -151,6 +151,29 @@ def curve(
         return _svg(figure)
 
 
+def trade(
+    points: Sequence[tuple[float, float]], labels: Sequence[str], chosen: int | None, x: str, y: str
+) -> str:
+    """What is paid (y) for what is got (x), a dot and a label each; a large dot for the one that is chosen."""
+    with rc_context(_STYLE):
+        figure, axes = _figure(2.6)
+        xs, ys = zip(*points)
+        axes.plot(xs, ys, "-o", color=ACCENT, markersize=4, linewidth=1.8)
+        if chosen is not None:
+            axes.plot(xs[chosen], ys[chosen], "o", color=COLOURS[FUSED], markersize=9, zorder=5)
+        for at, label in enumerate(labels):
+            # by turns on either side, since neighbours may lie close together
+            place, side = ((7, 4), "left") if at % 2 == 0 else ((-7, -11), "right")
+            axes.annotate(label, (xs[at], ys[at]), place, textcoords="offset points", ha=side, fontsize=8.5)
+        axes.margins(0.18, 0.16)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid()
+        return _svg(figure)
+
+
 def concentration(curves: dict[str, Sequence[tuple[float, float]]], names: dict[str, str]) -> str:
     """Share of all places in lists (and of the log, dashed) that falls on the most popular part of the catalogue."""
     with rc_context(_STYLE):

@@ -63,7 +63,8 @@ def users(examples: list[dict[str, Any]]) -> list[Block]:
     if not examples:
         return [Note("There are no users to show, or the configuration asks for none.")]
     text = "Chosen by chance, but the same in every run: the newest items of each history beside the first "
-    text += f"{RECOMMENDATIONS_SHOWN} of tonight's list. The dot says which model put an item there."
+    text += f"{RECOMMENDATIONS_SHOWN} of tonight's list. The dot says which model put an item there, "
+    text += "the line below it which item of the history speaks most for it; what is merely popular has no such line."
     return [Text(text), Users(examples, RECOMMENDATIONS_SHOWN)]
 
 

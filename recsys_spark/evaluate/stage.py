@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from recsys_spark import columns as c
 from recsys_spark.bootstrap import Bootstrap
-from recsys_spark.evaluate import backtest, gates, release, report
+from recsys_spark.evaluate import backtest, gates, price, release, report
 from recsys_spark.evaluate.backtest import Catalogue
 from recsys_spark.evaluate.run_facts import EXAMPLES_FILE, METRICS_FILE, VERDICT_FILE, RunFacts
 from recsys_spark.job import Context
@@ -67,11 +67,14 @@ def _measure(context: Context, folder: Path, known_users: int) -> dict[str, Any]
     features = layout.stage("features", c.BACKTEST)
     on_test = F.col(c.AS_OF) == c.TEST
     items = store.read_arrow(layout.table("clean", c.BACKTEST, "items"), "items", [c.ITEM_IDX, c.CATEGORIES])
-    return backtest.measure(
+    catalogue = Catalogue.of(items, store.read_arrow(features / "item_counts", "item_counts"))
+    positives = store.read(spark, features / "positives", "positives").where(on_test)
+    histories = store.read(spark, features / "histories", "histories").where(on_test)
+    found = backtest.measure(
         lists=store.read(spark, layout.table("score", c.BACKTEST, "lists"), "candidates"),
-        positives=store.read(spark, features / "positives", "positives").where(on_test),
-        histories=store.read(spark, features / "histories", "histories").where(on_test),
-        catalogue=Catalogue.of(items, store.read_arrow(features / "item_counts", "item_counts")),
+        positives=positives,
+        histories=histories,
+        catalogue=catalogue,
         baselines=list(context.config.baselines.models),
         models=[*context.config.models, c.FUSED],
         cutoffs=config.cutoffs,
@@ -81,6 +84,12 @@ def _measure(context: Context, folder: Path, known_users: int) -> dict[str, Any]
         bootstrap_users=config.bootstrap_users,
         folder=folder,
     )
+    spread_out = layout.table("score", c.BACKTEST, price.PRICE)
+    if spread_out.is_dir():
+        lists = store.read(spark, spread_out, "candidates")
+        entries = price.measure(lists, positives, histories, catalogue, config.gate_k)
+        found[price.PRICE] = backtest.finite(entries)
+    return found
 
 
 def _run_release(context: Context) -> None:

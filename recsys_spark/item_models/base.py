@@ -53,6 +53,15 @@ class ItemModel(ABC):
         """float32 [B, C]: scores of the items int32 [B, C] of each user, the same whoever else is in the batch. What `score_tile` gives
         them may differ within half of `margins`."""
 
+    @abstractmethod
+    def reasons(self, histories: Histories, encoded: Any, items: np.ndarray) -> np.ndarray:
+        """int32 [B, C]: for each of the items int32 [B, C] of a user, none twice and none of the history (0: nothing is asked), the history item that contributed most to the
+        model's score of it, the newest of equals; 0 where none contributed, that is where no history item raised the score.
+
+        What contributed is told by the model's own arithmetic: where a score is a sum over history items, the terms of it. `encoded` is
+        what `encode` gave of `histories`. The same whoever else is in the batch.
+        """
+
     def margins(self, encoded: Any) -> np.ndarray | None:
         """float32 [B]: how far apart rounding in `score_tile` can put two items of a user whose `score_items` are equal; None: not at all."""
         return None

@@ -12,9 +12,11 @@ from functools import cached_property
 
 import numpy as np
 
+from recsys_spark.item_models import terms
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.inner import InnerProductModel
 from recsys_spark.item_models.ridge import Objective, System, solve_rows
+from recsys_spark.item_models.sums import check_items
 
 
 class FactorModel(InnerProductModel):
@@ -37,3 +39,20 @@ class FactorModel(InnerProductModel):
         return solve_rows(
             histories.indptr, histories.items, histories.weights, self.arrays["items"], self.system
         )[0]
+
+    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The history item j of the largest term of x_u . y_i = sum over j of w_j y_j^T A_u^-1 y_i, A_u the matrix of the user's system and w_j
+        the confidences (Hu, Koren and Volinsky, ICDM 2008, section 5). One factorisation a user, in float64, and one solution an item."""
+        check_items(items, self.n_items)
+        objective, found = self.system.objective, np.zeros(items.shape, np.int32)
+        terms.of_systems(
+            histories.indptr,
+            histories.items,
+            objective.confidences(histories.weights),
+            objective.ridge(np.maximum(histories.lengths(), 1)),
+            objective.unobserved_weight * np.asarray(self.arrays["gram"], np.float64),
+            self.vectors,
+            items,
+            found,
+        )
+        return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.compiled import compiled
+from recsys_spark.item_models import terms
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
@@ -43,6 +44,13 @@ class NeighbourModel(ItemModel):
         scores = np.empty(items.shape, np.float32)
         _score_items(encoded.indptr, encoded.items, *self._table(), items, scores)
         return scores
+
+    def reasons(self, histories: Histories, encoded: Histories, items: np.ndarray) -> np.ndarray:
+        """The history item j of the largest similarity[j, i]."""
+        check_items(items, self.n_items)
+        found = np.zeros(items.shape, np.int32)
+        terms.of_neighbours(encoded.indptr, encoded.items, *self._table(), items, found)
+        return found
 
     def rows(self, encoded: Histories, start: int, stop: int) -> Histories:
         return encoded.rows(start, stop)

@@ -36,6 +36,10 @@ class PopularityModel(ItemModel):
     def score_items(self, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
         return np.asarray(self.arrays["scores"][encoded[:, None], items])
 
+    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """None: what others chose is no matter of the history."""
+        return np.zeros(items.shape, np.int32)
+
     def top(self, encoded: np.ndarray, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray]:
         """Down the segment's order until m are found."""
         items = np.zeros((len(encoded), m), np.int32)

@@ -52,6 +52,10 @@ class Objective:
         """float64 [R]: what multiplies |x|^2 of rows with so many entries."""
         return self.regularization * np.asarray(counts, np.float64) ** self.regularization_exponent
 
+    def confidences(self, weights: np.ndarray) -> np.ndarray:
+        """float32 [T]: what the squared errors of entries of these weights count."""
+        return 1 + np.float32(self.confidence) * np.asarray(weights, np.float32)
+
 
 @dataclass(frozen=True)
 class System:
@@ -155,7 +159,7 @@ class _Rows:
         target, mass = np.zeros(len(basis)), 0.0
         for piece in _pieces(len(indices)):
             vectors = np.asarray(self.others[np.asarray(indices[piece])], np.float64)
-            w = self._confidences(weights[piece]).astype(np.float64)
+            w = self.system.objective.confidences(weights[piece]).astype(np.float64)
             matrix += vectors.T @ (w[:, None] * vectors)
             target += w @ vectors
             mass += w.sum()
@@ -172,10 +176,7 @@ class _Rows:
         found[count:whole] = found[0]
         vectors = np.asarray(self.others[found[:whole]], np.float32)
         local = kernels.rotate(np.ascontiguousarray(vectors), self.basis)
-        return at, self._confidences(weights), local
-
-    def _confidences(self, weights: np.ndarray) -> np.ndarray:
-        return 1 + np.float32(self.system.objective.confidence) * np.asarray(weights, np.float32)
+        return at, self.system.objective.confidences(weights), local
 
     def _empty(self, rows: int) -> np.ndarray:
         return np.zeros((_whole(rows, ROWS), self.size), np.float32)

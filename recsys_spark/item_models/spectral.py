@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.compiled import compiled
+from recsys_spark.item_models import terms
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.inner import InnerProductModel
 from recsys_spark.item_models.sums import check_items
@@ -45,6 +46,21 @@ class SpectralModel(InnerProductModel):
             vectors,
         )
         return vectors
+
+    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The history item of the largest term of the score."""
+        check_items(items, self.n_items)
+        found = np.zeros(items.shape, np.int32)
+        terms.of_filter(
+            histories.indptr,
+            histories.items,
+            self.vectors,
+            self.arrays["weights"],
+            self.arrays["spectrum"],
+            items,
+            found,
+        )
+        return found
 
 
 @compiled

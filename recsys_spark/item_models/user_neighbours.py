@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_spark.compiled import compiled
+from recsys_spark.item_models import terms
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Hidden, item_of, score_of
 from recsys_spark.item_models.histories import Histories
@@ -97,6 +98,17 @@ class UserNeighbourModel(ItemModel):
         scores = np.empty(items.shape, np.float32)
         _score_items(*self._voices(encoded), items, scores)
         return scores
+
+    def reasons(self, histories: Histories, encoded: Neighbours, items: np.ndarray) -> np.ndarray:
+        """The history item j of the largest part of the score: of every neighbour v who has i, similarity(u, v) times the share of j in what
+        the similarity is made of, w_j ([v has j] - m_v / W) for pearson and w_j [v has j] for cosine. The parts sum to the score."""
+        check_items(items, self.n_items)
+        a, found = self.arrays, np.zeros(items.shape, np.int32)
+        terms.of_voices(
+            histories.indptr, histories.items, a["weights"], a["masses"], float(self.parameters["centre"]),
+            *self._voices(encoded)[:-1], items, found,
+        )  # fmt: skip
+        return found
 
     def top(self, encoded: Neighbours, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray]:
         """The time is that of the neighbours' rows, whatever the number of items is; items that no neighbour has score 0."""

@@ -1,6 +1,6 @@
 """The trained network as an item model: item vectors and the encoder's weights, memory-mapped; users are encoded with torch.
 
-Shapes:  B users of a batch · L history window · D dimension · I items · C candidates a user
+Shapes:  B users of a batch · L history window · D dimension · I items · C candidates a user · R histories with an item left out
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from recsys_spark.columns import NETWORK
+from recsys_spark.columns import NETWORK, PADDING_ITEM
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.inner import InnerProductModel
+from recsys_spark.item_models.ragged import ranges
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.encoder import UserEncoder
 from recsys_spark.networks.two_tower import TwoTower
@@ -61,6 +62,29 @@ class NetworkModel(InnerProductModel):
             encoded[part, :-1] = users[:n].numpy()
         return encoded
 
+    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The item of the window whose loss would cost the score most: each is left out in turn and the user encoded anew, which is exact for
+        every encoder. It costs as many encodings as the windows of the users who are asked about have items."""
+        found = np.zeros(items.shape, np.int32)
+        asked = np.flatnonzero(items.any(axis=1))
+        for start in range(0, len(asked), USERS):
+            users = asked[start : start + USERS]
+            found[users] = self._dearest(histories.take(users), encoded[users], items[users])
+        return np.where(items == PADDING_ITEM, items, found)
+
+    def _dearest(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """int32 [B, C]: of the window's items the one whose loss costs most, 0 where no loss costs anything."""
+        length = self.parameters["history_length"]
+        poorer, users, back, lost = _each_left_out(histories, length)
+        costs = np.zeros((len(items), length, items.shape[1]), np.float32)
+        scores = self.score_items(encoded, items)[users]
+        costs[users, back] = scores - self.score_items(self.encode(poorer), items[users])
+        window = np.zeros((len(items), length), np.int32)
+        window[users, back] = lost
+        # the newest stands first, and the first of equals is taken
+        dearest = np.take_along_axis(window, costs.argmax(axis=1), axis=1)
+        return np.where(costs.max(axis=1) > 0, dearest, np.int32(PADDING_ITEM))
+
     @cached_property
     def _encoder(self) -> UserEncoder:
         # a Spark task has one core, and threads of several tasks would fight for it
@@ -73,6 +97,20 @@ class NetworkModel(InnerProductModel):
         }
         encoder.load_state_dict(weights)
         return encoder.eval()
+
+
+def _each_left_out(histories: Histories, length: int) -> tuple[Histories, np.ndarray, np.ndarray, np.ndarray]:
+    """(histories of R users, users, back, items): each of the newest `length` items of each user left out in turn. users int64 [R] says whose
+    it was, back int64 [R] how many were newer, items int32 [R] what it was. Of a history no more is kept than a window can show."""
+    kept, counts = (np.minimum(histories.lengths(), n) for n in (length + 1, length))
+    users = np.repeat(np.arange(len(counts)), counts)
+    back = ranges(np.zeros(len(counts), np.int64), counts)
+    at = ranges((histories.indptr[1:] - kept)[users], kept[users])
+    out = np.cumsum(kept[users]) - 1 - back
+    rest = np.delete(at, out)
+    indptr = np.concatenate([[0], np.cumsum(kept[users] - 1)]).astype(np.int64)
+    columns = (histories.items[rest], histories.times[rest], histories.weights[rest])
+    return Histories(indptr, *columns, [None] * len(users)), users, back, histories.items[at[out]]
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

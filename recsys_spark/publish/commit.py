@@ -97,8 +97,9 @@ def publish(
     """Move the Parquet files `staged` into the table and make them live as the night `run_date`, all in one commit.
 
     The same commit takes out an earlier publication of that night and the nights `leaving`. The files must have the contract's columns
-    but for run_date, and names that no other file has. `PublishConflict` when another writer commits meanwhile, or the folder is not our
-    table; then readers go on seeing what they saw.
+    but for run_date, and names that no other file has. A table of before a column was thought of gets it first, in a commit of its own;
+    older nights then have null there. `PublishConflict` when another writer commits meanwhile, or the folder is not our table; then readers
+    go on seeing what they saw.
     """
     table = _open(folder)
     out = [e for e in _live(table) if e[RUN_DATE] == run_date or e[RUN_DATE] in leaving] if table else []
@@ -157,13 +158,15 @@ def _only_ours(folder: Path) -> None:
 
 
 def _same_shape(folder: Path, table: DeltaTable) -> None:
-    ours, theirs = json.loads(_schema().to_json())["fields"], json.loads(table.schema().to_json())["fields"]
+    """`PublishConflict` unless the table's columns are ours; those that may be null may be missing."""
+    ours, theirs = _fields(_schema()), _fields(table.schema())
     faults = [
         f"column {f['name']} is {f['type']}{'' if f['nullable'] else ' not null'}"
         for f in theirs
         if f not in ours
     ]
-    faults += [f"column {f['name']} is missing" for f in ours if f["name"] not in {t["name"] for t in theirs}]
+    have = {f["name"] for f in theirs}
+    faults += [f"column {f['name']} is missing" for f in ours if f["name"] not in have and not f["nullable"]]
     partition_by = list(table.metadata().partition_columns)
     if partition_by != [RUN_DATE]:
         faults.append(f"it is partitioned by {', '.join(partition_by) or 'nothing'}")
@@ -187,6 +190,10 @@ def _commit(
                 description=contracts.load(TABLE).description, commit_properties=properties,
             )  # fmt: skip
         else:
+            have = {f["name"] for f in _fields(table.schema())}
+            lacking = [field for field in _schema().fields if field.name not in have]
+            if lacking:
+                table.alter.add_columns(lacking, commit_properties=CommitProperties(max_commit_retries=0))
             table.create_write_transaction(
                 [*adds, *removes], "append", _schema(), [RUN_DATE], commit_properties=properties
             )
@@ -218,6 +225,10 @@ def _live(table: DeltaTable) -> list[dict[str, Any]]:
 def _night(folder: Path, version: int, run_date: date, entries: list[dict[str, Any]]) -> Night:
     files = tuple(sorted(folder / entry["path"] for entry in entries))
     return Night(run_date, version, files, sum(e["rows"] for e in entries), sum(e["bytes"] for e in entries))
+
+
+def _fields(schema: Schema) -> list[dict[str, Any]]:
+    return list(json.loads(schema.to_json())["fields"])
 
 
 def _schema() -> Schema:

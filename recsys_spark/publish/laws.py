@@ -1,6 +1,6 @@
 """The laws of the published table, over its Parquet files. No Spark: numpy and Arrow on one machine.
 
-Memory: one file of the night at a time (about 160 bytes a row), one byte a user, the items table, and batches of the run's clean
+Memory: one file of the night at a time (about 200 bytes a row), one byte a user, the items table, and batches of the run's clean
 tables. A night in more files (`publish.files`) needs less. Time: one pass over the run's interactions for each file.
 
 Arrays of a file, in (user, rank) order:  R rows · U users, numbered as they come in the file · I items likewise
@@ -30,19 +30,23 @@ PAIRS = "no (user, item) twice"
 SCORES = "scores are finite and do not rise with rank"
 SOURCES = "each row's source is a known model"
 ONE_RUN = "one run_date has one run_id and one model_version"
-NULLS = "no column is null"
+NULLS = f"no column but {c.BECAUSE} is null"
+REASONS = "every row has a reason, unless its source is popularity"
 ONE_FILE = "a user's rows stand in one file"
 KNOWN = "every user and item is in the run's tables"
 SEEN = "nothing is shown that the user has seen"
+OWN_REASONS = "a reason is an item of the user's history"
 WITHDRAWN = "nothing withdrawn is shown"
 BLOCKED = "nothing blocked is shown"
 EVERY_USER = "every user of the run's users table is there, unless nothing is left to show"
 
-LAWS = (RANKS, PAIRS, SCORES, SOURCES, ONE_RUN, NULLS, ONE_FILE, KNOWN, SEEN, WITHDRAWN, BLOCKED, EVERY_USER)
-OF_THE_RUN = (KNOWN, SEEN, WITHDRAWN, BLOCKED, EVERY_USER)
+LAWS = (
+    RANKS, PAIRS, SCORES, SOURCES, ONE_RUN, NULLS, REASONS, ONE_FILE, KNOWN, SEEN, OWN_REASONS, WITHDRAWN, BLOCKED, EVERY_USER,
+)  # fmt: skip
+OF_THE_RUN = (KNOWN, SEEN, OWN_REASONS, WITHDRAWN, BLOCKED, EVERY_USER)
 """The laws that need the folder of the run that made the rows."""
 
-_COLUMNS = (c.USER_ID, c.ITEM_ID, c.RANK, c.SCORE, c.SOURCE, c.RUN_ID, c.MODEL_VERSION)
+_COLUMNS = (c.USER_ID, c.ITEM_ID, c.RANK, c.SCORE, c.SOURCE, c.BECAUSE, c.RUN_ID, c.MODEL_VERSION)
 
 
 @dataclass
@@ -101,17 +105,22 @@ class Run:
 
 @dataclass(frozen=True)
 class _Rows:
-    """One file in (user, rank) order. user, item int64 [R] count into users, items (Arrow strings)."""
+    """One file in (user, rank) order. user, item int64 [R] count into users, items (Arrow strings). `explained`: it has the column of
+    the reasons, which nights of before it was thought of lack."""
 
     table: pa.Table
     user: np.ndarray
     item: np.ndarray
     users: pa.Array
     items: pa.Array
+    explained: bool
 
     @classmethod
     def of(cls, file: Path) -> _Rows:
         table = pq.ParquetFile(file).read(columns=list(_COLUMNS))
+        explained = c.BECAUSE in table.column_names
+        if not explained:
+            table = table.append_column(c.BECAUSE, pa.nulls(len(table), pa.string()))
         user, item = (
             table[name].combine_chunks().dictionary_encode(null_encoding="encode")
             for name in (c.USER_ID, c.ITEM_ID)
@@ -123,6 +132,7 @@ class _Rows:
             item.indices.to_numpy()[order],
             user.dictionary,
             item.dictionary,
+            explained,
         )
 
     def example(self, bad: np.ndarray) -> Callable[[], str]:
@@ -143,6 +153,8 @@ def check(files: Sequence[Path], layout: Layout, output_id: str | None = None) -
         found.files += 1
         found.rows += len(rows.user)
         found.users += len(rows.users)
+        if not rows.explained:
+            found.unchecked.update(dict.fromkeys((REASONS, OWN_REASONS), "published before rows had reasons"))
         _laws_of_the_rows(rows, run.models if isinstance(run, Run) else c.MODELS, found)
         versions |= _versions(rows.table)
         if isinstance(run, Run):
@@ -172,13 +184,16 @@ def _laws_of_the_rows(rows: _Rows, models: Iterable[str], found: Findings) -> No
     again[np.unique(key, return_index=True)[1]] = False
     null = np.zeros(len(user), bool)
     for name in _COLUMNS:
-        null |= table[name].is_null().to_numpy()
+        if name != c.BECAUSE:
+            null |= table[name].is_null().to_numpy()
+    unsaid = table[c.BECAUSE].is_null().to_numpy() & ~_among(table[c.SOURCE], pa.array([c.POPULARITY]))
     bad = {
         RANKS: rank != place + 1,
         PAIRS: again,
         SCORES: rises | ~np.isfinite(score),
         SOURCES: ~_among(table[c.SOURCE], pa.array(list(models), pa.string())),
         NULLS: null,
+        REASONS: unsaid & rows.explained,
     }
     for law, which in bad.items():
         found.add(law, int(which.sum()), rows.example(which))
@@ -196,20 +211,26 @@ def _laws_of_the_run(rows: _Rows, run: Run, served: np.ndarray, found: Findings)
     for law, ids in ((WITHDRAWN, run.withdrawn), (BLOCKED, run.blocked)):
         bad = _among(rows.items, ids)[rows.item]
         found.add(law, int(bad.sum()), rows.example(bad))
-    seen = _seen(rows, user_idx, item_idx, run.clean / "interactions")
+    because = rows.table[c.BECAUSE].combine_chunks().dictionary_encode()
+    reason_idx = _indices(run.clean / "items", "items", c.ITEM_ID, c.ITEM_IDX, because.dictionary)
+    reason = np.append(reason_idx, -1)[because.indices.fill_null(len(reason_idx)).to_numpy()]
+    user, item = user_idx[rows.user], item_idx[rows.item]
+    seen, own = _met(np.stack([user, user]), np.stack([item, reason]), run.clean / "interactions")
     found.add(SEEN, int(seen.sum()), rows.example(seen))
+    strange = because.is_valid().to_numpy(zero_copy_only=False) & ~own
+    found.add(OWN_REASONS, int(strange.sum()), rows.example(strange))
 
 
-def _seen(rows: _Rows, user_idx: np.ndarray, item_idx: np.ndarray, interactions: Path) -> np.ndarray:
-    """bool [R]: rows whose (user, item) is an interaction. The interactions stream by; only pairs of this file's users and items stay."""
-    shown = user_idx[rows.user] << 32 | item_idx[rows.item]
-    pairs = np.unique(shown[(user_idx[rows.user] >= 0) & (item_idx[rows.item] >= 0)])
+def _met(user: np.ndarray, item: np.ndarray, interactions: Path) -> np.ndarray:
+    """bool, in the shape of `user` and `item` (indices, -1: unknown): which pairs are interactions. These stream by; only the pairs asked for stay."""
+    asked = user << 32 | item
+    pairs = np.unique(asked[(user >= 0) & (item >= 0)])
     met = np.zeros(len(pairs), bool)
     for batch in _batches(interactions, "interactions", [c.USER_IDX, c.ITEM_IDX]) if len(pairs) else ():
         keys = batch.column(0).to_numpy() << 32 | batch.column(1).to_numpy()
         place = np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)
         met[place[pairs[place] == keys]] = True
-    return np.isin(shown, pairs[met])
+    return np.isin(asked, pairs[met])
 
 
 def _every_user(run: Run, served: np.ndarray, found: Findings) -> None:
@@ -268,4 +289,4 @@ def _versions(table: pa.Table) -> set[tuple[str, str]]:
 
 
 def _told(row: dict[str, Any]) -> str:
-    return " ".join(f"{name}={row[name]!r}" for name in _COLUMNS[:5])
+    return " ".join(f"{name}={row[name]!r}" for name in _COLUMNS[:6])

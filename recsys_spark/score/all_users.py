@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyspark import Accumulator, AccumulatorParam, SparkContext, TaskContext
 from pyspark.sql import DataFrame
 
-from recsys_spark.columns import ITEM_IDX, MODEL, RANK, SCORE, SOURCE, USER_IDX
+from recsys_spark.columns import BECAUSE, ITEM_IDX, MODEL, PADDING_ITEM, RANK, SCORE, SOURCE, USER_IDX
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import models
@@ -152,9 +152,18 @@ def list_rows(ranked: Ranked, ids: np.ndarray, names: list[str]) -> pa.RecordBat
         ITEM_IDX: pa.array(ranked.items[row, column]),
         SCORE: pa.array(ranked.scores[row, column]),
         SOURCE: _text(ranked.sources[row, column].astype(np.int32), names),
+        BECAUSE: _reasons(ranked, row, column),
     }
     schema = pa.schema([field.with_nullable(True) for field in contracts.load("candidates").arrow_schema()])
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _reasons(ranked: Ranked, row: np.ndarray, column: np.ndarray) -> pa.Array:
+    """int32, null where there is none."""
+    if ranked.reasons is None:
+        return pa.nulls(len(row), pa.int32())
+    found = ranked.reasons[row, column]
+    return pa.array(found, mask=found == PADDING_ITEM)
 
 
 def sample_rows(found: Scored, users: pa.RecordBatch, lengths: np.ndarray) -> pa.RecordBatch:

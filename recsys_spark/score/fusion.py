@@ -92,11 +92,11 @@ def fuse(
     n: int,
     reorder: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The fused top n, by (-score, item_idx): items int32, scores float32 and sources int64, each [B, min(n, C)].
+    """The fused top n, by (-score, item_idx): items int32 and scores float32, each [B, min(n, C)], and what each model gives to each of them,
+    float32 [M, B, min(n, C)], -inf of a model without weight.
 
     `scores` float32 [M, B, C] are those of `items` int32 [B, C]. `reorder` takes the blend's scores float32 [B, C] and gives those that count
-    in their stead, -inf for what is not to be listed. A source is the number of the model that gives the item most in the blend (the first of
-    equals); a model without weight is never a source.
+    in their stead, -inf for what is not to be listed.
     """
     weights = np.asarray(blend.weights, np.float32)
     given = parts(blend.method, scores, items)
@@ -110,7 +110,7 @@ def fuse(
     top = np.where(columns > 0, np.take_along_axis(items, at, axis=1), np.int32(PADDING_ITEM))
     own = np.take_along_axis(given, at[None], axis=2) * weights[:, None, None]
     own[weights == 0] = -np.inf
-    return top, top_scores, own.argmax(axis=0)
+    return top, top_scores, own
 
 
 def weighted_sum(weights: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from recsys_spark.columns import FUSED, POPULARITY
+from recsys_spark.columns import ALS, FUSED, PADDING_ITEM, POPULARITY
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.inner import InnerProductModel
 from recsys_spark.score import fusion, ranker
+from recsys_spark.score.diversity import Variety, spread_out
 from recsys_spark.score.fusion import Fusion, Rows
+from recsys_spark.score.reasons import explain
 from recsys_spark.score.topk import top_candidates
 
 
@@ -34,11 +38,15 @@ class Search:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lists are made: the fused top `length`, and with `each` the top `length` of every model too, whether it is fused or not."""
+    """Which lists are made: the fused top `length`, with `reasons` if they are to be published, and with `each` the top `length` of every
+    model too, whether it is fused or not. `varieties`: how fused lists are spread out, by the names of these lists; empty: the fusion's best,
+    under the name of fused."""
 
     fusion: Fusion
     length: int
     each: bool = False
+    reasons: bool = False
+    varieties: Mapping[str, Variety] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,23 +65,25 @@ class Watch:
 @dataclass(frozen=True)
 class Scored:
     """The union of the fused models' candidates, items int32 [B, C] ascending and 0-padded, and their scores float32 [M, B, C] of it.
-    `best` maps every model to its own candidates: items int32 [B, m] and scores float32 [B, m], falling."""
+    `best` maps every model to its own candidates: items int32 [B, m] and scores float32 [B, m], falling; `encoded` to its view of the users."""
 
     items: np.ndarray
     scores: np.ndarray
     best: dict[str, tuple[np.ndarray, np.ndarray]]
+    encoded: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Ranked:
     """Lists of one name: users int64 [B] (rows of the batch), items int32 [B, n], scores float32 [B, n] (falling; padded with item 0),
-    sources int64 [B, n] (numbers of models)."""
+    sources int64 [B, n] (numbers of models), reasons int32 [B, n] (history items, 0 for none; None: not asked)."""
 
     name: str
     users: np.ndarray
     items: np.ndarray
     scores: np.ndarray
     sources: np.ndarray
+    reasons: np.ndarray | None = None
 
 
 def score_candidates(
@@ -93,7 +103,7 @@ def score_candidates(
     for own, name in zip(scores, fused):
         with watch.on(name):
             own[:] = models[name].score_items(encoded[name], items)
-    return Scored(items, scores, best)
+    return Scored(items, scores, best, encoded)
 
 
 def rank(
@@ -125,13 +135,35 @@ def _of_known(
     for number, name in enumerate(names if wanted.each else ()):
         items, scores = (array[:, : wanted.length] for array in found.best[name])
         yield Ranked(name, everyone, items, scores, np.full(items.shape, number))
+    depth = found.items.shape[1] if wanted.varieties else wanted.length
     with watch.on(FUSED):
         reorder = _reorder(wanted, search.candidates, found, histories) if wanted.fusion.ranker else None
-        items, scores, sources = fusion.fuse(
-            wanted.fusion.blend, found.scores, found.items, wanted.length, reorder
-        )
-    numbers = np.array([names.index(name) for name in wanted.fusion.models])
-    yield Ranked(FUSED, everyone, items, scores, numbers[sources])
+        items, scores, given = fusion.fuse(wanted.fusion.blend, found.scores, found.items, depth, reorder)
+        shares = np.full((len(names), *items.shape), -np.inf, np.float32)
+        shares[[names.index(name) for name in wanted.fusion.models]] = given
+        listed = list(_listed(models, items, scores, wanted))
+    for name, columns, values in listed:
+        own = np.take_along_axis(shares, np.maximum(columns, 0)[None], axis=2)
+        with watch.on(FUSED):
+            yield _fused(name, models, histories, found, _at(items, columns), values, own, wanted.reasons)
+
+
+def _fused(
+    name: str,
+    models: Mapping[str, ItemModel],
+    histories: Histories,
+    found: Scored,
+    items: np.ndarray,
+    scores: np.ndarray,
+    shares: np.ndarray,
+    reasons: bool,
+) -> Ranked:
+    """A fused list, of which `shares` float32 [M, B, n] is what each model gave."""
+    everyone = np.arange(len(items))
+    if not reasons:
+        return Ranked(name, everyone, items, scores, shares.argmax(axis=0))
+    why, sources = explain(models, histories, found.encoded, items, shares)
+    return Ranked(name, everyone, items, scores, sources, why)
 
 
 def _reorder(
@@ -148,9 +180,33 @@ def _reorder(
 def _of_unknown(
     models: Mapping[str, ItemModel], histories: Histories, search: Search, wanted: Wanted
 ) -> Iterator[Ranked]:
-    model = models[POPULARITY]
+    model, everyone = models[POPULARITY], np.arange(len(histories))
     hidden = Hidden(search.banned, histories)
-    items, scores = top_candidates(model, model.encode(histories), hidden, wanted.length, search.tile)
-    sources = np.full(items.shape, list(models).index(POPULARITY))
-    for name in (*models, FUSED) if wanted.each else (FUSED,):
-        yield Ranked(name, np.arange(len(histories)), items, scores, sources)
+    depth = search.candidates if wanted.varieties else wanted.length
+    items, scores = top_candidates(model, model.encode(histories), hidden, depth, search.tile)
+    sources = np.full((len(items), wanted.length), list(models).index(POPULARITY))
+    for name in models if wanted.each else ():
+        first, own = (array[:, : wanted.length] for array in (items, scores))
+        yield Ranked(name, everyone, first, own, sources)
+    for name, columns, values in _listed(models, items, scores, wanted):
+        yield Ranked(name, everyone, _at(items, columns), values, sources)
+
+
+def _listed(
+    models: Mapping[str, ItemModel], items: np.ndarray, scores: np.ndarray, wanted: Wanted
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, columns int64 [B, n] of the candidates `items` [B, C], -1 for none, scores float32 [B, n]) of each fused list."""
+    if not wanted.varieties:
+        width = min(wanted.length, items.shape[1])
+        yield FUSED, np.tile(np.arange(width), (len(items), 1)), scores[:, :width]
+    als = models.get(ALS)
+    vectors = als.vectors if isinstance(als, InnerProductModel) else None
+    for name, variety in wanted.varieties.items():
+        yield name, *spread_out(items, scores, wanted.length, variety, vectors)
+
+
+def _at(items: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """int32 [B, n]: items int32 [B, C] in these columns, item 0 for column -1."""
+    return np.where(
+        columns >= 0, np.take_along_axis(items, np.maximum(columns, 0), axis=1), np.int32(PADDING_ITEM)
+    )

@@ -1,6 +1,7 @@
 """The score stage. Backtest: learn the fusion on valid, then every model's and the fused lists for test. Release: the top N of every user.
 
-Writes, backtest: fusion.json ranker.txt (if a ranker ships) lists/ · release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
+Writes, backtest: fusion.json, ranker.txt (if a ranker ships), lists/ and, with score.diversity, price/ (the table candidates; `model` is lambda) ·
+release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ from recsys_spark.score.all_users import (
     stopwatch,
 )
 from recsys_spark.score.decision import RANKER, decide
+from recsys_spark.score.diversity import Categories, Variety
 from recsys_spark.score.exclusions import exclusions, read_blocked
 from recsys_spark.score.fusion import Blend, Fusion
 from recsys_spark.score.lists import Search, Wanted
@@ -43,6 +46,9 @@ PASSES = (c.BACKTEST, c.RELEASE)
 FUSION_FILE = "fusion.json"
 RANKER_FILE = "ranker.txt"
 BLOCKED_FILE = "blocked.json"
+PRICE = "price"
+PRICED, PRICE_USERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 2000
+"""What diversity costs is told of these, beside the one that is set, on at most so many test users."""
 
 # how the work is cut, not what comes out
 _EXECUTION_ONLY = {"user_batch", "item_tile", "partitions"}
@@ -129,54 +135,87 @@ class _Desk:
     def search(self) -> Search:
         return Search(self.banned, self.context.config.score.candidates, self.context.config.score.item_tile)
 
-    def wanted(self, told: Mapping[str, Any], each: bool) -> Wanted:
-        """`told` is the content of fusion.json."""
+    def wanted(self, told: Mapping[str, Any]) -> Wanted:
+        """`told` is the content of fusion.json. Backtest: every model's lists too; release: the fused ones, with reasons."""
         names = tuple(name for name in self.models if name in told["weights"])
         blend = Blend(told["method"], tuple(told["weights"][name] for name in names))
         ranker = str(self.ranker) if told["ships"] == RANKER else None
-        return Wanted(Fusion(names, blend, ranker), self.context.config.score.top_n, each)
+        published, variety = self.pass_name == c.RELEASE, self.variety
+        return Wanted(
+            Fusion(names, blend, ranker),
+            self.context.config.score.top_n,
+            each=not published,
+            reasons=published,
+            varieties={c.FUSED: variety} if variety else {},
+        )
 
     @property
     def ranker(self) -> Path:
         """The file of the ranker, where one ships."""
         return self.context.layout.table(NAME, c.BACKTEST, RANKER_FILE)
 
+    @cached_property
+    def variety(self) -> Variety | None:
+        """How lists are spread out, if they are."""
+        score = self.context.config.score
+        if not score.diversity and score.max_per_category is None:
+            return None
+        folder = self.context.layout.table("clean", self.pass_name, "items")
+        items = store.read_arrow(folder, "items", [c.ITEM_IDX, c.CATEGORIES])
+        return Variety(score.diversity, score.max_per_category, Categories.of(items, len(self.banned)))
+
     def version(self, fusion: Fusion) -> str:
-        """Hash of the item models and the fusion: equal versions give equal lists for equal histories."""
+        """Hash of the item models, the fusion, and how lists are spread out if they are: equal versions give equal lists for equal histories."""
         headers = {name: base.read_header(folder) for name, folder in self.models.items()}
         weights = dict(zip(fusion.models, fusion.blend.weights))
         ranker = [self.ranker.read_text(encoding="utf-8")] if fusion.ranker else []
-        return manifest.digest([headers, fusion.blend.method, weights, *ranker])
+        variety = [[v.diversity, v.cap] for v in (self.variety,) if v]
+        return manifest.digest([headers, fusion.blend.method, weights, *ranker, *variety])
 
 
 def _backtest(desk: _Desk) -> dict[str, Any]:
     told = _learn(desk)
     manifest.write_json(desk.folder / FUSION_FILE, told)
-    wanted = desk.wanted(told, each=True)
+    wanted = desk.wanted(told)
     tested = desk.table("positives", c.TEST).select(c.USER_IDX)
     histories = desk.table("histories", c.TEST).join(tested, c.USER_IDX, "left_semi")
     lists, counts = _counted(desk, histories, wanted)
     rows = store.write(lists, desk.folder / "lists", "candidates")
+    if desk.variety and desk.variety.diversity:
+        _price(desk, histories, wanted, desk.variety)
     version = desk.version(wanted.fusion)
     dropped = [entry[c.MODEL] for entry in told[c.DROPPED]]
     return {"rows": rows, **counts(), **desk.counts, c.DROPPED: dropped, c.MODEL_VERSION: version}
 
 
+def _price(desk: _Desk, histories: DataFrame, wanted: Wanted, variety: Variety) -> None:
+    """The fused lists of users chosen by hash, spread out more and less, for the report to tell what diversity costs."""
+    from pyspark.sql import functions as F
+
+    chosen = histories.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(PRICE_USERS)
+    ladder = {f"{1 - d:.4g}": replace(variety, diversity=d) for d in sorted({*PRICED, variety.diversity})}
+    lists = score_users(chosen, desk.crew, desk.search, replace(wanted, each=False, varieties=ladder))
+    store.write(lists, desk.folder / PRICE, "candidates")
+
+
 def _release(desk: _Desk) -> dict[str, Any]:
     from pyspark.sql import functions as F
 
-    wanted = desk.wanted(_read_fusion(desk), each=False)
+    wanted = desk.wanted(_read_fusion(desk))
     version = desk.version(wanted.fusion)
     spark, layout = desk.context.spark, desk.context.layout
     users, items = (
         store.read(spark, layout.table("clean", c.RELEASE, name), name) for name in ("users", "items")
     )
     lists, counts = _counted(desk, desk.table("histories", c.RELEASE), wanted)
+    reasons = items.select(F.col(c.ITEM_IDX).alias(c.BECAUSE), F.col(c.ITEM_ID).alias("reason"))
     top = (
         lists.join(users.select(c.USER_IDX, c.USER_ID), c.USER_IDX)
         .join(items.select(c.ITEM_IDX, c.ITEM_ID), c.ITEM_IDX)
+        .join(reasons, c.BECAUSE, "left")
         .withColumns(
             {
+                c.BECAUSE: F.col("reason"),
                 c.RUN_DATE: F.lit(desk.context.run_date),
                 c.RUN_ID: F.lit(desk.context.layout.run_id),
                 c.MODEL_VERSION: F.lit(version),

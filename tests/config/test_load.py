@@ -129,6 +129,11 @@ def test_all_faults_are_told_at_once(tmp_path):
          "clean.item_columns: title, category and text are all null, and baselines.models has content; "
          "name one of the columns, or leave content out"),
         (GIVEN + "baselines: {content: {max_term_share: 0.0}}", "baselines.content.max_term_share: input should be greater than 0 (found 0.0)"),
+        (GIVEN + "score: {diversity: 1.5}", "score.diversity: input should be less than or equal to 1 (found 1.5)"),
+        (GIVEN + "score: {diversity: 0.1}\nbaselines: {models: [popularity, item_cosine]}",
+         "score.diversity: compares items by their categories, and where they have none by als; "
+         "name paths.items and clean.item_columns.category, or als in baselines.models"),
+        (GIVEN + "score: {max_per_category: 3}", "score.max_per_category: needs paths.items and clean.item_columns.category"),
         (GIVEN + "evaluate: {gate_k: 7}", "evaluate.gate_k: 7 is not one of evaluate.cutoffs, [5, 10, 20]"),
     ],
 )  # fmt: skip

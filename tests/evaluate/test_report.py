@@ -41,7 +41,7 @@ USER = {
     "attributes": {"age": EVIL},
     "history_length": 1,
     "history": [{"title": EVIL, "categories": [EVIL], "date": "2026-01-02"}],
-    "recommendations": [{"title": EVIL, "categories": [], "source": EVIL}],
+    "recommendations": [{"title": EVIL, "categories": [], "source": EVIL, "because": EVIL}],
 }
 BAD = [{"reason": "bot_user", "detail": EVIL, "source_file": f"/x/{EVIL}.csv", "row": EVIL}]
 
@@ -191,7 +191,8 @@ def test_asks_nobody_for_anything(page):
 
 def test_data_is_escaped_wherever_it_stands(page):
     assert EVIL not in page
-    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 8
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 9
+    assert "because of &lt;script&gt;" in page
 
 
 def test_figures_are_titled_and_explained(page):
@@ -200,6 +201,22 @@ def test_figures_are_titled_and_explained(page):
     assert all(
         "<h3>" in f and "<svg" in f and re.search(r"<figcaption>\S.*\.</figcaption>", f) for f in figures
     )
+
+
+def test_the_price_of_diversity_stands_where_it_was_asked_for(tmp_path, page):
+    assert "The price of" not in page
+    facts = make_run(tmp_path)
+    entry = {"users": 40, "ndcg": 0.2, "diversity": 0.5, "coverage": 0.3}
+    facts.metrics["price"] = [
+        {**entry, "lambda": 1.0},
+        {**entry, "lambda": 0.7, "ndcg": 0.1, "diversity": 0.7},
+    ]
+    found = render(facts)
+    assert "The price of diversity" in found and "The price of coverage" in found
+    assert "On 40 users: to the right the items of a list differ more" in found
+    assert "λ 0.7" in found
+    facts.metrics["price"][0]["diversity"] = None  # without categories
+    assert "The price of diversity" not in render(facts) and "The price of coverage" in render(facts)
 
 
 def test_numbers_are_written_for_people(page):

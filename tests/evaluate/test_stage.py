@@ -39,6 +39,15 @@ def candidates():
     ]
 
 
+def spread_out():
+    """Of users 0 and 1, with lambda in the place of the model."""
+    lists = {"0.9": {0: [1, 4, 3], 1: [3, 4, 1]}, "1": {0: [4, 1, 3], 1: [1, 2, 3]}}
+    return [
+        {"user_idx": u, "model": m, "rank": rank, "item_idx": i, "score": 1 / rank, "source": "als"}
+        for m, own in lists.items() for u, items in own.items() for rank, i in enumerate(items, 1)
+    ]  # fmt: skip
+
+
 def histories(as_of):
     times = {0: [86400, 172800], 1: [86400], 2: [1, 2, 3], 3: []}
     return [
@@ -91,11 +100,12 @@ def put_run(context):
         {**tables, "item_counts": ("item_counts", counts)},
         users_with_history=3,
     )
-    finish_stage(context, "score", "backtest", {"lists": ("candidates", candidates())})
+    tables = {"lists": ("candidates", candidates()), "price": ("candidates", spread_out())}
+    finish_stage(context, "score", "backtest", tables)
     finish_stage(context, "features", "release", {"histories": ("histories", histories("release"))})
     top = [
         {"user_id": f"u{u}", "item_id": f"i{i}", "rank": rank, "score": 1 / rank, "source": "als", "run_id": "r",
-         "model_version": "v", "run_date": RUN_DATE}
+         "because": "i3" if rank == 2 else None, "model_version": "v", "run_date": RUN_DATE}
         for u in range(4) for rank, i in enumerate([3, 1], 1)
     ]  # fmt: skip
     finish_stage(
@@ -125,6 +135,17 @@ def verdict(context):
 @pytest.fixture(scope="module")
 def examples(context):
     return json.loads(context.layout.table("evaluate", "release", "examples.json").read_text())
+
+
+def test_the_price_of_diversity_is_that_of_the_users_who_have_such_lists(metrics):
+    """By hand, at k = 2; categories are 1: a b, 2: b, 3: none, 4: b."""
+    first, second = metrics["price"]
+    assert (first["lambda"], second["lambda"], first["users"]) == (1.0, 0.9, 2)
+    assert first["ndcg"] == pytest.approx((1 + 1) / 2)
+    assert second["ndcg"] == pytest.approx((1 / math.log2(3) + 0) / 2)
+    assert first["diversity"] == pytest.approx(1 - 1 / 2)  # of 4 and 1, of 1 and 2
+    assert second["diversity"] == pytest.approx(1 - 1 / 2)  # of 1 and 4; nothing is known of 3 and 4
+    assert (first["coverage"], second["coverage"]) == (3 / 4, 3 / 4)
 
 
 def test_every_user_with_positives_is_measured_on_every_model(context):
@@ -189,6 +210,7 @@ def test_examples_hold_a_user_of_each_kind(examples):
         ("i2", "1970-01-02"),
     ]
     assert [item["title"] for item in first["recommendations"]] == [TITLE, "i1"]
+    assert [item["because"] for item in first["recommendations"]] == [None, TITLE]
 
 
 def test_report_is_written_and_escaped(context):

@@ -60,6 +60,15 @@ def test_the_recommendations_follow_the_tastes(night):
     assert own.mean() > 0.8  # chance is 4 left of 31 unseen
 
 
+def test_the_reasons_follow_the_tastes(night):
+    """Every row that is not merely popular says which item of the user's it comes from; publish.check has seen that it is one."""
+    table = published(night.root)
+    assert (table["because"].isna() == (table["source"] == "popularity")).all()
+    told = table.dropna(subset="because")
+    alike = told["because"].str[1:].astype(int) % TASTES == told["item_id"].str[1:].astype(int) % TASTES
+    assert len(told) > 300 and alike.mean() > 0.7
+
+
 def test_the_report_is_there(night):
     root = night.root
     page = (root / "runs" / RUN_DATE / "report.html").read_text()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from item_models.laws import ItemModelLaws, all_scores, make_histories
+from item_models.test_reasons import each_user, unseen
 from recsys_spark.item_models import base
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.networks.architecture import Architecture
@@ -86,6 +87,33 @@ def test_a_batch_s_own_items_are_scored_as_among_all(encoder):
         torch.testing.assert_close(some.users, every.users)
         torch.testing.assert_close(some.items[some.targets], every.items[every.targets])
         torch.testing.assert_close(some.items[some.candidates], every.items[candidates])
+
+
+@pytest.mark.parametrize("encoder", ["mlp", *ENCODERS])
+def test_the_reason_is_the_item_whose_loss_costs_most(encoder):
+    """Of the window; what the window would then show at its other end is an older item."""
+    model, histories = NetworkModel.of(make_network(encoder=encoder, examples="users")), make_histories(ITEMS)
+    items = unseen(model, histories)
+    found = model.reasons(histories, model.encode(histories), items)
+    before, given = all_scores(model, histories), 0
+    for user, own, _ in each_user(histories):
+        times = histories.times[histories.indptr[user] : histories.indptr[user + 1]]
+        places = range(max(len(own) - LENGTH, 0), len(own))
+        without = [np.delete(own, place).tolist() for place in places]
+        if not without:
+            assert not found[user].any()
+            continue
+        after = all_scores(model, Histories.of(without, [np.delete(times, p).tolist() for p in places]))
+        costs = before[user] - after
+        for item in np.flatnonzero(items[user]):
+            best = costs[:, item].max()
+            if best > 1e-6:
+                cost = costs[own[places.start :].tolist().index(found[user, item]), item]
+                assert cost >= best - 1e-6
+                given += 1
+            elif best < -1e-6:
+                assert found[user, item] == 0
+    assert given > 100
 
 
 def test_only_the_window_counts():

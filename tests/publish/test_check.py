@@ -8,7 +8,17 @@ from datetime import date
 
 import pytest
 
-from publish.world import BLOCKED_ITEM, N_ITEMS, N_USERS, WITHDRAWN_ITEM, N, finish_release, put_file, rows
+from publish.world import (
+    BLOCKED_ITEM,
+    N_ITEMS,
+    N_USERS,
+    WITHDRAWN_ITEM,
+    N,
+    finish_release,
+    old_schema,
+    put_file,
+    rows,
+)
 from recsys_spark.columns import RELEASE
 from recsys_spark.publish import commit, laws
 from recsys_spark.publish.check import main
@@ -61,6 +71,13 @@ BREAK = {
     "another run": (change(17, run_id="other"), laws.ONE_RUN, "run_id='other'"),
     "another model version": (change(17, model_version="v2"), laws.ONE_RUN, "model_version='v2'"),
     "a null": (change(3, source=None), laws.NULLS, "user_id='u1' item_id='i4' rank=1 score=3.0 source=None"),
+    "a row without a reason": (change(4, because=None), laws.REASONS, "user_id='u1' item_id='i5' rank=2"),
+    "a reason that is nobody's item": (change(4, because="nothing"), laws.OWN_REASONS, "because='nothing'"),
+    "a reason that others have": (
+        change(4, because="i5"),
+        laws.OWN_REASONS,
+        "user_id='u1' item_id='i5' rank=2 score=2.0 source='als' because='i5'",
+    ),
     "an unknown user": (lambda r: [*r, {**r[0], "user_id": "nobody"}], laws.KNOWN, "user_id='nobody'"),
     "an unknown item": (change(7, item_id="nothing"), laws.KNOWN, "user_id='u2' item_id='nothing' rank=2"),
     "a seen item": (change(7, item_id="i3"), laws.SEEN, "user_id='u2' item_id='i3' rank=2"),
@@ -87,9 +104,8 @@ def test_each_law_broken_on_purpose_is_found(release, capsys, fault):
     line = next(line for line in out.splitlines() if line.startswith("BROKEN") and law in line)
     assert example in line
     # and only the laws that the fault touches
-    allowed = (
-        {law, laws.SOURCES} if fault == "a null" else {law, laws.PAIRS} if fault == "a pair twice" else {law}
-    )
+    touched = {"a null": laws.SOURCES, "a pair twice": laws.PAIRS, "an unknown user": laws.OWN_REASONS}
+    allowed = {law, touched.get(fault, law)}
     assert {
         known for known in laws.LAWS for line in out.splitlines() if line == f"ok           {known}"
     } >= set(laws.LAWS) - allowed
@@ -102,6 +118,22 @@ def test_a_lawful_table_passes_and_says_what_was_checked(release, capsys):
     out = capsys.readouterr().out
     assert f"{N_USERS * N} rows, {N_USERS} users, 2 files" in out
     assert [line.removeprefix("ok           ") for line in out.splitlines()[1:]] == list(laws.LAWS)
+
+
+def test_what_is_popular_needs_no_reason(release):
+    publish(release, change(4, because=None, source="popularity")(rows(release.layout.run_id)))
+    assert main([str(release.layout.root)]) == 0
+
+
+def test_a_night_of_before_there_were_reasons_is_not_asked_for_them(release, capsys, monkeypatch):
+    old_schema(monkeypatch)
+    publish(release, rows(release.layout.run_id))
+    monkeypatch.undo()
+    assert main([str(release.layout.root)]) == 0
+    out = capsys.readouterr().out
+    for law in laws.LAWS:
+        told = f"not checked  {law}: published before rows had reasons" in out
+        assert told == (law in (laws.REASONS, laws.OWN_REASONS))
 
 
 def test_who_has_seen_everything_may_be_missing(tmp_path, capsys):

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
-from publish.world import put_file, rows
+from publish.world import old_schema, put_file, rows
 from recsys_spark.errors import PublishConflict, StageMissing
 from recsys_spark.publish import commit
 from recsys_spark.publish.retention import leaving
@@ -204,6 +204,24 @@ def test_a_delta_table_of_another_shape_is_left_alone(tmp_path):
     ):
         assert fault in str(caught.value)
     assert DeltaTable(tmp_path / "top_n").version() == 0
+
+
+def test_a_table_of_before_there_were_reasons_gets_the_column_and_loses_nothing(tmp_path, monkeypatch):
+    old_schema(monkeypatch)
+    publish(tmp_path)
+    before = (
+        QueryBuilder().register("t", DeltaTable(tmp_path / "top_n")).execute("select * from t").read_all()
+    )
+    assert "because" not in before.column_names
+    monkeypatch.undo()
+    night = publish(tmp_path, "b", night=NEXT, run_id="r2")
+    assert night.version == 2  # 1: the column
+    first = [{**row, "because": None, "run_date": NIGHT} for row in rows("r1")]
+    second = [{**row, "run_date": NEXT} for row in rows("r2")]
+    assert as_delta(tmp_path / "top_n") == first + second
+    assert as_delta(tmp_path / "top_n", version=1) == first  # killed between the two commits
+    assert publish(tmp_path, "c", run_id="r3").version == 3
+    assert {row["run_id"]: row["because"] for row in as_delta(tmp_path / "top_n")} == {"r2": "i7", "r3": "i7"}
 
 
 def test_a_broken_log_is_a_conflict(tmp_path):

@@ -29,6 +29,16 @@ class FakeModel(ItemModel):
         np.add.at(counts, (np.repeat(np.arange(len(histories)), histories.lengths()), histories.items), 1)
         return (counts @ self.arrays["table"] + self.arrays["prior"]).astype(np.float32)
 
+    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        found = np.zeros(items.shape, np.int32)
+        for user, own in enumerate(np.split(histories.items, histories.indptr[1:-1])):
+            most = np.zeros(items.shape[1])
+            for item in own:
+                part = self.arrays["table"][item, items[user]]
+                better = (items[user] > 0) & (part > 0) & (part >= most)
+                found[user, better], most[better] = item, part[better]
+        return found
+
     def score_tile(self, encoded: np.ndarray, start: int, stop: int) -> np.ndarray:
         return encoded[:, start:stop]
 

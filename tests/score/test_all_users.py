@@ -20,7 +20,9 @@ from score.world import MODELS, N_ITEMS, N_USERS, histories, put_models
 
 BANNED = np.isin(np.arange(N_ITEMS), [0, 5])
 SEARCH = Search(BANNED, candidates=8, tile=1000)
-WANTED = Wanted(Fusion(MODELS, Blend(ZSCORE, (0.125, 0.25, 0.125, 0.25, 0.125, 0.125))), length=4, each=True)
+WANTED = Wanted(
+    Fusion(MODELS, Blend(ZSCORE, (0.125, 0.25, 0.125, 0.25, 0.125, 0.125))), length=4, each=True, reasons=True
+)
 KEY = ["user_idx", "model", "rank"]
 
 
@@ -55,9 +57,9 @@ def test_any_batch_partition_count_and_tile_give_the_kernel_s_lists(
 ):
     lists = score_users(table, Crew(folders, batch, partitions), replace(SEARCH, tile=tile), WANTED)
     found = lists.toPandas().sort_values(KEY, ignore_index=True)
-    names = ["user_idx", "model", "rank", "item_idx", "source"]
+    names = ["user_idx", "model", "rank", "item_idx", "source", "because"]
     assert len(found) == N_USERS * 4 * (len(MODELS) + 1)
-    assert (found[names].values == expected[names].values).all()
+    assert found[names].fillna(0).values.tolist() == expected[names].fillna(0).values.tolist()
     np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-5, atol=1e-6)
 
 
@@ -100,6 +102,12 @@ def test_the_lists_are_those_of_their_users(expected):
         own = expected[expected["user_idx"] == row["user_idx"]]
         assert not set(own["item_idx"]) & {*row["item_idx"], 0, 5}
         assert (set(own["source"]) == {"popularity"}) == (not row["item_idx"])
+        fused = own[own["model"] == "fused"]
+        assert set(fused["because"].dropna()) <= set(row["item_idx"])
+        assert (fused["because"].isna() == (fused["source"] == "popularity")).all()
+    assert (
+        expected["because"].nunique() > 10 and expected[expected["model"] != "fused"]["because"].isna().all()
+    )
 
 
 def test_workers_compute_with_one_thread(spark):

@@ -72,8 +72,8 @@ def test_the_ranker_is_part_of_the_version(night):
     told = json.loads(night.layout.table("score", BACKTEST, "fusion.json").read_text())
     assert told["ships"] == "ranker" and [gone["model"] for gone in told["dropped"]] == ["als"]
     desk = stage._Desk.make(night, RELEASE, list(KEPT), [], night.layout.run)
-    wanted = desk.wanted(told, each=False)
-    blend_only = desk.wanted({**told, "ships": "blend"}, each=False)
+    wanted = desk.wanted(told)
+    blend_only = desk.wanted({**told, "ships": "blend"})
     assert desk.version(wanted.fusion) == counts(night, RELEASE)["model_version"]
     assert desk.version(blend_only.fusion) != desk.version(wanted.fusion)
 

@@ -56,30 +56,31 @@ def test_reciprocal_ranks_of_a_small_case():
 def test_fused_scores_add_up_and_name_their_source():
     items = np.array([[1, 2, 3]], np.int32)
     scores = np.array([[[3, 2, 1]], [[1, 2, 3]], [[9, 0, 0]]], np.float32)
-    top, total, source = fuse(Blend(RRF, (0.25, 0.75, 0.0)), scores, items, 2)
+    top, total, shares = fuse(Blend(RRF, (0.25, 0.75, 0.0)), scores, items, 2)
     np.testing.assert_array_equal(top, [[3, 2]])
     np.testing.assert_allclose(total, [[0.25 / 63 + 0.75 / 61, 0.25 / 62 + 0.75 / 62]], rtol=1e-6)
-    np.testing.assert_array_equal(source, [[1, 1]])
+    expected = [[0.25 / 63, 0.25 / 62], [0.75 / 61, 0.75 / 62], [-np.inf, -np.inf]]
+    np.testing.assert_allclose(shares[:, 0], expected, rtol=1e-6)
     # equal shares: the first model is named; equal totals: the lower item stands first
-    top, _, source = fuse(Blend(RRF, (0.5, 0.5, 0.0)), scores, items, 3)
+    top, _, shares = fuse(Blend(RRF, (0.5, 0.5, 0.0)), scores, items, 3)
     np.testing.assert_array_equal(top, [[1, 3, 2]])
-    np.testing.assert_array_equal(source, [[0, 1, 0]])
+    np.testing.assert_array_equal(shares.argmax(axis=0), [[0, 1, 0]])
 
 
 def test_a_model_without_weight_is_never_a_source():
     items, scores = candidates(3)
-    *_, source = fuse(Blend(ZSCORE, (0.0, 1.0, 0.0)), scores, items, 10)
-    assert set(np.unique(source)) == {1}
+    *_, shares = fuse(Blend(ZSCORE, (0.0, 1.0, 0.0)), scores, items, 10)
+    assert set(np.unique(shares.argmax(axis=0))) == {1}
 
 
 def test_a_new_order_decides_what_is_listed_and_the_blend_whose_it_is():
     items = np.array([[1, 2, 3]], np.int32)
     scores = np.array([[[3, 2, 1]], [[1, 2, 3]]], np.float32)
     blend = Blend(RRF, (0.75, 0.25))
-    top, total, source = fuse(blend, scores, items, 3, lambda own: np.array([[INF, 1, 2]], np.float32))
+    top, total, shares = fuse(blend, scores, items, 3, lambda own: np.array([[INF, 1, 2]], np.float32))
     np.testing.assert_array_equal(top, [[3, 2, 0]])
     np.testing.assert_array_equal(total, [[2, 1, INF]])
-    np.testing.assert_array_equal(source[:, :2], [[0, 0]])
+    np.testing.assert_array_equal(shares.argmax(axis=0)[:, :2], [[0, 0]])
 
 
 @pytest.mark.parametrize("method", fusion.METHODS)

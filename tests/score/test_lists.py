@@ -3,6 +3,7 @@
 import numpy as np
 
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.score.diversity import Categories, Variety
 from recsys_spark.score.fusion import RRF, ZSCORE, Blend, Fusion
 from recsys_spark.score.lists import Search, Wanted, Watch, rank, score_candidates
 from score.fake_models import FakeModel, random_histories
@@ -148,3 +149,39 @@ def test_any_batch_and_tile_give_the_same_lists():
                 }
             )
         assert parts == whole
+
+
+def varied(diversity=0.3, cap=2):
+    """Item i has the category i % 9."""
+    indptr = np.concatenate([[0], np.arange(N_ITEMS)])
+    return Variety(diversity, cap, Categories(indptr, (np.arange(1, N_ITEMS) % 9).astype(np.int32), 9))
+
+
+def test_fused_lists_are_spread_out_and_those_of_the_models_are_not():
+    histories = random_histories(30, N_ITEMS, 30, 0)
+    plain = collect(rank(models(), histories, search(), wanted()))
+    lists = collect(rank(models(), histories, search(), wanted(varieties={"fused": varied()})))
+    assert set(lists) == set(plain)
+    changed = 0
+    for (name, user), (items, scores, sources) in lists.items():
+        if name != "fused":
+            assert (items, scores, sources) == plain[name, user]
+            continue
+        changed += items != plain[name, user][0]
+        assert max(np.bincount(np.array(items) % 9)) <= 2
+        assert scores == sorted(scores, reverse=True)
+        if not histories.lengths()[user]:
+            assert sources == [0] * 6  # no history: popularity's list, spread out like any other
+    assert changed > 20
+
+
+def test_several_varieties_are_lists_of_their_own():
+    histories = random_histories(9, N_ITEMS, 9, 3)
+    ladder = {"1": varied(0.0, None), "0.5": varied(0.5, None)}
+    what = wanted(varieties=ladder, each=False, reasons=True)
+    lists = collect(rank(models(), histories, search(), what))
+    assert {name for name, _ in lists} == set(ladder)
+    plain = collect(rank(models(), histories, search(), wanted(each=False, reasons=True)))
+    for user in range(9):
+        assert lists["1", user] == plain["fused", user]
+    assert any(lists["0.5", user] != lists["1", user] for user in range(9))

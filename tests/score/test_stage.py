@@ -10,7 +10,7 @@ from recsys_spark.errors import InputMissing, LawBroken, StageMissing
 from recsys_spark.item_models import base
 from recsys_spark.score import stage
 from recsys_spark.tables import manifest, store
-from score.world import MODELS, N_ITEMS, N_USERS, UNLISTED, WITHDRAWN, finish_features, histories
+from score.world import MODELS, N_ITEMS, N_USERS, UNLISTED, WITHDRAWN, category_of, finish_features, histories
 
 TOP_N, CANDIDATES = 5, 8
 WITHOUT_HISTORY = N_USERS // 5
@@ -66,11 +66,18 @@ def test_backtest_lists_are_of_every_test_user_and_model(night):
 def test_the_release_serves_every_user_lawfully(night):
     found = table(night, RELEASE, "top_n", "top_n").sort_values(["user_id", "rank"])
     assert set(found["user_id"]) == {f"u{u}" for u in range(N_USERS)}
+    assert not night.layout.table("score", BACKTEST, "price").exists()
     assert (found["rank"].to_numpy().reshape(N_USERS, TOP_N) == np.arange(1, TOP_N + 1)).all()
     assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
     assert not set(found["item_id"]) & {"i0", "i7", f"i{WITHDRAWN}", f"i{UNLISTED}"}
     seen = {f"u{row['user_idx']}": {f"i{i}" for i in row["item_idx"]} for row in histories(("release",))}
     assert not any(item in seen[user] for user, item in zip(found["user_id"], found["item_id"]))
+    reasons = list(zip(found["user_id"], found["source"], found["because"]))
+    assert all(
+        because in seen[user] if source != "popularity" else because is None
+        for user, source, because in reasons
+    )
+    assert len({because for _, _, because in reasons}) > 10
     assert set(found["run_date"]) == {night.run_date} and set(found["run_id"]) == {night.layout.run_id}
     assert set(found["model_version"]) == {counts(night, RELEASE)["model_version"]}
 
@@ -148,3 +155,33 @@ def test_models_of_different_sizes_are_refused(tmp_path):
     base.save(context.layout.table("baselines", BACKTEST, "als"), FakeModel(7, kind="als"))
     with pytest.raises(LawBroken, match="popularity 31, als 7, item_cosine 31"):
         stage.run(context, BACKTEST)
+
+
+def test_spread_out_lists_keep_the_cap_and_tell_their_price(spark, tmp_path):
+    score = {"top_n": TOP_N, "candidates": 20, "partitions": 2, "diversity": 0.25, "max_per_category": 2}
+    context = finish_features(tmp_path, spark, score=score)
+    for pass_name in stage.PASSES:
+        stage.run(context, pass_name)
+    category = {f"i{i}": category_of(i) for i in range(1, N_ITEMS)}
+    found = table(context, RELEASE, "top_n", "top_n").sort_values(["user_id", "rank"])
+    assert len(found) == N_USERS * TOP_N
+    assert (
+        found.assign(category=found["item_id"].map(category)).groupby(["user_id", "category"]).size().max()
+        == 2
+    )
+    assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
+    price = table(context, BACKTEST, "price", "candidates")
+    assert set(price["model"]) == {"1", "0.9", "0.8", "0.75", "0.7", "0.6", "0.5"}
+    assert set(price["user_idx"]) == set(range(0, N_USERS, 2))
+    lists = table(context, BACKTEST, "lists", "candidates")
+    names = ["user_idx", "rank", "item_idx", "score"]
+    own = [
+        frame[names].sort_values(names, ignore_index=True)
+        for frame in (price[price["model"] == "0.75"], lists[lists["model"] == "fused"])
+    ]
+    assert own[0].equals(own[1])
+    fusion = json.loads(context.layout.table("score", BACKTEST, "fusion.json").read_text())
+    headers = {name: base.read_header(context.layout.table("baselines", RELEASE, name)) for name in MODELS}
+    assert counts(context, RELEASE)["model_version"] == manifest.digest(
+        [headers, fusion["method"], fusion["weights"], [0.25, 2]]
+    )

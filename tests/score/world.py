@@ -63,12 +63,16 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
     return {name: folder / name for name in MODELS}
 
 
+def category_of(item: int) -> str:
+    return f"c{item % 5}"
+
+
 def histories(moments: tuple[str, ...], seed: int = 0) -> list[dict]:
-    """Every fifth user has no history; they have segment a, or none."""
+    """Every fifth user has no history; they have segment a, or none. What stands in no items table is in no history."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(N_USERS):
-        items = [] if user % 5 == 0 else (1 + rng.permutation(N_ITEMS - 1)[: 3 + user % 7]).tolist()
+        items = [] if user % 5 == 0 else (1 + rng.permutation(UNLISTED - 1)[: 3 + user % 7]).tolist()
         segment = "a" if user % 2 else None
         for as_of in moments:
             own = {"item_idx": items, "event_ts": list(range(len(items))), "weight": [1.0] * len(items)}
@@ -86,7 +90,7 @@ def finish_features(root: Path, spark=None, *, seed: int = 0, **sections):
         for u in range(N_USERS)
     ]
     items = [
-        {"item_idx": i, "item_id": f"i{i}", "categories": [], "withdrawn": i == WITHDRAWN}
+        {"item_idx": i, "item_id": f"i{i}", "categories": [category_of(i)], "withdrawn": i == WITHDRAWN}
         for i in range(1, N_ITEMS) if i != UNLISTED
     ]  # fmt: skip
     finish_stage(

@@ -1,0 +1,44 @@
+"""What diversity costs: the lists of a sample of test users, spread out more and less, against what was hidden from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recsys_spark import columns as c
+from recsys_spark.evaluate import beyond_accuracy, per_user
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from recsys_spark.evaluate.backtest import Catalogue
+
+PRICE = "price"
+LAMBDA = "lambda"
+
+
+def measure(
+    lists: DataFrame, positives: DataFrame, histories: DataFrame, catalogue: Catalogue, k: int
+) -> list[dict[str, Any]]:
+    """One entry a lambda, falling: lambda, users, and of lists cut at k mean ndcg, mean diversity (None without categories) and coverage.
+
+    `lists` is the table candidates with lambda in the place of the model. Only users who have lists are measured, all on all lambdas.
+    """
+    names = sorted((row[0] for row in lists.select(c.MODEL).distinct().collect()), key=float, reverse=True)
+    if not names:
+        return []
+    asked = positives.join(lists, c.USER_IDX, "left_semi")
+    rows = per_user.measure(
+        lists, asked, histories, models=names, cutoffs=[k], gate_k=k, categories=catalogue.categories
+    )
+    means = {row[c.MODEL]: row for row in per_user.means(rows)}
+    shown = per_user.shown_counts(lists, k)
+    return [
+        {
+            LAMBDA: float(name),
+            "users": means[name]["users"],
+            "ndcg": means[name]["ndcg"],
+            "diversity": means[name][per_user.DIVERSITY],
+            "coverage": beyond_accuracy.coverage(catalogue.counts(shown, name)),
+        }
+        for name in names
+    ]
