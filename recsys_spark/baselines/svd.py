@@ -23,10 +23,10 @@ import numpy as np
 from pyspark import SparkContext
 
 from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, Shards, whole_file, write_header
-from recsys_spark.baselines.mixing import mixed
 from recsys_spark.baselines.rows import vector_of
 from recsys_spark.compiled import compiled
 from recsys_spark.item_models.spectral import SpectralModel
+from recsys_spark.mixing import mixed
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs
-from recsys_spark.baselines.mixing import mixed
 from recsys_spark.item_models.ragged import ranges
 from recsys_spark.item_models.user_neighbours import UserNeighbourModel, measure
+from recsys_spark.mixing import mixed
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_spark.item_models.histories import Histories, recency_buckets
+from recsys_spark.mixing import mix
 
 CHUNK = 8192
 """Examples made at a time: their [CHUNK, L] intermediates stay in the cache's reach."""
@@ -51,7 +52,7 @@ def shuffle_timeless(histories: Histories, users: np.ndarray, seed: int) -> Hist
     drawn = _timeless(histories)[rows]
     keys = np.where(
         drawn,
-        _mix(_mix(users[rows].astype(np.uint64) + np.uint64(seed)) ^ histories.items.astype(np.uint64)),
+        mix(mix(users[rows].astype(np.uint64) + np.uint64(seed)) ^ histories.items.astype(np.uint64)),
         np.uint64(0),
     )
     # the sort is stable: equal keys (users with times) keep their order, and a clash of hashes falls back on the item's
@@ -103,11 +104,3 @@ def _timeless(histories: Histories) -> np.ndarray:
         np.repeat(np.arange(len(histories)), histories.lengths()), histories.times != 0, len(histories)
     )
     return timed == 0
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele, Lea & Flood 2014): a well-mixed bijection of uint64."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

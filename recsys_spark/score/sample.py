@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from recsys_spark.columns import ITEM_IDX, USER_IDX
 from recsys_spark.compiled import compiled
+from recsys_spark.mixing import mix
 from recsys_spark.score.fusion import Rows, shares
 
 SCORES, HELD_OUT, HISTORY = "scores", "held_out", "history"
@@ -107,7 +108,7 @@ class Sample:
     @cached_property
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 each: rows of users, parted by a hash of user_idx, so that a user is always on the same side."""
-        odd = _mixed(self.users) >> np.uint64(63) == 1
+        odd = mix(self.users) >> np.uint64(63) == 1
         return np.flatnonzero(~odd), np.flatnonzero(odd)
 
 
@@ -127,14 +128,6 @@ def _among(user: np.ndarray, items: np.ndarray, held: np.ndarray, held_items: np
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         found[place[keys[place] == wanted]] = True
     return found
-
-
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """uint64: a hash of int64 numbers (the finaliser of SplitMix64: Steele, Lea and Flood, OOPSLA 2014)."""
-    mixed = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 @compiled

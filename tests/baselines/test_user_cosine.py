@@ -10,11 +10,11 @@ from baselines.local import checkerboard_matrix, put_pairs, random_matrix
 from factories import checkerboard, missing_item
 from item_models.laws import ItemModelLaws, all_scores
 from recsys_spark.baselines import user_cosine
-from recsys_spark.baselines.mixing import mixed
 from recsys_spark.baselines.user_cosine import Similarity
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.user_neighbours import UserNeighbourModel, measure
+from recsys_spark.mixing import mixed
 
 COSINE = Similarity("cosine", item_power=0.0, user_power=0.5, similarity_power=1.0, target_power=0.0)
 FULL = Similarity("cosine", item_power=0.5, user_power=0.4, similarity_power=1.3, target_power=0.3)

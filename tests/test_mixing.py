@@ -1,6 +1,6 @@
 import numpy as np
 
-from recsys_spark.baselines.mixing import mixed
+from recsys_spark.mixing import mixed
 
 
 def test_the_numbers_of_the_published_generator():
