@@ -15,7 +15,8 @@ import numpy as np
 from recsys_spark.item_models import terms
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.inner import InnerProductModel
-from recsys_spark.item_models.ridge import Objective, System, solve_rows
+from recsys_spark.item_models.ragged import cuts
+from recsys_spark.item_models.ridge import ENTRIES, Objective, System, rotated, solve_rows
 from recsys_spark.item_models.sums import check_items
 
 
@@ -44,15 +45,24 @@ class FactorModel(InnerProductModel):
         """The history item j of the largest term of x_u . y_i = sum over j of w_j y_j^T A_u^-1 y_i, A_u the matrix of the user's system and w_j
         the confidences (Hu, Koren and Volinsky, ICDM 2008, section 5). One factorisation a user, in float64, and one solution an item."""
         check_items(items, self.n_items)
-        objective, found = self.system.objective, np.zeros(items.shape, np.int32)
+        found = np.zeros(items.shape, np.int32)
+        for first, last in cuts(histories.lengths() + items.shape[1], ENTRIES):
+            self._reasons(histories.rows(first, last), items[first:last], found[first:last])
+        return found
+
+    def _reasons(self, histories: Histories, items: np.ndarray, found: np.ndarray) -> None:
+        """Fill `found`, which is zero."""
+        needed = np.concatenate([histories.items, items.ravel()])
+        at, local = rotated(needed, self.vectors, self.system)
         terms.of_systems(
             histories.indptr,
             histories.items,
-            objective.confidences(histories.weights),
-            objective.ridge(np.maximum(histories.lengths(), 1)),
-            objective.unobserved_weight * np.asarray(self.arrays["gram"], np.float64),
-            self.vectors,
+            at[: len(histories.items)],
+            self.system.objective.confidences(histories.weights),
+            self.system.objective.ridge(np.maximum(histories.lengths(), 1)),
+            self.system.spectrum.astype(np.float64),
+            local,
+            at[len(histories.items) :].reshape(items.shape),
             items,
             found,
         )
-        return found

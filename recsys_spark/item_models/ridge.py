@@ -99,6 +99,13 @@ def solve_rows(
     return vectors, losses
 
 
+def rotated(indices: np.ndarray, others: Rows, system: System) -> tuple[np.ndarray, np.ndarray]:
+    """(at int64 [T], local float32 [U, F]): the rows `indices` int [T] of the other side in the basis of `system.spectrum`, local[at], each once."""
+    rows = _Rows(system, others, np.empty(0))
+    at, local = rows.gather(indices)
+    return at, local[:, : len(system.basis)]
+
+
 def gram_of(vectors: np.ndarray) -> np.ndarray:
     """float64 [F, F]: vectors^T vectors, summed in float64 over slices."""
     total = np.zeros((vectors.shape[1], vectors.shape[1]))
@@ -167,7 +174,12 @@ class _Rows:
         return x, mass - float(x @ target)
 
     def _entries(self, indices: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(at int64 [T] into local, w float32 [T], local float32 [U, S]: every vector they need once, in the basis of `spectrum`)."""
+        """(at int64 [T] into local, w float32 [T], local float32 [U, S]) of entries."""
+        at, local = self.gather(indices)
+        return at, self.system.objective.confidences(weights), local
+
+    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(at int64 [T] into local, local float32 [U, S]): every vector they need once, in the basis of `spectrum`."""
         indices = np.array(indices, np.int64)
         at, found = np.empty(len(indices), np.int64), np.empty(len(indices) + ROWS, np.int64)
         table = np.full(1 << (2 * len(indices) + 1).bit_length(), -1)
@@ -175,8 +187,7 @@ class _Rows:
         whole = _whole(count, ROWS)
         found[count:whole] = found[0]
         vectors = np.asarray(self.others[found[:whole]], np.float32)
-        local = kernels.rotate(np.ascontiguousarray(vectors), self.basis)
-        return at, self.system.objective.confidences(weights), local
+        return at, kernels.rotate(np.ascontiguousarray(vectors), self.basis)
 
     def _empty(self, rows: int) -> np.ndarray:
         return np.zeros((_whole(rows, ROWS), self.size), np.float32)

@@ -69,74 +69,112 @@ def of_filter(
 def of_systems(
     indptr: np.ndarray,
     chosen: np.ndarray,
+    at: np.ndarray,
     confidences: np.ndarray,
     ridge: np.ndarray,
-    shared: np.ndarray,
-    vectors: np.ndarray,
+    spectrum: np.ndarray,
+    local: np.ndarray,
+    asked: np.ndarray,
     items: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    """Terms w_j y_j^T A^-1 y_i with A = shared + ridge + sum over the history of w y y^T; shared float64 [F, F], ridge float64 [B] above zero."""
-    system, solution = np.empty(shared.shape), np.empty(len(shared))
+    """Terms w_j y_j^T A^-1 y_i with A = D + Y^T W Y, Y the history's vectors, W their confidences and D = spectrum + ridge, which is diagonal.
+
+    at int64 [T], history entry by entry, and asked int64 [B, C] count the vectors `local` float32 [U, F]; ridge float64 [B] above zero. The terms t
+    of a short history solve a system of its own size, (W^-1 + Y D^-1 Y^T) t = Y D^-1 y_i (Woodbury); a long one's come from A.
+    """
     for user in range(len(items)):
         if not items[user].any():
             continue
-        history = chosen[indptr[user] : indptr[user + 1]]
+        history = at[indptr[user] : indptr[user + 1]]
         weights = confidences[indptr[user] : indptr[user + 1]]
-        _set_factor(history, weights, ridge[user], shared, vectors, system)
+        diagonal = spectrum + ridge[user]
+        short = len(history) <= len(diagonal)
+        size = len(history) if short else len(diagonal)
+        system, solution, terms = np.zeros((size, size)), np.empty(size), np.empty(len(history))
+        if short:
+            _set_small(local, history, weights, diagonal, system)
+        else:
+            _set_large(local, history, weights, diagonal, system)
+        _factor(system)
         for c in range(items.shape[1]):
             if items[user, c] == PADDING_ITEM:
                 continue
-            _solve(system, vectors[items[user, c]], solution)
+            vector = local[asked[user, c]]
+            if short:
+                for x in range(len(history)):
+                    terms[x] = _product(local[history[x]], vector, diagonal)
+                _solve(system, terms)
+            else:
+                solution[:] = vector
+                _solve(system, solution)
+                for x in range(len(history)):
+                    terms[x] = weights[x] * (local[history[x]] * solution).sum()
             most = 0.0
-            for at in range(len(history)):
-                vector, term = vectors[history[at]], 0.0
-                for f in range(len(solution)):
-                    term += vector[f] * solution[f]
-                term *= weights[at]
-                if term > 0 and term >= most:
-                    found[user, c], most = history[at], term
+            for x in range(len(history)):
+                if terms[x] > 0 and terms[x] >= most:
+                    found[user, c], most = chosen[indptr[user] + x], terms[x]
 
 
 @compiled(fastmath=REORDER)
-def _set_factor(
-    history: np.ndarray,
-    weights: np.ndarray,
-    ridge: float,
-    shared: np.ndarray,
-    vectors: np.ndarray,
-    system: np.ndarray,
+def _product(one: np.ndarray, other: np.ndarray, diagonal: np.ndarray) -> float:
+    """one^T D^-1 other."""
+    total = 0.0
+    for f in range(len(diagonal)):
+        total += np.float64(one[f]) * other[f] / diagonal[f]
+    return total
+
+
+@compiled(fastmath=REORDER)
+def _set_small(
+    local: np.ndarray, history: np.ndarray, weights: np.ndarray, diagonal: np.ndarray, system: np.ndarray
 ) -> None:
-    """The lower half of `system` becomes the Cholesky factor of shared + ridge + sum over the history of w y y^T; ridge is above zero."""
-    size = len(system)
-    system[:] = shared
-    for at in range(len(history)):
-        vector = vectors[history[at]]
-        for f in range(size):
-            scaled = np.float64(weights[at]) * vector[f]
+    """The lower half of W^-1 + Y D^-1 Y^T."""
+    for x in range(len(history)):
+        for y in range(x + 1):
+            system[x, y] = _product(local[history[x]], local[history[y]], diagonal)
+        system[x, x] += 1 / np.float64(weights[x])
+
+
+@compiled(fastmath=REORDER)
+def _set_large(
+    local: np.ndarray, history: np.ndarray, weights: np.ndarray, diagonal: np.ndarray, system: np.ndarray
+) -> None:
+    """The lower half of D + Y^T W Y, which begins as zero."""
+    for x in range(len(history)):
+        vector = local[history[x]]
+        for f in range(len(diagonal)):
+            scaled = np.float64(weights[x]) * vector[f]
             for g in range(f + 1):
                 system[f, g] += scaled * vector[g]
-    for f in range(size):
+    for f in range(len(diagonal)):
+        system[f, f] += diagonal[f]
+
+
+@compiled(fastmath=REORDER)
+def _factor(system: np.ndarray) -> None:
+    """The lower half becomes its Cholesky factor."""
+    for f in range(len(system)):
         for g in range(f + 1):
-            total = system[f, g] + (ridge if f == g else 0.0)
+            total = system[f, g]
             for h in range(g):
                 total -= system[f, h] * system[g, h]
             system[f, g] = np.sqrt(total) if f == g else total / system[g, g]
 
 
 @compiled(fastmath=REORDER)
-def _solve(factor: np.ndarray, vector: np.ndarray, solution: np.ndarray) -> None:
-    """Set `solution` to that of L L^T x = vector, `factor` being L."""
+def _solve(factor: np.ndarray, vector: np.ndarray) -> None:
+    """`vector` becomes x of L L^T x = vector, `factor` being L."""
     size = len(factor)
     for f in range(size):
-        total = np.float64(vector[f])
+        total = vector[f]
         for g in range(f):
-            total -= factor[f, g] * solution[g]
-        solution[f] = total / factor[f, f]
+            total -= factor[f, g] * vector[g]
+        vector[f] = total / factor[f, f]
     for f in range(size - 1, -1, -1):
-        solution[f] /= factor[f, f]
+        vector[f] /= factor[f, f]
         for g in range(f):
-            solution[g] -= factor[f, g] * solution[f]
+            vector[g] -= factor[f, g] * vector[f]
 
 
 @compiled
