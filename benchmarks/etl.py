@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,18 +113,12 @@ clean:
 
 def job(stage: str, config: Path, memory: str) -> tuple[float, dict]:
     """Seconds of a stage's backtest pass without the session's start, and its counts."""
-    command = [
-        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]", "--driver-memory", memory,
-        "--driver-java-options", f"@{harness.REPO / 'conf/driver.jvm'}", str(harness.REPO / "jobs" / f"{stage}.py"), "--config", str(config),
-        "--run-date", CUTOFF, "--pass", "backtest", "--force",
-    ]  # fmt: skip
-    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    # spark-submit passes on by its output what the job writes as errors
-    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run(command, env=env, cwd=harness.REPO, **told)
-    sys.stderr.write(done.stdout)
-    done.check_returncode()
-    start = float(re.search(r"spark: .*, started in ([0-9.]+) s", done.stdout)[1])
+    java = f"@{harness.REPO / 'conf/driver.jvm'}"
+    process = harness.submit(
+        stage, "--config", config, "--run-date", CUTOFF, "--pass", "backtest", "--force",
+        memory=memory, options=["--driver-java-options", java],
+    )  # fmt: skip
+    start = harness.session_start(harness.told(process))
     folder = config.parent / "root" / "runs" / CUTOFF
     found = json.loads(
         ((folder / stage if stage == "clean" else folder / "backtest" / stage) / "manifest.json").read_text()

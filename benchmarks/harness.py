@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -69,6 +70,34 @@ def _script(python: Path, *command: object) -> Timing:
     )
     facts = json.loads(done.stdout.strip().splitlines()[-1])
     return Timing(facts.pop("seconds"), facts)
+
+
+def submit(job: str, *arguments: object, memory: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """jobs/<job>.py under spark-submit (`options`) on all cores; what it says is to be read with `told`."""
+    command = [
+        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]", "--driver-memory", memory, *options,
+        str(REPO / "jobs" / f"{job}.py"), *map(str, arguments),
+    ]  # fmt: skip
+    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    # spark-submit passes on by its output what the job writes as errors
+    return subprocess.Popen(
+        command, env=env, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def told(process: subprocess.Popen[str]) -> Iterator[str]:
+    """The lines that the process says, passed on to this one's errors; raises where it ends in failure."""
+    for line in process.stdout or ():
+        sys.stderr.write(line)
+        yield line
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+
+
+def session_start(lines: Iterable[str]) -> float:
+    """How long the Spark session took to start [s], by what the job says."""
+    found = [re.search(r"spark: .*, started in ([0-9.]+) s", line) for line in lines]
+    return next(float(match[1]) for match in found if match)
 
 
 def measure(

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-from harness import REPO, Timing, descendants, entry, keep
+from harness import REPO, Timing, descendants, entry, keep, session_start, submit, told
 
 
 def pss_bytes(pid: int) -> int:
@@ -57,37 +53,26 @@ def stages(run: Path) -> list[dict]:
     ]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
     parser.add_argument("--out", type=Path)
-    arguments, submit = parser.parse_known_args()
+    arguments, options = parser.parse_known_args()
     name = arguments.config.stem
     out = arguments.out or REPO / "build" / "bench" / f"night-{name}.json"
     root = REPO / "build" / "bench" / "night" / name
     shutil.rmtree(root, ignore_errors=True)
-    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    command = [
-        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]", "--driver-memory", "2g", *submit,
-        str(REPO / "jobs" / "nightly.py"), "--config", str(arguments.config), "--set", f"paths.root={root}", "--run-id", "bench",
-    ]  # fmt: skip
     clock = time.monotonic()
-    # spark-submit passes on by its output what the job writes as errors
-    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, env=env, cwd=REPO, **told)
+    process = submit(
+        "nightly", "--config", arguments.config, "--set", f"paths.root={root}", "--run-id", "bench",
+        memory="2g", options=options,
+    )  # fmt: skip
     memory = Memory(process.pid)
     memory.start()
-    session = 0.0
-    for line in process.stdout:
-        sys.stderr.write(line)
-        if found := re.search(r"spark: .*, started in ([0-9.]+) s", line):
-            session = float(found[1])
-    code = process.wait()
+    session = session_start(told(process))
     wall = time.monotonic() - clock
     memory.over.set()
     memory.join()
-    if code:
-        return code
     found = stages(root / "runs" / "bench")
     # the first stage starts the session; what no stage says is the start of both processes, checks, and the end
     spent = {"session": session, "outside stages": round(wall - sum(stage["seconds"] for stage in found), 1)}
@@ -108,8 +93,7 @@ def main() -> int:
     for what, seconds in spent.items():
         print(f"{what:20} {seconds:7.1f} s {seconds / wall:6.1%}")
     print(f"{'whole night':20} {wall:7.1f} s, peak memory {memory.peak / 2**30:.2f} GiB")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

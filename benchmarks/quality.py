@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -29,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.dataset as ds
-from harness import BENCH, REPO
+from harness import BENCH, REPO, submit, told
 
 from recsys_spark.columns import FUSED, ITEM_ID, ITEM_IDX, PADDING_ITEM, RANK, RELEASE, USER_ID, USER_IDX
 from recsys_spark.config.load import load
@@ -68,17 +66,16 @@ def put_events(split: Path, path: Path) -> None:
     csv.write_csv(pa.table({USER_ID: users, ITEM_ID: items}), path)
 
 
-def run_night(conf: Path, root: Path, events: Path, submit: list[str]) -> float:
+def run_night(conf: Path, root: Path, events: Path, options: list[str]) -> float:
     """Seconds of the whole night under `root`, which is emptied first."""
     shutil.rmtree(root, ignore_errors=True)
-    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    command = [
-        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]", "--driver-memory", "4g", *submit,
-        str(REPO / "jobs" / "nightly.py"), "--config", str(conf), "--run-id", RUN,
-        "--set", f"paths.root={root}", "--set", f"paths.events={events}",
-    ]  # fmt: skip
     clock = time.monotonic()
-    subprocess.run(command, env=env, cwd=REPO, check=True)
+    process = submit(
+        "nightly", "--config", conf, "--run-id", RUN, "--set", f"paths.root={root}", "--set", f"paths.events={events}",
+        memory="4g", options=options,
+    )  # fmt: skip
+    for _ in told(process):
+        pass
     return time.monotonic() - clock
 
 
@@ -166,12 +163,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--split", type=Path, default=Path("../shared/data/gowalla"))
     parser.add_argument("--conf", type=Path, default=REPO / "conf" / "gowalla.yaml")
-    arguments, submit = parser.parse_known_args()
+    arguments, options = parser.parse_known_args()
     name = arguments.split.name
     events = BENCH / "quality" / f"{name}.csv"
     root = BENCH / "quality" / name
     put_events(arguments.split, events)
-    seconds = run_night(arguments.conf, root, events, submit)
+    seconds = run_night(arguments.conf, root, events, options)
     layout = Layout(root, RUN)
     test = Test(arguments.split, layout)
     lists = {
