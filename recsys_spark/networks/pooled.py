@@ -18,10 +18,12 @@ SHARE_READ = 0.5
 
 
 class PooledEncoder(UserEncoder):
-    """Each head pools the window with weights that it learns for places and recency buckets; an MLP joins the heads.
+    """Each head pools the window with weights that it learns for places and recency buckets; an MLP joins the heads. The user's vector starts as the
+    heads' mean, and the MLP at nothing.
 
-    `split`: an example is a whole user, whose items are split at random whenever the user is met; the last column of the item rows [C, D + 1]
-    is then a logarithm that is added to the weight of the item. Otherwise an example is a target and the window before it.
+    `split`: an example is a whole user, whose items are split at random whenever the user is met. The window is then a set, which one head
+    pools, and the last column of the item rows [C, D + 1] is the logarithm of the item's weight. Otherwise an example is a target and the window
+    before it.
 
     Padding has weight 0 and the place of an item is counted from the newest, so more padding never changes the vector.
     """
@@ -30,17 +32,22 @@ class PooledEncoder(UserEncoder):
         self, *, length: int, dimension: int, hidden: int, heads: int, dropout: float, split: bool = False
     ):
         super().__init__()
+        heads = 1 if split else heads
         self.heads = heads
         self.dropout = dropout
         self.split = split
         # a start at which the first head looks at the newest items and the last head at all of the window
-        slopes = torch.logspace(0, -3, heads)
-        self.place = nn.Parameter(-slopes[:, None] * torch.arange(length - 1, -1, -1.0))
-        self.recency = nn.Parameter(torch.zeros(heads, RECENCY_BUCKETS))
+        slopes = torch.zeros(1) if split else torch.logspace(0, -3, heads)
+        self.place = nn.Parameter(-slopes[:, None] * torch.arange(length - 1, -1, -1.0), not split)
+        self.recency = nn.Parameter(torch.zeros(heads, RECENCY_BUCKETS), not split)
         self.inner = nn.Linear(heads * dimension, hidden)
         self.outer = nn.Linear(hidden, dimension)
         self.skip = nn.Linear(heads * dimension, dimension, bias=False)
         self.norm = nn.LayerNorm(dimension)
+        with torch.no_grad():
+            self.skip.weight.copy_(torch.eye(dimension).repeat(1, heads) / heads)
+            self.outer.weight.zero_()
+            self.outer.bias.zero_()
 
     def forward(self, table: Tensor, items: Tensor, recency: Tensor) -> Tensor:
         counts = real(items)
