@@ -85,7 +85,7 @@ def _values(panel: Panel, tastes: Tastes, single: str, k: int) -> np.ndarray:
     """float64 [U, C]: `GROUP_METRICS` of the blend, of `single`, then profile, listed (both 0 where one of them is unknown) and whether known."""
     q, models = panel.cutoffs.index(k), [panel.models.index(name) for name in (FUSED, single)]
     columns = [METRICS.index(name) for name in GROUP_METRICS]
-    accuracy = panel.values[:, q, models][:, :, columns].reshape(len(panel.values), -1)
+    accuracy = panel.values[:, q, models][:, :, columns].reshape(-1, 2 * len(columns))
     known = ~(np.isnan(tastes.profile) | np.isnan(tastes.listed))
     popularity = np.stack([np.where(known, x, 0.0) for x in (tastes.profile, tastes.listed)], axis=1)
     return np.hstack([accuracy, popularity, known[:, None]])
