@@ -85,8 +85,9 @@ def _leaning(by: str, rows: list[dict[str, Any]]) -> list[str]:
 def _accuracy(found: dict[str, Any], by: str, rows: list[dict[str, Any]]) -> Figure:
     spans = [_span(row["metrics"]["ndcg"]) for row in rows]
     svg = plots.intervals(_labels(by, rows), spans, plots.ACCENT, f"NDCG@{found['gate_k']} of the blend")
-    sizes = [row["users"] for row in rows]
-    how = f"Who is served well: each dot is a group of {min(sizes):,} to {max(sizes):,} users, the line its interval."
+    low, high = (f"{end(row['users'] for row in rows):,}" for end in (min, max))
+    sizes = low if low == high else f"{low} to {high}"
+    how = f"Who is served well: each dot is a group of {sizes} users, the line its interval."
     return Figure(_title(by), svg, how)
 
 

@@ -326,6 +326,7 @@ def test_without_segments_the_other_groups_stand(tmp_path):
     facts = make_run(tmp_path)
     facts.metrics["groups"] = [row for row in facts.metrics["groups"] if row["by"] != "segment"]
     found = render(facts)
+    assert "each dot is a group of 20 users" in found
     assert "By segment" not in found and "the segments that the log names" not in found
     assert ">By length of history<" in found and ">By taste for what is popular<" in found
 

@@ -12,6 +12,8 @@ from recsys_spark.tables import store
 POPULARITY = np.array([0, 1000, 1000, *[10] * 8])
 NICHE, MAINSTREAM, NEW = range(0, 20), range(20, 40), range(40, 42)
 HAD = {u: [5, 3, 4] if u in NICHE else [2, 1, 3] if u in MAINSTREAM else [] for u in range(42)}
+UNKNOWN = 50
+"""Has something held out, and neither a history nor a list."""
 
 
 def tables(spark, folder, lists):
@@ -26,7 +28,7 @@ def tables(spark, folder, lists):
         for u, had in HAD.items()
     ]  # fmt: skip
     # user 99 has a list and nothing held out, and is not measured
-    positives = [{"user_idx": u, "item_idx": [9], "as_of": "test"} for u in HAD]
+    positives = [{"user_idx": u, "item_idx": [9], "as_of": "test"} for u in [*HAD, UNKNOWN]]
     put_table(folder / "lists", "candidates", candidates)
     put_table(folder / "histories", "histories", histories)
     put_table(folder / "positives", "positives", positives)
@@ -51,7 +53,8 @@ def test_blockbusters_for_everyone_are_a_lift_of_the_niche_users_only(spark, tmp
         "als": {u: [7, 8, 9] for u in HAD},
     }
     found = measure(spark, tmp_path, lists)
-    assert set(found) == set(HAD)
+    assert set(found) == {*HAD, UNKNOWN}
+    assert np.isnan([found[UNKNOWN][name] for name in ("profile", "listed", "popular")]).all()
     assert lift_of(found, NICHE) == pytest.approx((1000 - 10) / 10)
     profile = (1000 + 1000 + 10) / 3
     assert lift_of(found, MAINSTREAM) == pytest.approx((1000 - profile) / profile)
@@ -74,5 +77,5 @@ def test_the_users_are_those_of_the_sample_of_the_metrics(spark, tmp_path):
     users = set(per_user.sample(positives, 0.4)["user_idx"].to_pylist())
     assert set(found) == users and 0 < len(users) < len(HAD)
     whole = measure(spark, tmp_path / "whole", lists)
-    assert all(found[u]["listed"] == whole[u]["listed"] == 1000 for u in users)
-    assert all(found[u]["profile"] == whole[u]["profile"] for u in users if HAD[u])
+    assert all(found[u]["listed"] == whole[u]["listed"] == 1000 for u in users - {UNKNOWN})
+    assert all(found[u]["profile"] == whole[u]["profile"] for u in users if HAD.get(u))
