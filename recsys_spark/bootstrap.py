@@ -61,10 +61,35 @@ def estimates(
         nothing = float("nan")
         return [Estimate(nothing, nothing, nothing)] * len(means), np.full(len(means), nothing)
     resampled = resampled_means(values, samples, seed)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0) + (means - values.mean(axis=0))
+    low, high = percentiles(resampled, confidence) + (means - values.mean(axis=0))
     above = np.mean(resampled > 0, axis=0)
     return [Estimate(float(m), float(a), float(b)) for m, a, b in zip(means, low, high)], above
+
+
+def percentiles(resampled: np.ndarray, confidence: float) -> np.ndarray:
+    """float64 [2, ...]: the bounds of the middle `confidence` of `resampled` [S, ...]."""
+    tail = (1 - confidence) / 2
+    return np.quantile(resampled, [tail, 1 - tail], axis=0)
+
+
+def widest_gap(means: np.ndarray, resampled: np.ndarray, confidence: float) -> tuple[int, int, Estimate]:
+    """(highest, lowest, their difference) of G groups of different users, from their `means` [G] and their means in S resamples, [S, G],
+    each group resampled by itself.
+
+    Which two they are was seen in the same users, so the plain interval of a difference would be too narrow: of groups that are all alike,
+    the highest is above the lowest. This one holds for all pairs at once, and so for the two that were chosen: as many standard errors to
+    either side as the largest of all pairs' |difference - its mean| / standard error reaches in `confidence` of the resamples (max-t, after
+    Westfall & Young, Resampling-Based Multiple Testing, 1993; for normal means of equal errors it is Tukey's studentized range).
+    """
+    best, worst = int(np.argmax(means)), int(np.argmin(means))
+    errors, off = resampled.std(axis=0), resampled - means
+    left, right = np.triu_indices(len(means), 1)
+    spread = np.hypot(errors[left], errors[right])
+    # groups of which every user has the same value do not vary, and then 0 / 0 is no distance
+    distances = np.abs(off[:, left] - off[:, right]) / np.where(spread > 0, spread, 1)
+    reach = np.quantile(distances.max(axis=1), confidence) * np.hypot(errors[best], errors[worst])
+    gap = float(means[best] - means[worst])
+    return best, worst, Estimate(gap, gap - float(reach), gap + float(reach))
 
 
 def _weights(rng: np.random.Generator, samples: int, users: int) -> np.ndarray:

@@ -59,3 +59,39 @@ def test_without_users_nothing_is_known():
         np.full(2, np.nan), np.zeros((0, 2)), samples=10, confidence=0.95, seed=1
     )
     assert np.isnan([found[0].mean, found[0].low, found[1].high, *above]).all()
+
+
+def grouped(values, samples=400):
+    """Means [G] and resampled means [S, G] of groups of users, given as one array each."""
+    resampled = [bootstrap.resampled_means(v[:, None], samples, seed)[:, 0] for seed, v in enumerate(values)]
+    return np.array([v.mean() for v in values]), np.stack(resampled, axis=1)
+
+
+def test_the_gap_of_groups_that_are_alike_holds_0_as_often_as_it_says():
+    """The groups' sizes differ. The plain interval of the highest against the lowest would hold 0 far too seldom."""
+    held = plain = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        means, resampled = grouped([rng.exponential(1, n) for n in (60, 120, 120, 240, 500)], samples=200)
+        best, worst, gap = bootstrap.widest_gap(means, resampled, confidence=0.9)
+        held += gap.low <= 0
+        plain += bootstrap.percentiles(resampled[:, best] - resampled[:, worst], 0.9)[0] <= 0
+    assert 200 * 0.9 - 22 <= held <= 200 * 0.9 + 17
+    assert plain < 200 * 0.75
+
+
+@pytest.mark.parametrize(("n_groups", "tukey"), [(2, 2.772), (3, 3.314), (5, 3.858)])
+def test_groups_of_equal_errors_have_the_width_of_tukeys_range(n_groups, tukey):
+    """Upper 5 % points of the studentized range with infinite degrees of freedom, from Tukey's table."""
+    rng = np.random.default_rng(1)
+    means, resampled = grouped([rng.normal(0, 1, 400) for _ in range(n_groups)], samples=6000)
+    _, _, gap = bootstrap.widest_gap(means, resampled, confidence=0.95)
+    assert gap.high - gap.mean == pytest.approx(tukey / np.sqrt(400), rel=0.08)
+
+
+def test_the_gap_names_the_highest_and_the_lowest():
+    means, resampled = grouped([np.full(8, 0.25), np.full(8, 0.5), np.full(8, 0.125)])
+    best, worst, gap = bootstrap.widest_gap(means, resampled, confidence=0.95)
+    assert (best, worst) == (1, 2)
+    # who does not vary leaves no doubt
+    assert (gap.mean, gap.low, gap.high) == (0.375, 0.375, 0.375)

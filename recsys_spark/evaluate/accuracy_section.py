@@ -7,6 +7,7 @@ from typing import Any
 from recsys_spark.columns import FUSED
 from recsys_spark.evaluate import plots, price, wording
 from recsys_spark.evaluate.blocks import Block, Bullets, Figure, Note, Table, Text
+from recsys_spark.evaluate.groups_section import groups
 from recsys_spark.evaluate.run_facts import RunFacts
 
 SHOWN = tuple(wording.METRICS)
@@ -29,7 +30,7 @@ def accuracy(facts: RunFacts) -> list[Block]:
         _at(found, k),
         _cutoffs(found),
     ]
-    return [*blocks, _concentration(found), _beyond(found), *_price(found, facts), *_groups(found)]
+    return [*blocks, _concentration(found), _beyond(found), *_price(found, facts), *groups(found)]
 
 
 def _comparisons(found: dict[str, Any]) -> list[str]:
@@ -136,21 +137,6 @@ def _price(found: dict[str, Any], facts: RunFacts) -> list[Block]:
 
 def _beyond_cell(name: str, value: float | None) -> str:
     return wording.NONE if value is None else _BEYOND_FORMS.get(name, _TWO_DIGITS)(value)
-
-
-def _groups(found: dict[str, Any]) -> list[Block]:
-    titles = {"history": ("By length of history", " items"), "segment": ("By segment", "")}
-    groups = {by: [g for g in found["groups"] if g["by"] == by] for by in titles}
-    return [_group_figure(found, *titles[by], rows) for by, rows in groups.items() if len(rows) > 1]
-
-
-def _group_figure(found: dict[str, Any], title: str, unit: str, rows: list[dict[str, Any]]) -> Figure:
-    labels = [wording.cut(row["group"], 28) + unit for row in rows]
-    spans = [_span(row["metrics"]["ndcg"]) for row in rows]
-    svg = plots.intervals(labels, spans, plots.ACCENT, f"NDCG@{found['gate_k']} of the blend")
-    sizes = [row["users"] for row in rows]
-    how = f"Who is served well: each dot is a group of {min(sizes):,} to {max(sizes):,} users, the line its interval."
-    return Figure(title, svg, how)
 
 
 def _means(found: dict[str, Any], model: str, k: int) -> list[float]:

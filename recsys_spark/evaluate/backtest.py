@@ -16,7 +16,8 @@ import scipy.sparse as sp
 from recsys_spark import columns as c
 from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.errors import LawBroken
-from recsys_spark.evaluate import beyond_accuracy, per_user, summary
+from recsys_spark.evaluate import beyond_accuracy, groups, per_user, summary, taste
+from recsys_spark.evaluate.groups import Tastes
 from recsys_spark.evaluate.summary import Panel
 from recsys_spark.tables import store
 
@@ -42,6 +43,12 @@ class Catalogue:
         owners = np.zeros(size, np.int64)
         owners[np.asarray(item_counts[c.ITEM_IDX])] = np.asarray(item_counts["count"])
         return cls(indices, owners[indices], _categories(items, size))
+
+    def popularity(self) -> np.ndarray:
+        """int64 [1 + largest index]: the owners, by item index."""
+        full = np.zeros(self.categories.shape[0], np.int64)
+        full[self.indices] = self.owners
+        return full
 
     def counts(self, table: pa.Table, model: str) -> np.ndarray:
         """int64 [I]: in how many lists of `model` each item stands (`table` as `per_user.shown_counts` gives it)."""
@@ -73,8 +80,10 @@ def measure(
     models, cutoffs = list(models), sorted(set(cutoffs))
     options = {"models": models, "cutoffs": cutoffs, "gate_k": gate_k, "categories": catalogue.categories}
     rows = per_user.measure(lists, positives, histories, **options)
-    averages, sample = _write(rows, folder, bootstrap_users)
+    averages, sample, share = _write(rows, folder, bootstrap_users)
     panel = Panel.of(models, cutoffs, averages, sample)
+    popularity = catalogue.popularity()
+    found = taste.measure(lists, positives, histories, popularity=popularity, k=gate_k, share=share)
     shown = per_user.shown_counts(lists, gate_k)
     counts = {model: catalogue.counts(shown, model) for model in models}
     _check(counts, panel.users)
@@ -83,20 +92,24 @@ def measure(
     return finite(
         {
             **_accuracy(panel, baselines, gate_k, bootstrap),
+            **groups.compare(panel, Tastes.of(found), _best_single(panel, gate_k), gate_k, bootstrap),
             "beyond_accuracy": beyond,
             "concentration": _concentration(counts, catalogue.owners),
         }
     )
 
 
-def _write(rows: DataFrame, folder: Path, bootstrap_users: int) -> tuple[list[dict[str, Any]], pa.Table]:
-    """Write `user_metrics`; returns `per_user.means` and the `per_user.sample` of at most about `bootstrap_users`."""
+def _write(
+    rows: DataFrame, folder: Path, bootstrap_users: int
+) -> tuple[list[dict[str, Any]], pa.Table, float]:
+    """Write `user_metrics`; returns `per_user.means`, the `per_user.sample` of at most about `bootstrap_users`, and its share of the users."""
     rows = rows.persist()
     try:
         store.write(rows, folder / USER_METRICS, USER_METRICS)
         averages = per_user.means(rows)
         users = max((row["users"] for row in averages), default=0)
-        return averages, per_user.sample(rows, bootstrap_users / max(users, 1))
+        share = bootstrap_users / max(users, 1)
+        return averages, per_user.sample(rows, share), share
     finally:
         rows.unpersist()
 
@@ -111,11 +124,14 @@ def _accuracy(panel: Panel, baselines: Sequence[str], k: int, bootstrap: Bootstr
         "cutoffs": panel.cutoffs,
         "gate_k": k,
         "best_baseline": panel.best(baselines, k),
-        "best_single": panel.best([m for m in panel.models if m != c.FUSED], k),
+        "best_single": _best_single(panel, k),
         "accuracy": summary.accuracy(panel, bootstrap),
         "differences": summary.differences(panel, pairs, k, bootstrap),
-        "groups": summary.groups(panel, k, bootstrap),
     }
+
+
+def _best_single(panel: Panel, k: int) -> str:
+    return panel.best([m for m in panel.models if m != c.FUSED], k)
 
 
 def finite(tree: Any) -> Any:

@@ -80,10 +80,15 @@ def means(rows: DataFrame) -> list[dict[str, Any]]:
 
 
 def sample(rows: DataFrame, share: float) -> pa.Table:
-    """All rows of about `share` of the users, chosen by the hash of their index."""
-    if share < 1:
-        rows = rows.where(F.pmod(F.xxhash64(c.USER_IDX), F.lit(1 << 31)) < int(share * (1 << 31)))
-    return rows.toArrow()
+    """The `sampled` rows, on the driver."""
+    return sampled(rows, share).toArrow()
+
+
+def sampled(rows: DataFrame, share: float) -> DataFrame:
+    """All rows of about `share` of the users, chosen by the hash of their index: the same users of every table."""
+    if share >= 1:
+        return rows
+    return rows.where(F.pmod(F.xxhash64(c.USER_IDX), F.lit(1 << 31)) < int(share * (1 << 31)))
 
 
 def _rows(
@@ -95,7 +100,7 @@ def _rows(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a batch of users, one batch for each cutoff."""
     lists = _lists(batch.column("entries"), len(models), max(cutoffs))
-    indptr, positives = _ragged(batch.column("positives"))
+    indptr, positives = ragged(batch.column("positives"))
     hits, n_positives = hit_matrix(lists, indptr, np.asarray(positives)), np.diff(indptr)
     repeated = np.repeat(np.arange(len(batch)), len(models))
     # by position, so that each batch has the columns in the order that the schema names them
@@ -117,14 +122,14 @@ def _rows(
 
 def _lists(entries: pa.ListArray, n_models: int, length: int) -> np.ndarray:
     """int32 [B, M, K] from each user's (place, item) entries; a place is model * K + rank - 1, so no order is needed."""
-    indptr, flat = _ragged(entries)
+    indptr, flat = ragged(entries)
     lists = np.zeros((len(entries), n_models * length), np.int32)
     users = np.repeat(np.arange(len(entries)), np.diff(indptr))
     lists[users, np.asarray(flat.field(0))] = np.asarray(flat.field(1))
     return lists.reshape(len(entries), n_models, length)
 
 
-def _ragged(column: pa.ListArray) -> tuple[np.ndarray, pa.Array]:
+def ragged(column: pa.ListArray) -> tuple[np.ndarray, pa.Array]:
     """(indptr int64 [B + 1], flat values) of a list column; a null list is an empty one."""
     lengths = np.asarray(column.value_lengths().fill_null(0), dtype=np.int64)
     return np.concatenate([[0], np.cumsum(lengths)]), column.flatten()

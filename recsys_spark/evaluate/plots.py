@@ -92,8 +92,10 @@ def intervals(
     colours: Sequence[str] | str = ACCENT,
     x: str = "",
     signed: bool = False,
+    form: str = ".4f",
 ) -> str:
-    """A dot at each mean and a line over its interval; `estimates` are (mean, low, high). `signed`: of differences, beside a line at 0."""
+    """A dot at each mean and a line over its interval; `estimates` are (mean, low, high), written in `form`. `signed`: of differences, beside
+    a line at 0."""
     with rc_context(_STYLE):
         figure, axes = _figure(0.34 * len(labels) + 0.6)
         shades = [colours] * len(labels) if isinstance(colours, str) else colours
@@ -107,13 +109,15 @@ def intervals(
             axes.text(
                 most + (high - low) * 0.03,
                 place,
-                f"{mean:+.4f}".replace("-", "−") if signed else f"{mean:.4f}",
+                format(mean, f"+{form}").replace("-", "−") if signed else format(mean, form),
                 va="center",
             )
         _rows(axes, labels)
         margin = (high - low) or abs(high) or 1.0
         axes.set_xlim(low - margin * 0.06, high + margin * 0.2)
         axes.xaxis.set_major_locator(MaxNLocator(5))
+        if form.endswith("%"):
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}".replace("-", "−")))
         axes.grid(axis="x")
         axes.set_xlabel(x)
         return _svg(figure)

@@ -1,4 +1,4 @@
-"""From the per-user rows to what `metrics.json` says of accuracy: means with intervals, comparisons, groups of users. numpy and Arrow.
+"""From the per-user rows to what `metrics.json` says of accuracy: means with intervals and comparisons. numpy and Arrow.
 
 Shapes:  U users of the bootstrap · Q cutoffs · M models, fused last · N metrics, in the order of `METRICS`
 """
@@ -16,9 +16,6 @@ import pyarrow.compute as pc
 from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.columns import FUSED, MODEL, SEGMENT, USER_IDX, K
 from recsys_spark.evaluate.metrics import METRICS
-
-GROUP_METRICS = ("ndcg", "recall", "hit_rate")
-MOST_SEGMENTS = 12
 
 
 @dataclass(frozen=True)
@@ -103,38 +100,3 @@ def comparisons(panel: Panel, baselines: Sequence[str], k: int) -> list[tuple[st
     single = panel.best([m for m in panel.models if m != FUSED], k)
     pairs = [(model, baseline) for model in panel.models if model != baseline]
     return pairs if single == baseline else [*pairs, (FUSED, single)]
-
-
-def groups(panel: Panel, k: int, bootstrap: Bootstrap) -> list[dict[str, Any]]:
-    """Fused metrics at `k` of users alike: quarters by history length, and segments when there are any (the largest, then the others)."""
-    q, m = panel.cutoffs.index(k), panel.models.index(FUSED)
-    columns = [METRICS.index(name) for name in GROUP_METRICS]
-    found = []
-    for by, name, rows in [*_history_groups(panel.history), *_segment_groups(panel.segments)]:
-        values = panel.values[rows, q, m][:, columns]
-        parts, _ = bootstrap(values.mean(axis=0), values)
-        metrics = {metric: part.plain() for metric, part in zip(GROUP_METRICS, parts)}
-        found.append({"by": by, "group": name, "users": len(rows), "metrics": metrics})
-    return found
-
-
-def _history_groups(history: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-    if not len(history):
-        return []
-    edges = np.unique(np.quantile(history, [0.25, 0.5, 0.75], method="lower"))
-    group = np.searchsorted(edges, history, side="left")
-    found = []
-    for g in range(len(edges) + 1):
-        rows = np.flatnonzero(group == g)
-        if len(rows):
-            low, high = history[rows].min(), history[rows].max()
-            found.append(("history", f"{low:,}" if low == high else f"{low:,}–{high:,}", rows))
-    return found
-
-
-def _segment_groups(segments: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-    names, counts = np.unique([s for s in segments if s is not None], return_counts=True)
-    largest = [str(names[i]) for i in np.lexsort((names, -counts))[:MOST_SEGMENTS]]
-    found = [("segment", name, np.flatnonzero(segments == name)) for name in largest]
-    others = np.flatnonzero(~np.isin(segments.astype(str), largest))
-    return [*found, ("segment", "others or unknown", others)] if found and len(others) else found

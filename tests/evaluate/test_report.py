@@ -1,5 +1,6 @@
 """The page, rendered without Spark from runs that have everything, and from runs that lack this or that."""
 
+import html
 import re
 from datetime import date
 from html.parser import HTMLParser
@@ -58,7 +59,7 @@ def metrics(models=MODELS, content=True):
         "diversity": 0.6 if content else None,
         "average_popularity": 12.0,
     }
-    gap = {**estimate(0.02), "share_above": 0.99}
+    lead = {**estimate(0.02), "share_above": 0.99}
     return {
         "users": 40,
         "bootstrap": {"users": 40, "samples": 100, "confidence": 0.95},
@@ -72,15 +73,49 @@ def metrics(models=MODELS, content=True):
             for i, m in enumerate(models)
         },
         "differences": [
-            {"model": "fused", "against": "als", "k": 10, "metrics": dict.fromkeys(METRICS, gap)}
+            {"model": "fused", "against": "als", "k": 10, "metrics": dict.fromkeys(METRICS, lead)}
         ],
         "beyond_accuracy": dict.fromkeys(models, beyond),
         "concentration": {name: [[0.25, 0.5], [1.0, 1.0]] for name in ("log", *models)},
         "groups": [
-            {"by": by, "group": name, "users": 20, "metrics": {"ndcg": estimate(0.1)}}
-            for by, names in (("history", ("1–5", "6–9")), ("segment", (f"$x_{EVIL}$", "$\\bad$")))
+            group(by, name)
+            for by, names in (
+                ("history", ("1–5", "6–9")),
+                ("segment", (f"$x_{EVIL}$", "$\\bad$")),
+                ("taste", ("niche (1–20%)", "mixed (20–40%)", "mainstream (40–99%)")),
+            )
             for name in names
         ],
+        "gaps": [
+            gap("history", "6–9", "1–5", 0.0312, 0.01),
+            gap("segment", f"$x_{EVIL}$", "$\\bad$", 0.02, -0.01),
+        ],
+    }
+
+
+def group(by, name, profile=100.0, listed=140.0):
+    lift = listed / profile - 1
+    return {
+        "by": by,
+        "group": name,
+        "users": 20,
+        "metrics": {"ndcg": estimate(0.1)},
+        "best_single": {"ndcg": estimate(0.0875)},
+        "popularity": {
+            "profile": profile,
+            "list": listed,
+            "lift": {"mean": lift, "low": lift - 0.1, "high": lift + 0.1},
+        },
+    }
+
+
+def gap(by, best, worst, mean, low):
+    return {
+        "by": by,
+        "best": best,
+        "worst": worst,
+        "groups": 2,
+        "ndcg": {"mean": mean, "low": low, "high": 2 * mean - low},
     }
 
 
@@ -197,7 +232,7 @@ def test_data_is_escaped_wherever_it_stands(page):
 
 def test_figures_are_titled_and_explained(page):
     figures = re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL)
-    assert len(figures) == 13
+    assert len(figures) == 17
     assert all(
         "<h3>" in f and "<svg" in f and re.search(r"<figcaption>\S.*\.</figcaption>", f) for f in figures
     )
@@ -217,6 +252,83 @@ def test_the_price_of_diversity_stands_where_it_was_asked_for(tmp_path, page):
     assert "λ 0.7" in found
     facts.metrics["price"][0]["diversity"] = None  # without categories
     assert "The price of diversity" not in render(facts) and "The price of coverage" in render(facts)
+
+
+def plain(facts):
+    """The page's words as they are read."""
+    return html.unescape(render(facts))
+
+
+def test_groups_of_users_in_words_and_numbers(page):
+    text = html.unescape(page)
+    assert (
+        "By length of history, users with 1–5 items are served worst and users with 6–9 items best "
+        "(NDCG@10 0.1000 against 0.1000, a gap of 0.0312, interval +0.0100 to +0.0524)." in text
+    )
+    apart = "By segment, the lowest and the highest cannot be told apart: users of segment $\\bad$ and users of segment $x_<script>"
+    assert apart in text
+    assert "By taste for what is popular, " not in text  # of too few users for a gap
+    niche = re.search(r"<tr><td[^>]*>niche \(1–20%\)</td>(.*?)</tr>", page).group(1)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", niche)
+    assert cells == ["20", "0.1000", "0.0900–0.1100", "0.0875", "100", "140", "+40.0%", "+30.0% to +50.0%"]
+
+
+def test_whose_lists_lean_to_the_popular_in_words(tmp_path):
+    facts = make_run(tmp_path)
+    few, many = group("history", "1–5", listed=150.0), group("history", "6–9", listed=7.5)
+    said = "items that 150 users have on average, after 100 in their histories (+50.0%, interval +40.0% to +60.0%)."
+    facts.metrics["groups"] = [few, many]
+    assert f"The lists lean most to the popular for users with 1–5 items: {said}" in plain(facts)
+    # a larger lift that may be none does not hide the sure one
+    many["popularity"] |= {"list": 200.0, "lift": {"mean": 1.0, "low": -0.5, "high": 2.5}}
+    assert f"The lists lean most to the popular for users with 1–5 items: {said}" in plain(facts)
+    facts.metrics["groups"] = [many, group("history", "1–5", listed=90.0)]
+    assert (
+        "No group's lists surely lean to the popular; the largest lift is that of users with 6–9 items"
+        in plain(facts)
+    )
+
+
+def test_groups_of_which_less_is_known(tmp_path):
+    facts = make_run(tmp_path)
+    nothing = {"mean": None, "low": None, "high": None}
+    unknown = {"profile": None, "list": None, "lift": nothing}
+    facts.metrics |= {
+        "groups": [{**group("history", name), "popularity": unknown} for name in ("0", "1")],
+        "gaps": [],
+    }
+    found = render(facts)
+    assert "Popularity lift" not in found and "lean most" not in found and "surely lean" not in found
+    assert re.search(
+        r'<td class="n">–</td><td class="n">–</td><td class="n">–</td><td class="n">–</td></tr>', found
+    )
+    # as an earlier version of the evaluate stage wrote them
+    facts.metrics["groups"] = [
+        {"by": "history", "group": name, "users": 9, "metrics": {"ndcg": estimate(0.1)}}
+        for name in ("0", "1")
+    ]
+    facts.metrics.pop("gaps")
+    assert "In numbers, by length of history" in render(facts)
+
+
+@pytest.mark.parametrize("groups", [[], [group("history", "1–5")]])
+def test_without_groups_to_compare_nothing_is_said_of_them(tmp_path, page, groups):
+    asked = "Are all kinds of users served alike?"
+    facts = make_run(tmp_path)
+    facts.metrics["groups"] = groups
+    without = render(facts)
+    assert asked in page and "Popularity lift" in page
+    assert asked not in without and "Popularity lift" not in without
+    assert re.findall(r'<section id="(\w+)">', without) == WORDS
+
+
+def test_without_segments_the_other_groups_stand(tmp_path):
+    facts = make_run(tmp_path)
+    facts.metrics["groups"] = [row for row in facts.metrics["groups"] if row["by"] != "segment"]
+    found = render(facts)
+    assert "each dot is a group of 20 users" in found
+    assert "By segment" not in found and "the segments that the log names" not in found
+    assert ">By length of history<" in found and ">By taste for what is popular<" in found
 
 
 def test_numbers_are_written_for_people(page):

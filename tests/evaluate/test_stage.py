@@ -190,8 +190,28 @@ def test_beyond_accuracy(metrics):
 
 
 def test_groups_by_history(metrics):
-    found = {group["group"]: group["users"] for group in metrics["groups"]}
+    found = {group["group"]: group["users"] for group in metrics["groups"] if group["by"] == "history"}
     assert found == {"1": 1, "2": 1, "3": 1}
+
+
+def test_popularity_bias_of_groups(metrics):
+    """By hand, at k = 2; of items 1 to 4 three, two, one and no users have each. The popular fifth of the three is item 1."""
+    found = {(group["by"], group["group"]): group["popularity"] for group in metrics["groups"]}
+    assert [name for by, name in found if by == "taste"] == ["niche (0%)", "mixed (0%)", "mainstream (33%)"]
+    # user 0 had 2 and 3 and gets 4 and 1; user 2 had 2, 1 and 3 and gets 1 and 2
+    assert found["history", "2"] == found["taste", "mixed (0%)"]
+    assert (found["history", "2"]["profile"], found["history", "2"]["list"]) == ((2 + 1) / 2, (0 + 3) / 2)
+    assert found["history", "2"]["lift"] == {"mean": 0, "low": 0, "high": 0}
+    assert found["taste", "mainstream (33%)"]["lift"]["mean"] == pytest.approx(
+        ((3 + 2) / 2 - 6 / 3) / (6 / 3)
+    )
+    # user 1 had only what came after training, which nobody has
+    assert found["history", "1"] == {
+        "profile": 0,
+        "list": (1 + 3) / 2,
+        "lift": dict.fromkeys(("mean", "low", "high")),
+    }
+    assert metrics["gaps"] == []  # of one user each
 
 
 def test_verdict_judges_tonights_table(verdict):

@@ -91,29 +91,6 @@ def test_comparisons_are_with_the_best_baseline_and_the_best_single_model(panel)
     assert summary.comparisons(panel, ["popularity", "als"], 10) == expected
 
 
-def test_groups_are_quarters_and_segments(panel):
-    found = summary.groups(panel, 10, BOOTSTRAP)
-    sizes = [(g["by"], g["group"], g["users"]) for g in found]
-    quarters = [
-        ("history", "0–10", 2),
-        ("history", "20–30", 2),
-        ("history", "40–50", 2),
-        ("history", "60–70", 2),
-    ]
-    assert sizes == [*quarters, ("segment", "odd", 4), ("segment", "others or unknown", 4)]
-    ndcg = METRICS.index("ndcg") + 1
-    assert found[0]["metrics"]["ndcg"]["mean"] == pytest.approx(
-        np.mean([score(u, "fused", 10) for u in (0, 1)]) * ndcg
-    )
-
-
-def test_equal_histories_are_one_group():
-    table = rows()
-    table = table.set_column(table.schema.get_field_index("history"), "history", pa.array([3] * len(table)))
-    found = summary.groups(Panel.of(MODELS, CUTOFFS, averages(), table), 10, BOOTSTRAP)
-    assert [(g["group"], g["users"]) for g in found if g["by"] == "history"] == [("3", 8)]
-
-
 def test_means_of_all_users_stand_when_the_bootstrap_has_only_some():
     some = rows().filter(pa.compute.less(rows()["user_idx"], 4))
     panel = Panel.of(MODELS, CUTOFFS, averages(8), some)
@@ -128,7 +105,6 @@ def test_nobody_to_measure():
         "low": None,
         "high": None,
     }
-    assert summary.groups(panel, 5, BOOTSTRAP) == []
 
 
 def test_finite_leaves_no_minus_zero_and_no_dust():
