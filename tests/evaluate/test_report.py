@@ -25,6 +25,7 @@ WORDS = [
     "train",
     "score",
     "evaluate",
+    "newcomers",
     "publish",
     "users",
     "timings",
@@ -84,7 +85,7 @@ def metrics(models=MODELS, content=True):
     }
 
 
-def make_run(root, *, network=True, content=True, times=True):
+def make_run(root, *, network=True, content=True, times=True, split=None, segment_by=()):
     context = make_context(root)
     layout = context.layout
     counts = {
@@ -105,8 +106,11 @@ def make_run(root, *, network=True, content=True, times=True):
         "events_last": "2026-01-30",
         "events_by_month": [["2025-11", 400], ["2026-01", 600]],
     }
-    finish_stage(context, "clean", "backtest", {}, **counts, **(dates if times else dict.fromkeys(dates)))
-    finish_stage(context, "split", "backtest", {}, train=900, valid=40, test=40, users_with_test=40)
+    cleaned = {"clean": {"segment_by": list(segment_by)}}
+    finish_stage(
+        context, "clean", "backtest", {}, cleaned, **counts, **(dates if times else dict.fromkeys(dates))
+    )
+    finish_stage(context, "split", "backtest", {}, split, train=900, valid=40, test=40, users_with_test=40)
     finish_stage(
         context,
         "baselines",
@@ -217,6 +221,76 @@ def test_the_price_of_diversity_stands_where_it_was_asked_for(tmp_path, page):
     assert "λ 0.7" in found
     facts.metrics["price"][0]["diversity"] = None  # without categories
     assert "The price of diversity" not in render(facts) and "The price of coverage" in render(facts)
+
+
+def of_all(found):
+    return dict.fromkeys(METRICS, found)
+
+
+NEWCOMERS = {
+    "users": {
+        "users": 120,
+        "lists": {name: of_all(estimate(m)) for name, m in (("segment", 0.3), ("popularity", 0.2))},
+        "difference": of_all({**estimate(0.1), "share_above": 1.0}),
+    },
+    "items": {
+        "users": 900,
+        "items": 40,
+        "catalogue": 1000,
+        "models": {m: of_all(estimate(0.5)) for m in ("content", "fused")},
+        "chance": {"recall": 0.25, "ndcg": 0.125},
+        "share_of_places": 0.003,
+    },
+}
+
+
+def section_of(page, word):
+    return re.search(rf'<section id="{word}">.*?</section>', page, flags=re.DOTALL).group()
+
+
+def test_newcomers_are_told_of_in_words_figures_and_tables(tmp_path):
+    facts = make_run(tmp_path)
+    facts.metrics["cold_start"] = NEWCOMERS
+    found = section_of(render(facts), "newcomers")
+    assert found.count("<svg") == 2 and found.count("<table") == 2
+    assert "120 were hidden whole and then served as the night serves whom it has never seen" in found
+    assert "Users have no segments here (clean.segment_by), so the two lists are one." in found
+    assert "40 were hidden whole, with all that was done with them. For 900 users" in found
+    assert "10 drawn by lot would find 25.0%" in found
+    assert "they take 0.3% of the first 10 places; they are 4.0% of the catalogue" in found
+    row = re.search(r"<tr><td[^>]*><span[^>]*></span>By lot</td>(.*?)</tr>", found).group(1)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.1250", "–", "0.2500", "–"]
+    row = re.search(r"<tr><td[^>]*><span[^>]*></span>By segment</td>(.*?)</tr>", found).group(1)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.3000", "0.2900–0.3100", "0.3000", "0.3000"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "said"),
+    [
+        (0.1, "That is better than what is popular with everybody (NDCG@10 +0.1000, interval +0.0900 to +0.1100)."),
+        (-0.1, "That is worse than what is popular with everybody (NDCG@10 −0.1000"),
+        (0.0, "Whether that beats what is popular with everybody cannot be told (NDCG@10 +0.0000"),
+    ],
+)  # fmt: skip
+def test_whether_segments_help_new_users(tmp_path, mean, said):
+    facts = make_run(tmp_path, segment_by=["age"])
+    gap = of_all({**estimate(mean), "share_above": 0.5})
+    facts.metrics["cold_start"] = {"users": {**NEWCOMERS["users"], "difference": gap}}
+    found = section_of(render(facts), "newcomers")
+    assert said in found and "most popular in their segment (age)" in found and "By lot" not in found
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({}, "Nobody was held out whole in this run"),
+        ({"cold_user_share": 0.1}, "The share of the users to hold out whole came to nobody."),
+        ({"cold_item_share": 0.1}, "no model of this run can tell items that nobody chose apart"),
+    ],
+)
+def test_newcomers_who_were_not_measured_get_a_word(tmp_path, shares, said):
+    found = section_of(render(make_run(tmp_path, split=shares)), "newcomers")
+    assert said in found and found.count('class="note"') == 1 and "<svg" not in found
 
 
 def test_numbers_are_written_for_people(page):
