@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recsys_spark.columns import POPULARITY, SEGMENT
+from recsys_spark.columns import FUSED, MODELS, POPULARITY, SEGMENT
 from recsys_spark.evaluate import plots, wording
 from recsys_spark.evaluate.blocks import Block, Figure, Note, Table, Text
 from recsys_spark.evaluate.cold import COLD_START
@@ -23,40 +23,29 @@ _SHADES = {SEGMENT: plots.ACCENT, POPULARITY: plots.colour(POPULARITY)}
 
 def newcomers(facts: RunFacts) -> list[Block]:
     found, shares = facts.metrics.get(COLD_START) or {}, facts.settings("split")
-    users, items = (shares.get(f"cold_{who}_share", 0.0) for who in ("user", "item"))
-    if not (found or users or items):
-        return [Note(_NOT_ASKED)]
-    blocks = _users(found["users"], facts) if "users" in found else [Note(_NO_USERS)] if users else []
-    return [
-        *blocks,
-        *(_items(found["items"], facts) if "items" in found else [Note(_NO_ITEMS)] if items else []),
-    ]
+    blocks: list[Block] = []
+    for what, tell, missing in (("user", _users, _NO_USERS), ("item", _items, _NO_ITEMS)):
+        if f"{what}s" in found:
+            blocks += tell(found[f"{what}s"], facts)
+        elif shares.get(f"cold_{what}_share"):
+            blocks.append(Note(missing))
+    return blocks or [Note(_NOT_ASKED)]
 
 
 def _users(found: dict[str, Any], facts: RunFacts) -> list[Block]:
     k, lists = facts.metrics["gate_k"], found["lists"]
     segments = facts.settings("clean").get("clean", {}).get("segment_by")
     text = f"New users: {number(found['users'])} were hidden whole and then served as the night serves whom it has never seen, with what is most popular "
-    text += f"in their segment ({', '.join(segments)}). " if segments else "with everybody. "
-    if not segments:
-        text += "Users have no segments here (clean.segment_by), so the two lists are one."
+    if segments:
+        text += f"in their segment ({', '.join(segments)}). {_told(found['difference']['ndcg'], k)}"
     else:
-        text += _told(found["difference"]["ndcg"], k)
-    names = list(_LISTS)
-    svg = plots.intervals(
-        list(_LISTS.values()),
-        [_span(lists[name]["ndcg"]) for name in names],
-        [_SHADES[name] for name in names],
-        f"NDCG@{k}",
-    )
+        text += "with everybody. Users have no segments here (clean.segment_by), so the two lists are one."
+    spans, shades = [_span(lists[name]["ndcg"]) for name in _LISTS], [_SHADES[name] for name in _LISTS]
+    svg = plots.intervals(list(_LISTS.values()), spans, shades, f"NDCG@{k}")
     how = "What is popular among users alike, against what is popular. The line is the interval."
-    marks = dict(enumerate(_SHADES[name] for name in names))
-    rows = [(_LISTS[name], *_cells(lists[name])) for name in names]
-    return [
-        Text(text),
-        Figure(f"New users: NDCG@{k}", svg, how),
-        _table(f"New users, lists of {k}", "popularity", rows, marks),
-    ]
+    rows = [(title, *_cells(lists[name])) for name, title in _LISTS.items()]
+    table = _table(f"New users, lists of {k}", "popularity", rows, dict(enumerate(shades)))
+    return [Text(text), Figure(f"New users: NDCG@{k}", svg, how), table]
 
 
 def _told(gap: dict[str, float], k: int) -> str:
@@ -69,34 +58,34 @@ def _told(gap: dict[str, float], k: int) -> str:
 
 
 def _items(found: dict[str, Any], facts: RunFacts) -> list[Block]:
-    k, models, chance = facts.metrics["gate_k"], list(found["models"]), found[CHANCE]
+    k, chance = facts.metrics["gate_k"], found[CHANCE]
+    models = {name: found["models"][name] for name in (*MODELS, FUSED) if name in found["models"]}
+    spans = [*(_span(models[name]["recall"]) for name in models), (chance["recall"],) * 3]
+    names, shades = (
+        [*map(wording.model, models), "By lot"],
+        [plots.colour(name) for name in (*models, CHANCE)],
+    )
+    svg = plots.intervals(names, spans, shades, f"recall@{k} among the new items")
+    how = "Do the new items find the users who chose them? A line that begins to the right of the dot by lot says yes."
+    by_lot = [wording.metric(chance.get(name)) for name in _METRICS]
+    rows = [
+        *((wording.model(name), *_cells(models[name])) for name in models),
+        ("By lot", by_lot[0], wording.NONE, *by_lot[1:]),
+    ]
+    table = _table(f"New items, the first {k} of them", "model", rows, dict(enumerate(shades)))
+    return [Text(_of_items(found, facts, k)), Figure(f"New items: recall@{k}", svg, how), table]
+
+
+def _of_items(found: dict[str, Any], facts: RunFacts, k: int) -> str:
     text = f"New items: {number(found['items'])} were hidden whole, with all that was done with them. For {number(found['users'])} users who had chosen some, "
-    text += f"the models that know items by their content ranked these items alone; {k} drawn by lot would find {wording.share(chance['recall'])}."
+    text += f"the models that know items by their content ranked these items alone; {k} drawn by lot would find {wording.share(found[CHANCE]['recall'])}."
     if found["share_of_places"] is not None:
         text += f" In the blend's ordinary lists, beside all others, they take {wording.share(found['share_of_places'])} of the first {k} places; "
         text += f"they are {wording.share(found['items'] / found['catalogue'])} of the catalogue."
-    if not any(facts.fusion.get("weights", {}).get(name) for name in models):
-        text += (
-            " None of these models has a say in the blend, so the blend's order of new items means nothing."
-        )
-    lot = chance["recall"]
-    svg = plots.intervals(
-        [*map(wording.model, models), "By lot"],
-        [*(_span(found["models"][m]["recall"]) for m in models), (lot, lot, lot)],
-        [*map(plots.colour, models), plots.colour(CHANCE)],
-        f"recall@{k} among the new items",
-    )
-    how = "Do the new items find the users who chose them? A line that begins to the right of the dot by lot says yes."
-    by_lot = ("By lot", *(wording.metric(chance.get(name)) for name in _METRICS))
-    rows = [
-        *((wording.model(m), *_cells(found["models"][m])) for m in models),
-        (*by_lot[:2], wording.NONE, *by_lot[2:]),
-    ]
-    return [
-        Text(text),
-        Figure(f"New items: recall@{k}", svg, how),
-        _table(f"New items, the first {k} of them", "model", rows, plots.marks([*models, CHANCE])),
-    ]
+    weights = facts.fusion.get("weights")
+    if weights and not any(weights.get(name) for name in found["models"]):
+        text += " None of these models has a say in the blend, so its order of new items means nothing."
+    return text
 
 
 def _cells(metrics: dict[str, dict[str, float]]) -> tuple[str, ...]:

@@ -105,18 +105,19 @@ def _newcomers(
     context: Context, held_out: DataFrame, ordinary: DataFrame, models: list[str], bench: cold.Bench
 ) -> dict[str, Any]:
     """users, items: each where such lists were made."""
-    folders = {fold: context.layout.table("score", c.BACKTEST, fold) for fold in (c.COLD_USER, c.COLD_ITEM)}
-    lists = {fold: store.read(context.spark, at, "candidates") for fold, at in folders.items() if at.is_dir()}
-    some = {
-        fold: (own, held_out.where(F.col(c.AS_OF) == fold))
-        for fold, own in lists.items()
-        if not own.isEmpty()
-    }
     found: dict[str, Any] = {}
-    if c.COLD_USER in some:
-        found["users"] = cold.measure_users(*some[c.COLD_USER], bench)
-    if c.COLD_ITEM in some:
-        found["items"] = cold.measure_items(*some[c.COLD_ITEM], ordinary, models, bench)
+    for fold in (c.COLD_USER, c.COLD_ITEM):
+        folder, positives = (
+            context.layout.table("score", c.BACKTEST, fold),
+            held_out.where(F.col(c.AS_OF) == fold),
+        )
+        lists = store.read(context.spark, folder, "candidates") if folder.is_dir() else None
+        if lists is None or lists.isEmpty():
+            continue
+        if fold == c.COLD_USER:
+            found["users"] = cold.measure_users(lists, positives, bench)
+        else:
+            found["items"] = cold.measure_items(lists, positives, ordinary, models, bench)
     return found
 
 

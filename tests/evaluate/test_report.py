@@ -264,6 +264,16 @@ def test_newcomers_are_told_of_in_words_figures_and_tables(tmp_path):
     assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.3000", "0.2900–0.3100", "0.3000", "0.3000"]
 
 
+@pytest.mark.parametrize("able", ["content", "network"])
+def test_a_blend_that_cannot_rank_new_items_is_told(tmp_path, able):
+    """The blend is of popularity, als and network."""
+    facts = make_run(tmp_path)
+    models = {m: of_all(estimate(0.5)) for m in (able, "fused")}
+    facts.metrics["cold_start"] = {"items": {**NEWCOMERS["items"], "models": models}}
+    found = section_of(render(facts), "newcomers")
+    assert ("None of these models has a say in the blend" in found) == (able == "content")
+
+
 @pytest.mark.parametrize(
     ("mean", "said"),
     [
