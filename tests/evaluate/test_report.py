@@ -264,6 +264,15 @@ def test_newcomers_are_told_of_in_words_figures_and_tables(tmp_path):
     assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.3000", "0.2900–0.3100", "0.3000", "0.3000"]
 
 
+def test_who_was_held_out_whole_is_told_with_the_split(tmp_path):
+    facts = make_run(tmp_path)
+    assert "hidden whole" not in section_of(render(facts), "split")
+    counts = {"train": 9, "valid": 1, "test": 1, "users_with_cold_user": 12, "cold_item": 34}
+    finish_stage(make_context(tmp_path), "split", "backtest", {}, **counts)
+    said = "these were hidden whole: 12 users, and 34 pairs that other users have with hidden items"
+    assert said in section_of(render(facts), "split")
+
+
 @pytest.mark.parametrize("able", ["content", "network"])
 def test_a_blend_that_cannot_rank_new_items_is_told(tmp_path, able):
     """The blend is of popularity, als and network."""
