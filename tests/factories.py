@@ -55,6 +55,7 @@ def finish_stage(
     stage: str,
     pass_name: str,
     tables: dict[str, tuple[str, list[dict[str, Any]]]],
+    settings: dict[str, Any] | None = None,
     **counts: Any,
 ) -> None:
     """Put a finished stage on disk: `tables` maps a folder's name to (contract, rows)."""
@@ -64,7 +65,7 @@ def finish_stage(
             put_table(folder / name, table, rows)
         return counts
 
-    run_stage(context.layout, stage, pass_name, inputs={}, settings={}, work=work, force=True)
+    run_stage(context.layout, stage, pass_name, inputs={}, settings=settings or {}, work=work, force=True)
 
 
 def moment(day: int, second: int = 0) -> datetime:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from recsys_spark.columns import ALS, CONTENT, NETWORK, PER_USER, POPULARITY
 
 Share = Annotated[float, Field(ge=0, le=1)]
+NotAll = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -205,7 +206,14 @@ class Split(Section):
     min_train: Count = Field(
         default=3, description="last_n and random: users left with fewer train items are all train [items]"
     )
-    seed: Seed = Field(default=7, description="random: seed")
+    cold_user_share: NotAll = Field(
+        default=0.0,
+        description="users held out whole in the backtest, to measure how newcomers are served [share]",
+    )
+    cold_item_share: NotAll = Field(
+        default=0.0, description="items held out whole in the backtest, as users are [share]"
+    )
+    seed: Seed = Field(default=7, description="random, and who is held out whole: seed")
 
 
 class Popularity(Section):
@@ -354,9 +362,7 @@ class Train(Section):
         default=1, description="gru, lstm: recurrent layers; conv, attention: residual blocks"
     )
     attention_heads: Count = Field(default=1, description="attention: heads, which share the dimension")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.1, description="share of history items and hidden units dropped"
-    )
+    dropout: NotAll = Field(default=0.1, description="share of history items and hidden units dropped")
     kl_weight: NotNegative = Field(
         default=0.2,
         description="vae: what a nat of divergence from the prior counts beside a nat of likelihood, reached linearly at the end of epochs",

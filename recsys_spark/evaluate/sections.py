@@ -9,6 +9,7 @@ from recsys_spark.evaluate import plots, wording
 from recsys_spark.evaluate.accuracy_section import accuracy
 from recsys_spark.evaluate.blocks import Block, Figure, Gates, Note, Section, Text, Users
 from recsys_spark.evaluate.clean_section import clean
+from recsys_spark.evaluate.cold_section import newcomers
 from recsys_spark.evaluate.fusion_section import score
 from recsys_spark.evaluate.model_sections import baselines, features, train
 from recsys_spark.evaluate.run_facts import STAGES, RunFacts
@@ -20,6 +21,7 @@ _HELD_OUT = {
     "temporal": "the last days of the log",
     "random": "random items of each user",
 }
+_WHOLE = {"users_with_cold_user": "users", "cold_item": "pairs that other users have with hidden items"}
 
 
 def sections(
@@ -34,6 +36,7 @@ def sections(
         Section("train", "The network learning", train(facts)),
         Section("score", "How the models are blended", score(facts)),
         Section("evaluate", "How good the lists are", accuracy(facts)),
+        Section("newcomers", "How new users and new items fare", newcomers(facts)),
         Section("publish", "May it go live?", gates(verdict)),
         Section("users", "Some users, and what they get tonight", users(examples)),
         Section("timings", "Where the time went", timings(facts)),
@@ -48,6 +51,9 @@ def split(facts: RunFacts) -> list[Block]:
     text += f"{number(counts.get('valid'))} to choose settings with, {number(counts.get('test'))} to test on"
     if "users_with_test" in counts:
         text += f", of {number(counts['users_with_test'])} users"
+    whole = [f"{number(counts[name])} {what}" for name, what in _WHOLE.items() if counts.get(name)]
+    if whole:
+        text += f". To see how newcomers fare, these were hidden whole: {', and '.join(whole)}"
     return [Text(text + ". For tonight's table the models then learn from everything.")]
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
 from recsys_spark import columns as c
 from recsys_spark.bootstrap import Bootstrap
-from recsys_spark.evaluate import backtest, gates, price, release, report
+from recsys_spark.evaluate import backtest, cold, gates, price, release, report
 from recsys_spark.evaluate.backtest import Catalogue
 from recsys_spark.evaluate.run_facts import EXAMPLES_FILE, METRICS_FILE, VERDICT_FILE, RunFacts
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 log = logging.getLogger(__name__)
 
@@ -68,27 +71,53 @@ def _measure(context: Context, folder: Path, known_users: int) -> dict[str, Any]
     on_test = F.col(c.AS_OF) == c.TEST
     items = store.read_arrow(layout.table("clean", c.BACKTEST, "items"), "items", [c.ITEM_IDX, c.CATEGORIES])
     catalogue = Catalogue.of(items, store.read_arrow(features / "item_counts", "item_counts"))
-    positives = store.read(spark, features / "positives", "positives").where(on_test)
+    held_out = store.read(spark, features / "positives", "positives")
+    positives = held_out.where(on_test)
     histories = store.read(spark, features / "histories", "histories").where(on_test)
+    lists = store.read(spark, layout.table("score", c.BACKTEST, "lists"), "candidates")
+    bootstrap = Bootstrap(config.bootstrap_samples, config.confidence, config.seed)
+    models = [*context.config.models, c.FUSED]
     found = backtest.measure(
-        lists=store.read(spark, layout.table("score", c.BACKTEST, "lists"), "candidates"),
+        lists=lists,
         positives=positives,
         histories=histories,
         catalogue=catalogue,
         baselines=list(context.config.baselines.models),
-        models=[*context.config.models, c.FUSED],
+        models=models,
         cutoffs=config.cutoffs,
         gate_k=config.gate_k,
         known_users=known_users,
-        bootstrap=Bootstrap(config.bootstrap_samples, config.confidence, config.seed),
+        bootstrap=bootstrap,
         bootstrap_users=config.bootstrap_users,
         folder=folder,
     )
     spread_out = layout.table("score", c.BACKTEST, price.PRICE)
     if spread_out.is_dir():
-        lists = store.read(spark, spread_out, "candidates")
-        entries = price.measure(lists, positives, histories, catalogue, config.gate_k)
+        varied = store.read(spark, spread_out, "candidates")
+        entries = price.measure(varied, positives, histories, catalogue, config.gate_k)
         found[price.PRICE] = backtest.finite(entries)
+    bench = cold.Bench(histories, catalogue, config.gate_k, bootstrap)
+    newcomers = backtest.finite(_newcomers(context, held_out, lists, models, bench))
+    return {**found, cold.COLD_START: newcomers} if newcomers else found
+
+
+def _newcomers(
+    context: Context, held_out: DataFrame, ordinary: DataFrame, models: list[str], bench: cold.Bench
+) -> dict[str, Any]:
+    """users, items: each where such lists were made."""
+    found: dict[str, Any] = {}
+    for fold in (c.COLD_USER, c.COLD_ITEM):
+        folder, positives = (
+            context.layout.table("score", c.BACKTEST, fold),
+            held_out.where(F.col(c.AS_OF) == fold),
+        )
+        lists = store.read(context.spark, folder, "candidates") if folder.is_dir() else None
+        if lists is None or lists.isEmpty():
+            continue
+        if fold == c.COLD_USER:
+            found["users"] = cold.measure_users(lists, positives, bench)
+        else:
+            found["items"] = cold.measure_items(lists, positives, ordinary, models, bench)
     return found
 
 

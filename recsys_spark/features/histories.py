@@ -58,8 +58,11 @@ def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Seq
 
 
 def make_positives(folds: DataFrame) -> DataFrame:
-    """The `positives` table: held-out items, key as_of (the fold they stand in), user_idx."""
-    held_out = folds.where(F.col(FOLD).isin(VALID, TEST))
+    """The `positives` table: held-out items, key as_of (the fold they stand in), user_idx.
+
+    A cold user has all that they chose, the cold items too, which no popularity can find; a warm one the cold items that they chose.
+    """
+    held_out = folds.where(F.col(FOLD) != TRAIN)
     items = F.sort_array(F.collect_list(ITEM_IDX)).alias(ITEM_IDX)
     return held_out.groupBy(F.col(FOLD).alias(AS_OF), USER_IDX).agg(items)
 

@@ -1,6 +1,7 @@
 """The score stage. Backtest: learn the fusion on valid, then every model's and the fused lists for test. Release: the top N of every user.
 
-Writes, backtest: fusion.json, ranker.txt (if a ranker ships), lists/ and, with score.diversity, price/ (the table candidates; `model` is lambda) ·
+Writes, backtest: fusion.json, ranker.txt (if a ranker ships), lists/ and, with score.diversity, price/ (the table candidates; `model` is lambda) and,
+where users or items are held out whole, cold_user/ and cold_item/ (candidates; `model` as cold.py says) ·
 release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
 """
 
@@ -20,6 +21,7 @@ from recsys_spark import columns as c
 from recsys_spark.bootstrap import Bootstrap
 from recsys_spark.errors import StageMissing
 from recsys_spark.item_models import base
+from recsys_spark.score import cold
 from recsys_spark.score import models as item_models
 from recsys_spark.score.all_users import (
     Crew,
@@ -49,6 +51,8 @@ BLOCKED_FILE = "blocked.json"
 PRICE = "price"
 PRICED, PRICE_USERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 2000
 """What diversity costs is told of these, beside the one that is set, on at most so many test users."""
+NEWCOMERS = 5000
+"""At most so many users tell how those held out whole are served, and as many how items are."""
 
 # how the work is cut, not what comes out
 _EXECUTION_ONLY = {"user_batch", "item_tile", "partitions"}
@@ -164,6 +168,13 @@ class _Desk:
         items = store.read_arrow(folder, "items", [c.ITEM_IDX, c.CATEGORIES])
         return Variety(score.diversity, score.max_per_category, Categories.of(items, len(self.banned)))
 
+    @property
+    def know_new_items(self) -> list[str]:
+        """The models that tell items which nobody has chosen apart."""
+        features = manifest.require(self.context.layout, "features", self.pass_name).counts.get("features")
+        able = {c.CONTENT, c.NETWORK} if features else {c.CONTENT}
+        return [name for name in self.models if name in able]
+
     def version(self, fusion: Fusion) -> str:
         """Hash of the item models, the fusion, and how lists are spread out if they are: equal versions give equal lists for equal histories."""
         headers = {name: base.read_header(folder) for name, folder in self.models.items()}
@@ -183,6 +194,7 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
     rows = store.write(lists, desk.folder / "lists", "candidates")
     if desk.variety and desk.variety.diversity:
         _price(desk, histories, wanted, desk.variety)
+    _cold(desk, wanted)
     version = desk.version(wanted.fusion)
     dropped = [entry[c.MODEL] for entry in told[c.DROPPED]]
     return {"rows": rows, **counts(), **desk.counts, c.DROPPED: dropped, c.MODEL_VERSION: version}
@@ -190,12 +202,36 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
 
 def _price(desk: _Desk, histories: DataFrame, wanted: Wanted, variety: Variety) -> None:
     """The fused lists of users chosen by hash, spread out more and less, for the report to tell what diversity costs."""
-    from pyspark.sql import functions as F
-
-    chosen = histories.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(PRICE_USERS)
+    chosen = _by_hash(histories, PRICE_USERS)
     ladder = {f"{1 - d:.4g}": replace(variety, diversity=d) for d in sorted({*PRICED, variety.diversity})}
     lists = score_users(chosen, desk.crew, desk.search, replace(wanted, each=False, varieties=ladder))
     store.write(lists, desk.folder / PRICE, "candidates")
+
+
+def _by_hash(users: DataFrame, most: int) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    return users.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(most)
+
+
+def _cold(desk: _Desk, wanted: Wanted) -> None:
+    """The lists of newcomers, for the report to tell how these are served."""
+    from pyspark.sql import functions as F
+
+    shares, histories = desk.context.config.split, desk.table("histories", c.TEST)
+    if shares.cold_user_share:
+        users = desk.table("positives", c.COLD_USER).select(c.USER_IDX)
+        chosen = _by_hash(histories.join(users, c.USER_IDX, "left_semi"), NEWCOMERS)
+        lists = cold.lists_of_users(chosen, desk.crew, desk.search, wanted)
+        store.write(lists, desk.folder / c.COLD_USER, "candidates")
+    able = desk.know_new_items
+    if shares.cold_item_share and able:
+        held_out = desk.table("positives", c.COLD_ITEM)
+        items = np.asarray(held_out.select(F.explode(c.ITEM_IDX)).distinct().toArrow()[0], np.int64)
+        known = histories.where(F.size(c.ITEM_IDX) > 0).join(held_out, c.USER_IDX, "left_semi")
+        chosen = _by_hash(known, NEWCOMERS)
+        lists = cold.lists_of_items(chosen, desk.crew, desk.search, wanted, items, able)
+        store.write(lists, desk.folder / c.COLD_ITEM, "candidates")
 
 
 def _release(desk: _Desk) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 2. Nothing that a fold knows happened after what it must not know. With `last_n`: no train pair of a user begins after their first held-out one, no valid
    pair after their first test one. With `temporal`: every train pair begins before valid does, every valid pair before test does, for everybody.
 3. The weight of a pair is that of the events its fold may know, and every other event is counted as a repeat.
+4. Who is held out whole is: a cold user has no pair in another fold, a cold item none in train, valid or test.
 """
 
 from __future__ import annotations
@@ -13,10 +14,23 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX, VALID, WEIGHT
+from recsys_spark.columns import (
+    COLD_ITEM,
+    COLD_USER,
+    EVENT_TS,
+    FOLD,
+    ITEM_IDX,
+    TEST,
+    TRAIN,
+    USER_IDX,
+    VALID,
+    WEIGHT,
+)
 from recsys_spark.errors import LawBroken
 
 FOLDS = (TRAIN, VALID, TEST)
+WHOLE = (COLD_USER, COLD_ITEM)
+_PLACES = (*FOLDS, *WHOLE)
 LAWS = {
     "two_folds": "stand in two folds, or twice in one",
     "unplaced": "of interactions stand in no fold",
@@ -34,13 +48,14 @@ def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: boo
     """Check the laws in one job; returns the counts for the manifest, raises `LawBroken` with an example.
 
     `cuts`: when valid and test begin for everybody (temporal). `by_user`: each user's own held-out pairs are the cuts (last_n). Neither: no
-    order in time. Counts: pairs of train, valid and test, `repeats` (events that no fold knows), and users with pairs in each fold.
+    order in time. Counts: pairs of each fold, `repeats` (events that no fold knows), and users with pairs in each; none of the folds of who is held
+    out whole, where nobody is.
     """
     rows = _bounded(_stacked(interactions, folds), folds, cuts, by_user)
     pairs = _by_pair(rows, _knows(by_user))
     total = _by_user(pairs).agg(
-        *[F.sum(name).alias(name) for name in (*FOLDS, "repeats", *LAWS)],
-        *[F.count_if(F.col(name) > 0).alias(f"users_with_{name}") for name in FOLDS],
+        *[F.sum(name).alias(name) for name in (*_PLACES, "repeats", *LAWS)],
+        *[F.count_if(F.col(name) > 0).alias(f"users_with_{name}") for name in _PLACES],
     )
     counts = {name: value or 0 for name, value in total.first().asDict().items()}
     broken = [
@@ -52,7 +67,27 @@ def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: boo
         raise LawBroken(
             f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program"
         )
-    return {name: value for name, value in counts.items() if name not in LAWS}
+    idle = {name for fold in WHOLE if not counts[fold] for name in (fold, f"users_with_{fold}")}
+    return {name: value for name, value in counts.items() if name not in {*LAWS, *idle}}
+
+
+def audit_whole(folds: DataFrame) -> None:
+    """Check the last law; raises `LawBroken` with an example."""
+    # a pair of both is the user's
+    for fold, key, elsewhere in (
+        (COLD_USER, USER_IDX, (*FOLDS, COLD_ITEM)),
+        (COLD_ITEM, ITEM_IDX, FOLDS),
+    ):
+        places = folds.groupBy(key).agg(
+            F.count_if(F.col(FOLD) == fold).alias("own"),
+            F.count_if(F.col(FOLD).isin(*elsewhere)).alias("others"),
+        )
+        row = places.where("own > 0 AND others > 0").orderBy(key).first()
+        if row:
+            raise LawBroken(
+                f"split: {key} {row[key]} has {row['own']:,} pairs in {fold} and {row['others']:,} in other folds; "
+                "this is a fault of the program"
+            )
 
 
 def _stacked(interactions: DataFrame, folds: DataFrame) -> DataFrame:
@@ -63,7 +98,7 @@ def _stacked(interactions: DataFrame, folds: DataFrame) -> DataFrame:
     events = interactions.select(
         USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, F.lit(None).cast("int").alias(FOLD), F.lit(1).alias("event")
     )
-    number = F.coalesce(*[F.when(F.col(FOLD) == name, F.lit(i)) for i, name in enumerate(FOLDS)])
+    number = F.coalesce(*[F.when(F.col(FOLD) == name, F.lit(i)) for i, name in enumerate(_PLACES)])
     return events.unionAll(
         folds.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, number, F.lit(None).cast("int"))
     )
@@ -72,7 +107,7 @@ def _stacked(interactions: DataFrame, folds: DataFrame) -> DataFrame:
 def _bounded(rows: DataFrame, folds: DataFrame, cuts: Cuts, by_user: bool) -> DataFrame:
     """`rows` and when the knowledge of train and of valid ends, in columns of their names' ends; null: never."""
     if by_user:
-        held_out = {TRAIN: F.col(FOLD) != TRAIN, VALID: F.col(FOLD) == TEST}
+        held_out = {TRAIN: F.col(FOLD).isin(VALID, TEST), VALID: F.col(FOLD) == TEST}
         ends = [F.min(F.when(when, F.col(EVENT_TS))).alias(_end(name)) for name, when in held_out.items()]
         return rows.join(folds.groupBy(USER_IDX).agg(*ends), USER_IDX, "left")
     train, valid = map(F.lit, cuts or (None, None))
@@ -125,7 +160,7 @@ def _broken() -> dict[str, Column]:
 def _by_user(pairs: DataFrame) -> DataFrame:
     return pairs.groupBy(USER_IDX).agg(
         F.sum("repeats").alias("repeats"),
-        *[F.count_if(F.col(FOLD) == i).alias(name) for i, name in enumerate(FOLDS)],
+        *[F.count_if(F.col(FOLD) == i).alias(name) for i, name in enumerate(_PLACES)],
         *[F.count_if(when).alias(law) for law, when in _broken().items()],
     )
 
@@ -137,7 +172,7 @@ def _example(pairs: DataFrame, law: str) -> str:
 
 
 def _of_fold(values: dict[str, Column]) -> Column:
-    """The value of the row's own fold."""
+    """The value of the row's own fold; who is held out whole knows all, as test does."""
     return (
         F.when(F.col(FOLD) == FOLDS.index(TRAIN), values[TRAIN])
         .when(F.col(FOLD) == FOLDS.index(VALID), values[VALID])

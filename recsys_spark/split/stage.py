@@ -23,7 +23,7 @@ from recsys_spark.columns import (
 )
 from recsys_spark.errors import LawBroken
 from recsys_spark.job import Context
-from recsys_spark.split import last_n, leakage, random, temporal
+from recsys_spark.split import cold, last_n, leakage, random, temporal
 from recsys_spark.tables import store
 from recsys_spark.tables.manifest import require, run_stage
 
@@ -36,16 +36,12 @@ _SETTINGS = {
     "random": ("valid_share", "test_share", "min_train", "seed"),
 }
 """The settings each method depends on."""
+_SHARES = ("cold_user_share", "cold_item_share")
 
 
 def run(context: Context, pass_name: str) -> None:
     """Write the table `folds` of a pass and check its laws."""
-    settings = context.config.split.model_dump(mode="json")
-    chosen = (
-        {name: settings[name] for name in ("method", *_SETTINGS[settings["method"]])}
-        if pass_name == BACKTEST
-        else {}
-    )
+    chosen = _chosen(context.config.split.model_dump(mode="json")) if pass_name == BACKTEST else {}
     run_stage(
         context.layout,
         NAME,
@@ -55,6 +51,13 @@ def run(context: Context, pass_name: str) -> None:
         work=lambda folder: _work(context, chosen, folder),
         force=context.force,
     )
+
+
+def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the backtest's folds depend on."""
+    shares = [name for name in _SHARES if settings[name]]
+    names = ["method", *_SETTINGS[settings["method"]], *shares, *(["seed"] if shares else [])]
+    return {name: settings[name] for name in names}
 
 
 def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -67,6 +70,8 @@ def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str,
     cuts = _cuts(interactions, settings) if method == "temporal" else None
     store.write(_folds(interactions, settings, cuts), folder / "folds", "folds")
     folds = store.read(context.spark, folder / "folds", "folds")
+    if settings.keys() & set(_SHARES):
+        leakage.audit_whole(folds)
     counts: dict[str, Any] = dict(leakage.audit(interactions, folds, cuts=cuts, by_user=method == "last_n"))
     if settings:
         _check_held_out(counts, settings)
@@ -76,11 +81,22 @@ def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str,
 
 
 def _folds(interactions: DataFrame, settings: dict[str, Any], cuts: leakage.Cuts) -> DataFrame:
-    values = {name: value for name, value in settings.items() if name != "method"}
+    shares = [settings.get(name, 0.0) for name in _SHARES]
+    if any(shares):
+        interactions, whole = cold.part(
+            interactions, user_share=shares[0], item_share=shares[1], seed=settings["seed"]
+        )
+        return _of_method(interactions, settings, cuts).unionByName(whole)
+    return _of_method(interactions, settings, cuts)
+
+
+def _of_method(interactions: DataFrame, settings: dict[str, Any], cuts: leakage.Cuts) -> DataFrame:
     if cuts:
         return temporal.split(interactions, valid_begins=cuts[0], test_begins=cuts[1])
     if settings:
-        return {"last_n": last_n.split, "random": random.split}[settings["method"]](interactions, **values)
+        method = settings["method"]
+        values = {name: settings[name] for name in _SETTINGS[method]}
+        return {"last_n": last_n.split, "random": random.split}[method](interactions, **values)
     pairs = interactions.groupBy(USER_IDX, ITEM_IDX).agg(
         F.min(EVENT_TS).alias(EVENT_TS), F.sum(WEIGHT).cast("float").alias(WEIGHT)
     )

@@ -118,6 +118,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         (GIVEN + "train: {learning_rate: .inf}", "train.learning_rate: input should be a finite number (found inf)"),
         (GIVEN + "clean: {event_weights: {view: .inf}}", "clean.event_weights.view: input should be a finite number (found inf)"),
         (GIVEN + "split: {valid_share: 0.0}", "split.valid_share: input should be greater than 0 (found 0.0)"),
+        (GIVEN + "split: {cold_user_share: 1.0}", "split.cold_user_share: input should be less than 1 (found 1.0)"),
         (GIVEN + "clean: {columns: {item_id: ''}}", "clean.columns.item_id: string should have at least 1 character (found '')"),
         (GIVEN + "train: {encoder: gru}",
          "train.encoder: gru learns from whole histories, and features.examples is targets; set features.examples to users, or train.encoder to mlp"),

@@ -26,6 +26,7 @@ WORDS = [
     "train",
     "score",
     "evaluate",
+    "newcomers",
     "publish",
     "users",
     "timings",
@@ -119,7 +120,7 @@ def gap(by, best, worst, mean, low):
     }
 
 
-def make_run(root, *, network=True, content=True, times=True):
+def make_run(root, *, network=True, content=True, times=True, split=None, segment_by=()):
     context = make_context(root)
     layout = context.layout
     counts = {
@@ -140,8 +141,11 @@ def make_run(root, *, network=True, content=True, times=True):
         "events_last": "2026-01-30",
         "events_by_month": [["2025-11", 400], ["2026-01", 600]],
     }
-    finish_stage(context, "clean", "backtest", {}, **counts, **(dates if times else dict.fromkeys(dates)))
-    finish_stage(context, "split", "backtest", {}, train=900, valid=40, test=40, users_with_test=40)
+    cleaned = {"clean": {"segment_by": list(segment_by)}}
+    finish_stage(
+        context, "clean", "backtest", {}, cleaned, **counts, **(dates if times else dict.fromkeys(dates))
+    )
+    finish_stage(context, "split", "backtest", {}, split, train=900, valid=40, test=40, users_with_test=40)
     finish_stage(
         context,
         "baselines",
@@ -329,6 +333,95 @@ def test_without_segments_the_other_groups_stand(tmp_path):
     assert "each dot is a group of 20 users" in found
     assert "By segment" not in found and "the segments that the log names" not in found
     assert ">By length of history<" in found and ">By taste for what is popular<" in found
+
+
+def of_all(found):
+    return dict.fromkeys(METRICS, found)
+
+
+NEWCOMERS = {
+    "users": {
+        "users": 120,
+        "lists": {name: of_all(estimate(m)) for name, m in (("segment", 0.3), ("popularity", 0.2))},
+        "difference": of_all({**estimate(0.1), "share_above": 1.0}),
+    },
+    "items": {
+        "users": 900,
+        "items": 40,
+        "catalogue": 1000,
+        "models": {m: of_all(estimate(0.5)) for m in ("content", "fused")},
+        "chance": {"recall": 0.25, "ndcg": 0.125},
+        "share_of_places": 0.003,
+    },
+}
+
+
+def section_of(page, word):
+    return re.search(rf'<section id="{word}">.*?</section>', page, flags=re.DOTALL).group()
+
+
+def test_newcomers_are_told_of_in_words_figures_and_tables(tmp_path):
+    facts = make_run(tmp_path)
+    facts.metrics["cold_start"] = NEWCOMERS
+    found = section_of(render(facts), "newcomers")
+    assert found.count("<svg") == 2 and found.count("<table") == 2
+    assert "120 were hidden whole and then served as the night serves whom it has never seen" in found
+    assert "Users have no segments here (clean.segment_by), so the two lists are one." in found
+    assert "40 were hidden whole, with all that was done with them. For 900 users" in found
+    assert "10 drawn by lot would find 25.0%" in found
+    assert "they take 0.3% of the first 10 places; they are 4.0% of the catalogue" in found
+    row = re.search(r"<tr><td[^>]*><span[^>]*></span>By lot</td>(.*?)</tr>", found).group(1)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.1250", "–", "0.2500", "–"]
+    row = re.search(r"<tr><td[^>]*><span[^>]*></span>By segment</td>(.*?)</tr>", found).group(1)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.3000", "0.2900–0.3100", "0.3000", "0.3000"]
+
+
+def test_who_was_held_out_whole_is_told_with_the_split(tmp_path):
+    facts = make_run(tmp_path)
+    assert "hidden whole" not in section_of(render(facts), "split")
+    counts = {"train": 9, "valid": 1, "test": 1, "users_with_cold_user": 12, "cold_item": 34}
+    finish_stage(make_context(tmp_path), "split", "backtest", {}, **counts)
+    said = "these were hidden whole: 12 users, and 34 pairs that other users have with hidden items"
+    assert said in section_of(render(facts), "split")
+
+
+@pytest.mark.parametrize("able", ["content", "network"])
+def test_a_blend_that_cannot_rank_new_items_is_told(tmp_path, able):
+    """The blend is of popularity, als and network."""
+    facts = make_run(tmp_path)
+    models = {m: of_all(estimate(0.5)) for m in (able, "fused")}
+    facts.metrics["cold_start"] = {"items": {**NEWCOMERS["items"], "models": models}}
+    found = section_of(render(facts), "newcomers")
+    assert ("None of these models has a say in the blend" in found) == (able == "content")
+
+
+@pytest.mark.parametrize(
+    ("mean", "said"),
+    [
+        (0.1, "That is better than what is popular with everybody (NDCG@10 +0.1000, interval +0.0900 to +0.1100)."),
+        (-0.1, "That is worse than what is popular with everybody (NDCG@10 −0.1000"),
+        (0.0, "Whether that beats what is popular with everybody cannot be told (NDCG@10 +0.0000"),
+    ],
+)  # fmt: skip
+def test_whether_segments_help_new_users(tmp_path, mean, said):
+    facts = make_run(tmp_path, segment_by=["age"])
+    gap = of_all({**estimate(mean), "share_above": 0.5})
+    facts.metrics["cold_start"] = {"users": {**NEWCOMERS["users"], "difference": gap}}
+    found = section_of(render(facts), "newcomers")
+    assert said in found and "most popular in their segment (age)" in found and "By lot" not in found
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({}, "Nobody was held out whole in this run"),
+        ({"cold_user_share": 0.1}, "The share of the users to hold out whole came to nobody."),
+        ({"cold_item_share": 0.1}, "no model of this run can tell items that nobody chose apart"),
+    ],
+)
+def test_newcomers_who_were_not_measured_get_a_word(tmp_path, shares, said):
+    found = section_of(render(make_run(tmp_path, split=shares)), "newcomers")
+    assert said in found and found.count('class="note"') == 1 and "<svg" not in found
 
 
 def test_numbers_are_written_for_people(page):

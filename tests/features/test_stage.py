@@ -332,3 +332,32 @@ def test_unequal_row_groups_break_the_law(tmp_path):
         LawBroken, match=r"row groups of \[\[3\], \[2\]\] rows by file, where 2 files .* of 3 rows"
     ):
         shuffling.check_row_groups(tmp_path, 2, 3)
+
+
+def test_who_is_held_out_whole_is_a_positive_and_nothing_else(spark, tmp_path):
+    """User 8 is cold, item 19 is: histories, counts and examples are those of a log without them."""
+    mine = [row for row in FOLDS if row["item_idx"] != 19 and row["user_idx"] != 8]
+    whole = [{**row, "fold": "cold_user"} for row in FOLDS if row["user_idx"] == 8]
+    whole += [
+        {"user_idx": user, "item_idx": 19, "event_ts": moment(0), "weight": 1.0, "fold": "cold_item"}
+        for user in (0, 1, 6)
+    ]
+    found, without = (
+        prepare(tmp_path / name, spark, rows) for name, rows in (("cold", mine + whole), ("warm", mine))
+    )
+    for context in (found, without):
+        stage.run(context, BACKTEST)
+    for name in ("histories", "item_counts", "examples", "item_features"):
+        assert sorted(map(str, table(found, BACKTEST, name))) == sorted(
+            map(str, table(without, BACKTEST, name))
+        )
+    assert counts(found, BACKTEST) == counts(without, BACKTEST)
+    assert {row["user_idx"] for row in table(found, BACKTEST, "histories") if not row["item_idx"]} == {0, 8}
+    added = [
+        row for row in table(found, BACKTEST, "positives") if row not in table(without, BACKTEST, "positives")
+    ]
+    items = sorted(row["item_idx"] for row in FOLDS if row["user_idx"] == 8)
+    assert sorted(map(str, added)) == sorted(map(str, [
+        {"user_idx": 8, "item_idx": items, "as_of": "cold_user"},
+        *({"user_idx": user, "item_idx": [19], "as_of": "cold_item"} for user in (0, 1, 6)),
+    ]))  # fmt: skip
