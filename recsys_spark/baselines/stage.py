@@ -49,7 +49,7 @@ def run(context: Context, pass_name: str) -> None:
     clean = manifest.require(context.layout, "clean", pass_name)
     split = manifest.require(context.layout, "split", pass_name)
     segmented = bool(context.config.clean.segment_by)
-    config, wanted = context.config.baselines, context.models(pass_name)
+    config, wanted = context.config.baselines, context.fitted(pass_name)
     section = config.model_copy(update={"models": [name for name in config.models if name in wanted]})
     warm = _warm_start(context, section) if pass_name == RELEASE else None
 

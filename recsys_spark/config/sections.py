@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import ALS, CONTENT, NETWORK, PER_USER, POPULARITY
+from recsys_spark.columns import ALS, CONTENT, NETWORK, PER_USER, POPULARITY, SVD
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NotAll = Annotated[float, Field(ge=0, lt=1)]
@@ -355,6 +355,10 @@ class Train(Section):
         default="mlp", description="what makes a user's vector of their history; all but mlp learn from users"
     )
     dimension: Count = Field(default=64, description="of the vectors")
+    start: Literal["random", "svd"] = Field(
+        default="random",
+        description="where the items' vectors begin; svd: at the baseline's singular vectors, the first of them",
+    )
     hidden: Count = Field(
         default=128, description="width of the encoder's hidden layers; conv has none but of dimension"
     )
@@ -530,6 +534,16 @@ class Config(Section):
                 f"train.attention_heads: {self.train.attention_heads} heads cannot share train.dimension, {self.train.dimension}; "
                 "make train.dimension a multiple of them"
             )
+        if self.train.enabled and self.train.start == SVD:
+            if SVD not in self.baselines.models:
+                faults.append(
+                    "train.start: svd begins at the vectors of a model that baselines.models does not name; name svd there"
+                )
+            if self.train.dimension > self.baselines.svd.factors:
+                faults.append(
+                    f"train.dimension: {self.train.dimension} with train.start svd, and baselines.svd.factors is {self.baselines.svd.factors}; "
+                    "lower the first or raise the second"
+                )
         if self.features.row_groups % self.train.workers:
             faults.append(
                 f"features.row_groups: {self.features.row_groups} is no multiple of train.workers, {self.train.workers}"

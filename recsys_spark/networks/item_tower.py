@@ -49,6 +49,17 @@ class ItemTower(nn.Module):
         if self.weighed:
             self.ids.weight[:, self.dimension] = -0.5 * counts.clamp(min=1).log()
 
+    @torch.no_grad()
+    def start_at(self, vectors: Tensor, weights: Tensor) -> None:
+        """Begin at `vectors` float32 [I, D], each turned into one of unit length, and, with `weighed`, at the weights that a sum of weights float32
+        [I] times `vectors` gives these. An item whose vector is zero keeps what it has."""
+        lengths = vectors.norm(dim=1)
+        known = lengths > 0
+        self.ids.weight[known, : self.dimension] = F.normalize(vectors[known], dim=1)
+        if self.weighed:
+            logs = (weights[known] * lengths[known]).log()
+            self.ids.weight[known, self.dimension] = logs - logs.mean()
+
     def forward(self, items: Tensor | None = None) -> Tensor:
         """float32 [C, W] rows of `items` (int64 [C]), or [I, W] of all of them."""
         rows = self.ids.weight if items is None else self.ids(items)

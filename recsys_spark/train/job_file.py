@@ -14,12 +14,14 @@ from recsys_spark.tables.manifest import write_json
 class Job:
     """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json.
 
-    There are `examples` of the `kind` that features.examples names. `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
+    `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random. There are `examples` of the `kind`
+    that features.examples names. `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
     """
 
     features: str
     output: str
     checkpoints: str
+    start: str
     examples: int
     kind: str
     n_items: int

@@ -10,6 +10,7 @@ import torch
 
 from recsys_spark.columns import ITEM_IDX
 from recsys_spark.item_models import base
+from recsys_spark.item_models.spectral import SpectralModel
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.networks.item_tower import feature_matrix
@@ -39,6 +40,8 @@ def run_worker(job: Job, communicator: Communicator) -> None:
     network.items.set_features(torch.from_numpy(read_features(features / "item_features", job.n_items)))
     counts = read_counts(features / "item_counts", job.n_items)
     network.items.set_popularity(counts, s["temperature"])
+    if job.start:
+        network.items.start_at(*read_start(Path(job.start), s["dimension"]))
     steps, batch = feed.batch_plan(job.examples, communicator.size, s["batch_size"])
     progress = train(
         network,
@@ -90,6 +93,17 @@ def summary(progress: Progress, workers: int) -> dict[str, Any]:
         "workers": workers,
         "device": device,
     }
+
+
+def read_start(folder: Path, dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(vectors float32 [I, D], what each weighs in a history float32 [I]) of the svd model in `folder`: its first factors, each of whose
+    strengths goes to users and items by halves; 0 for factors that it does not have."""
+    model = base.load(folder, {SpectralModel.kind: SpectralModel})
+    spectrum = np.sqrt(model.arrays["spectrum"][:dimension])
+    vectors = np.zeros((model.n_items, dimension), np.float32)
+    vectors[:, : len(spectrum)] = model.arrays["items"][:, :dimension] * spectrum
+    weights = np.asarray(model.arrays["weights"], np.float32)
+    return torch.from_numpy(vectors), torch.from_numpy(weights)
 
 
 def read_counts(folder: Path, n_items: int) -> torch.Tensor:

@@ -51,6 +51,19 @@ def test_a_weighed_item_has_its_weight_between_vector_and_bias():
     torch.testing.assert_close(tower.as_read(rows)[4, :4], content)
 
 
+def test_items_start_at_given_vectors_and_what_these_add_to_a_history():
+    tower = make_tower(weighed=True)
+    old = tower.ids.weight.detach().clone()
+    vectors = torch.tensor([[0, 0], [3, 4], [0, 0], [0, 0.5], [1, 0]]).float() @ torch.eye(2, 4)
+    weights = torch.tensor([1.0, 2.0, 1.0, 4.0, 0.5])
+    tower.start_at(vectors, weights)
+    found, known = tower.ids.weight, [1, 3, 4]
+    torch.testing.assert_close(found[known, :4], F.normalize(vectors[known], dim=1))
+    added = found[known, 4].exp()[:, None] * found[known, :4]
+    torch.testing.assert_close(added / added[0].norm(), (weights[:, None] * vectors)[known] / 10)
+    assert torch.equal(found[[0, 2]], old[[0, 2]]) and torch.equal(found[:, 5], old[:, 5])
+
+
 def test_some_items_equal_their_rows_of_all():
     tower = make_tower()
     ids = torch.tensor([4, 2, 2, 1])

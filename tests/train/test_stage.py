@@ -1,15 +1,21 @@
 """The train stage without Spark: what the workers are told in each pass, what is kept, and what is skipped."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from factories import finish_stage, make_context
 from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.errors import LawBroken, TrainingFailed
+from recsys_spark.item_models import base
+from recsys_spark.item_models.spectral import SpectralModel
 from recsys_spark.tables import manifest
 from recsys_spark.train import stage
 from recsys_spark.train.checkpoint import read_state
+from recsys_spark.train.launch import launch
+from recsys_spark.train.task import read_start
 from train.world import circle, write_features
 
 ITEMS, LENGTH = 25, 8
@@ -84,6 +90,44 @@ def test_a_network_that_the_backtest_dropped_is_not_trained_in_the_release(tmp_p
     folder = context.layout.stage("train", RELEASE)
     assert [p.name for p in folder.iterdir()] == ["manifest.json"]
     assert manifest.read(folder).counts == {}
+
+
+def test_the_network_may_start_at_the_singular_vectors(tmp_path, monkeypatch):
+    """As far as the svd has factors; and a new svd makes a new network."""
+    context = prepare(tmp_path, start="svd")
+    model = SpectralModel(
+        ITEMS,
+        {},
+        {
+            "items": np.random.default_rng(1).normal(size=(ITEMS, 5)).astype(np.float32),
+            "weights": np.ones(ITEMS),
+            "spectrum": np.arange(5, 0, -1.0),
+        },
+    )
+    finish_stage(context, "baselines", BACKTEST, {})
+    base.save(context.layout.table("baselines", BACKTEST, "svd"), model)
+    told = []
+    monkeypatch.setattr(stage, "launch", lambda job, **_: told.append(job) or launch(job, **_))
+    stage.run(context, BACKTEST)
+    vectors, weights = read_start(Path(told[0].start), SMALL["dimension"])
+    expected = model.arrays["items"] * np.sqrt(model.arrays["spectrum"])
+    np.testing.assert_allclose(vectors, np.pad(expected, ((0, 0), (0, 3))), rtol=1e-6)
+    assert weights.tolist() == [1] * ITEMS
+    finish_stage(context, "baselines", BACKTEST, {"another": "log"})
+    base.save(context.layout.table("baselines", BACKTEST, "svd"), model)
+    stage.run(context, BACKTEST)
+    assert len(told) == 2
+
+
+def test_what_the_network_starts_at_is_fitted_though_dropped(tmp_path):
+    models = {"models": ["popularity", "svd"]}
+    for start, fitted in (("svd", ["popularity", "svd", "network"]), ("random", ["popularity", "network"])):
+        context = make_context(tmp_path / start, baselines=models, train={"start": start})
+        finish_stage(context, "score", BACKTEST, {}, dropped=["svd"])
+        assert (context.fitted(RELEASE), context.models(RELEASE)) == (fitted, ["popularity", "network"])
+    context = make_context(tmp_path / "dropped", baselines=models, train={"start": "svd"})
+    finish_stage(context, "score", BACKTEST, {}, dropped=["svd", "network"])
+    assert context.fitted(RELEASE) == ["popularity"]
 
 
 def test_nothing_to_train_on_is_said(tmp_path):
