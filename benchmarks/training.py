@@ -51,6 +51,7 @@ def make_job(run: Path, epochs: int) -> Job:
         features=str((run / "release" / "features").resolve()),
         output="",
         checkpoints="",
+        start="",
         examples=features["counts"]["examples"],
         kind=features["settings"]["examples"],
         n_items=clean["counts"]["n_items"],

@@ -24,7 +24,8 @@ SMALL = {"dimension": 8, "hidden": 16, "batch_size": 64, "epochs": 3, "dropout":
 
 def prepare(root, examples=None, **train):
     """A run whose clean and features stages are done."""
-    context = make_context(root, train={**SMALL, **train})
+    models = ["popularity", "svd"]
+    context = make_context(root, baselines={"models": models}, train={**SMALL, **train})
     finish_stage(context, "clean", BACKTEST, {}, n_items=ITEMS)
     for pass_name in (BACKTEST, RELEASE):
 
@@ -113,7 +114,7 @@ def test_the_network_may_start_at_the_singular_vectors(tmp_path, monkeypatch):
     expected = model.arrays["items"] * np.sqrt(model.arrays["spectrum"])
     np.testing.assert_allclose(vectors, np.pad(expected, ((0, 0), (0, 3))), rtol=1e-6)
     assert weights.tolist() == [1] * ITEMS
-    finish_stage(context, "baselines", BACKTEST, {"another": "log"})
+    finish_stage(context, "baselines", BACKTEST, {}, {"svd": {"user_power": 0.5}})
     base.save(context.layout.table("baselines", BACKTEST, "svd"), model)
     stage.run(context, BACKTEST)
     assert len(told) == 2

@@ -145,6 +145,6 @@ def make_job(
 ) -> Job:
     output.mkdir(parents=True, exist_ok=True)
     return Job(
-        features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), examples=examples, kind=kind,
+        features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), start="", examples=examples, kind=kind,
         n_items=n_items, n_features=1, history_length=length, epochs=epochs, validate=validate, settings={**SETTINGS, "epochs": epochs, **settings},
     )  # fmt: skip
