@@ -113,7 +113,7 @@ clean:
 
 def job(stage: str, config: Path, memory: str) -> tuple[float, dict]:
     """Seconds of a stage's backtest pass without the session's start, and its counts."""
-    java = f"@{harness.REPO / 'conf/driver.jvm'}"
+    java = f"@{harness.REPO / 'conf/driver.jvm'} -Dlog4j2.configurationFile=file:{harness.REPO / 'conf/log4j2.properties'}"
     process = harness.submit(
         stage, "--config", config, "--run-date", CUTOFF, "--pass", "backtest", "--force",
         memory=memory, options=["--driver-java-options", java],
