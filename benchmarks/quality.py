@@ -17,10 +17,9 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -148,15 +147,15 @@ def released(layout: Layout, conf: Path) -> Iterator[tuple[str, Path]]:
                 yield name, folder
 
 
-def note(result: dict[str, Any]) -> None:
-    """A row of the page's table of looks."""
+def note(mark: str, what: str, seconds: float, figures: Mapping[str, tuple[float, float]]) -> None:
+    """A row of the page's table that ends at `mark`: the date, the version, `what`, minutes, and the two figures of each model."""
     text = PAGE.read_text(encoding="utf-8")
     version = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPO, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
-    told = " · ".join(f"{name} {m['recall']:.4f}/{m['ndcg']:.4f}" for name, m in result["test"].items())
-    row = f"| {date.today().isoformat()} | {version} | {result['split']} | {result['night_seconds'] / 60:.1f} | {told} |\n"
-    PAGE.write_text(text.replace(LOOKS, row + LOOKS), encoding="utf-8")
+    told = " · ".join(f"{name} {first:.4f}/{second:.4f}" for name, (first, second) in figures.items())
+    row = f"| {date.today().isoformat()} | {version} | {what} | {seconds / 60:.1f} | {told} |\n"
+    PAGE.write_text(text.replace(mark, row + mark), encoding="utf-8")
 
 
 def main() -> None:
@@ -181,7 +180,7 @@ def main() -> None:
         "test": {model: test.metrics(found) for model, found in lists.items()},
     }
     (BENCH / f"quality-{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    note(result)
+    note(LOOKS, name, seconds, {model: (m["recall"], m["ndcg"]) for model, m in result["test"].items()})
     for model, found in result["test"].items():
         print(f"{model:12} Recall@{K} {found['recall']:.4f}  NDCG@{K} {found['ndcg']:.4f}")
     print(f"night {seconds / 60:.1f} min")

@@ -53,12 +53,13 @@ K = "k"
 POPULARITY = "popularity"
 ALS = "als"
 ITEM_COSINE = "item_cosine"
+ITEM_RIDGE = "item_ridge"
 USER_COSINE = "user_cosine"
 SVD = "svd"
 CONTENT = "content"
 NETWORK = "network"
 FUSED = "fused"
-MODELS = (POPULARITY, ALS, ITEM_COSINE, USER_COSINE, SVD, CONTENT, NETWORK)
+MODELS = (POPULARITY, ALS, ITEM_COSINE, ITEM_RIDGE, USER_COSINE, SVD, CONTENT, NETWORK)
 
 DROPPED = "dropped"
 """In the manifest of the backtest's score stage: the models that the release does without."""

@@ -56,8 +56,9 @@ clean:
 baselines:
   tasks: 2
   als: {{factors: 8, iterations: 4}}
-  models: [popularity, als, item_cosine, user_cosine, svd, content]
+  models: [popularity, als, item_cosine, item_ridge, user_cosine, svd, content]
   item_cosine: {{neighbours: 20}}
+  item_ridge: {{neighbours: 10, regularization: 1.0}}
   svd: {{factors: 8}}
   content: {{max_term_share: 0.5}}
 features: {{history_length: 8, row_groups: 2, min_category_items: 2}}

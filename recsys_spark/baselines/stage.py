@@ -15,7 +15,7 @@ from pyspark import SparkContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recsys_spark.baselines import als, content, item_cosine, popularity, svd, user_cosine
+from recsys_spark.baselines import als, content, item_cosine, item_ridge, popularity, svd, user_cosine
 from recsys_spark.baselines.blocks import ITEMS, USERS, Pairs, blocks_for, write_pairs
 from recsys_spark.baselines.warm_start import WarmStart, last_night
 from recsys_spark.columns import (
@@ -24,6 +24,7 @@ from recsys_spark.columns import (
     CONTENT,
     FOLD,
     ITEM_COSINE,
+    ITEM_RIDGE,
     POPULARITY,
     RELEASE,
     SVD,
@@ -188,6 +189,14 @@ def _fit_item_cosine(desk: Desk, scratch: Path) -> Fitted:
     return model, {"neighbours": len(model.arrays["neighbours"])}
 
 
+def _fit_item_ridge(desk: Desk, scratch: Path) -> Fitted:
+    options = desk.section.item_ridge.model_dump()
+    neighbours = options.pop("neighbours")
+    ridge = item_ridge.Ridge(**options)
+    model = item_ridge.fit(desk.spark, desk.pairs, scratch, neighbours=neighbours, ridge=ridge)
+    return model, {"ridge_weights": len(model.arrays["neighbours"])}
+
+
 def _fit_user_cosine(desk: Desk, scratch: Path) -> Fitted:
     options = desk.section.user_cosine.model_dump()
     sizes = {name: options.pop(name) for name in ("neighbours", "max_users")}
@@ -200,7 +209,13 @@ def _fit_svd(desk: Desk, scratch: Path) -> Fitted:
     return model, {"svd_factors": len(model.arrays["spectrum"])}
 
 
-OF_PAIRS = {ALS: _fit_als, ITEM_COSINE: _fit_item_cosine, USER_COSINE: _fit_user_cosine, SVD: _fit_svd}
+OF_PAIRS = {
+    ALS: _fit_als,
+    ITEM_COSINE: _fit_item_cosine,
+    ITEM_RIDGE: _fit_item_ridge,
+    USER_COSINE: _fit_user_cosine,
+    SVD: _fit_svd,
+}
 """The models that are fitted on the pairs alone: each fit takes a desk and a folder that is not there yet for its own files."""
 
 

@@ -253,6 +253,19 @@ class ItemCosine(Section):
     neighbours: Count = Field(default=1000, description="kept for each item [items]")
 
 
+class ItemRidge(Section):
+    user_power: NotNegative = Field(
+        default=0.25, description="exponent of a user's degree in what the user weighs, squared"
+    )
+    regularization: Positive = Field(default=10.0, description="lambda of the squared weights")
+    target_power: NotNegative = Field(
+        default=0.0, description="what is said of a candidate is divided by its degree to this power"
+    )
+    neighbours: Annotated[int, Field(ge=1, lt=65_536)] = Field(
+        default=200, description="most similar items that tell of an item [items]"
+    )
+
+
 class UserCosine(Section):
     similarity: Literal["cosine", "pearson"] = Field(
         default="cosine", description="of users' rows of 0 and 1; pearson: their correlation over all items"
@@ -296,13 +309,18 @@ class Content(Section):
 class Baselines(Section):
     """Item models that need no network."""
 
-    models: list[Literal["popularity", "als", "item_cosine", "user_cosine", "svd", "content"]] = Field(
+    models: list[
+        Literal["popularity", "als", "item_cosine", "item_ridge", "user_cosine", "svd", "content"]
+    ] = Field(
         default=["popularity", "als", "item_cosine"],
         description="which to fit; popularity also serves users without history",
     )
     popularity: Popularity = Field(default=Popularity(), description="how often an item was chosen")
     als: Als = Field(default=Als(), description="implicit alternating least squares")
     item_cosine: ItemCosine = Field(default=ItemCosine(), description="item-item cosine neighbours")
+    item_ridge: ItemRidge = Field(
+        default=ItemRidge(), description="ridge regression of each item on its neighbours"
+    )
     user_cosine: UserCosine = Field(default=UserCosine(), description="user-user neighbours")
     svd: Svd = Field(default=Svd(), description="truncated SVD as a low-pass filter")
     content: Content = Field(

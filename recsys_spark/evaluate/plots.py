@@ -12,7 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from recsys_spark.columns import ALS, CONTENT, FUSED, ITEM_COSINE, NETWORK, POPULARITY, SVD, USER_COSINE
+from recsys_spark.columns import (
+    ALS,
+    CONTENT,
+    FUSED,
+    ITEM_COSINE,
+    ITEM_RIDGE,
+    NETWORK,
+    POPULARITY,
+    SVD,
+    USER_COSINE,
+)
 
 # Okabe & Ito's colours, which the colour-blind can tell apart; the blue a little lighter, so that it holds on a dark page; and three
 # that are as far from these and from each other, to such eyes too, as these are
@@ -20,6 +30,7 @@ COLOURS = {
     POPULARITY: "#8b929c",
     ALS: "#e69f00",
     ITEM_COSINE: "#009e73",
+    ITEM_RIDGE: "#00696b",
     USER_COSINE: "#c00e40",
     SVD: "#8260ef",
     CONTENT: "#c39e5b",

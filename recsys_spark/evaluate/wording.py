@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys_spark.columns import ALS, CONTENT, FUSED, ITEM_COSINE, NETWORK, POPULARITY, SVD, USER_COSINE
+from recsys_spark.columns import (
+    ALS,
+    CONTENT,
+    FUSED,
+    ITEM_COSINE,
+    ITEM_RIDGE,
+    NETWORK,
+    POPULARITY,
+    SVD,
+    USER_COSINE,
+)
 
 MODELS = {
     POPULARITY: ("Popularity", "what most users chose; the same for everyone, less what they have seen"),
     ALS: ("ALS", "matrix factorisation: users and items as vectors, learned by turns"),
     ITEM_COSINE: ("Item cosine", "items that share users with what a person had"),
+    ITEM_RIDGE: ("Item ridge", "what of a person's items tells most of an item, beside what the others tell"),
     USER_COSINE: ("User cosine", "what those chose whose items are most like a person's"),
     SVD: ("SVD", "the broad patterns of who chose what, the fine ones filtered out"),
     CONTENT: ("Content", "items alike in title, text and categories, those nobody chose too"),

@@ -67,6 +67,16 @@ class NeighbourModel(ItemModel):
         return self.arrays["indptr"], self.arrays["neighbours"], self.arrays["similarities"]
 
 
+class ItemRidgeModel(NeighbourModel):
+    """The same with weights of either sign in the place of similarities. `baselines/item_ridge.py` fits it."""
+
+    kind = "item_ridge"
+
+    def top(self, encoded: Histories, hidden: Hidden, m: int) -> None:
+        """No quicker way: an item that the history speaks against scores below those of which it says nothing."""
+        return
+
+
 class ContentModel(NeighbourModel):
     """The same of items alike in title, text and categories, and so of items that nobody has chosen. `baselines/content.py` fits it."""
 

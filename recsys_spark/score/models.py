@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from recsys_spark.columns import ALS, CONTENT, ITEM_COSINE, NETWORK, POPULARITY, SVD, USER_COSINE
+from recsys_spark.columns import ALS, CONTENT, ITEM_COSINE, ITEM_RIDGE, NETWORK, POPULARITY, SVD, USER_COSINE
 from recsys_spark.errors import InputUnreadable, LawBroken
 from recsys_spark.item_models import base
 from recsys_spark.item_models.base import ItemModel
@@ -16,6 +16,7 @@ KINDS = {
     POPULARITY: ("recsys_spark.item_models.popularity", "PopularityModel"),
     ALS: ("recsys_spark.item_models.dense", "FactorModel"),
     ITEM_COSINE: ("recsys_spark.item_models.neighbours", "NeighbourModel"),
+    ITEM_RIDGE: ("recsys_spark.item_models.neighbours", "ItemRidgeModel"),
     USER_COSINE: ("recsys_spark.item_models.user_neighbours", "UserNeighbourModel"),
     SVD: ("recsys_spark.item_models.spectral", "SpectralModel"),
     CONTENT: ("recsys_spark.item_models.neighbours", "ContentModel"),

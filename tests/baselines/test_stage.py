@@ -13,16 +13,24 @@ from recsys_spark.errors import StageMissing
 from recsys_spark.item_models import base
 from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.neighbours import ContentModel, NeighbourModel
+from recsys_spark.item_models.neighbours import ContentModel, ItemRidgeModel, NeighbourModel
 from recsys_spark.item_models.popularity import PopularityModel
 from recsys_spark.item_models.ridge import Objective
 from recsys_spark.item_models.spectral import SpectralModel
 from recsys_spark.item_models.user_neighbours import UserNeighbourModel
 from recsys_spark.tables import manifest
 
-CLASSES = (PopularityModel, FactorModel, NeighbourModel, UserNeighbourModel, SpectralModel, ContentModel)
+CLASSES = (
+    PopularityModel,
+    FactorModel,
+    NeighbourModel,
+    ItemRidgeModel,
+    UserNeighbourModel,
+    SpectralModel,
+    ContentModel,
+)
 KINDS = {model.kind: model for model in CLASSES}
-OF_PAIRS = ("als", "item_cosine", "user_cosine", "svd")
+OF_PAIRS = ("als", "item_cosine", "item_ridge", "user_cosine", "svd")
 USERS, ITEMS = 20, 12
 TRAIN = checkerboard(USERS, ITEMS)
 OBJECTIVE = {
@@ -87,6 +95,7 @@ def test_nothing_but_models_and_manifest_is_left(done):
         "als",
         "content",
         "item_cosine",
+        "item_ridge",
         "manifest.json",
         "popularity",
         "svd",
@@ -102,6 +111,7 @@ def test_counts(done):
     )
     assert done.counts["segments"] == 2
     assert done.counts["neighbours"] == ITEMS * (ITEMS // 2 - 1)  # of its own side, itself left out
+    assert done.counts["ridge_weights"] == done.counts["neighbours"]
     assert (done.counts["reference_users"], done.counts["svd_factors"]) == (USERS - 1, 2)
     # odd and even; each item's category is its own; the last item is even where the others of even numbers are
     assert {name: n for name, n in done.counts.items() if name.startswith("content")} == {

@@ -41,7 +41,7 @@ def test_an_unknown_kind_and_a_missing_model_are_told(tmp_path):
     base.save(tmp_path / "odd", FakeModel(4, kind="oracle"))
     with pytest.raises(
         InputUnreadable,
-        match="kind 'oracle' is not one of als, content, item_cosine, network, popularity, svd, user_cosine",
+        match="kind 'oracle' is not one of als, content, item_cosine, item_ridge, network, popularity, svd, user_cosine",
     ):
         models.load(tmp_path / "odd")
     with pytest.raises(InputUnreadable, match="is not an item model: .*run the stage that makes it again"):

@@ -125,6 +125,14 @@ def test_no_ranker_ships_where_a_sum_says_all():
     assert decide(make_sample(*useful()), **{**OPTIONS, "fusion": "ranker"}).ranker.startswith("tree")
 
 
+def test_a_ranker_that_loses_on_one_half_is_not_learned_again(monkeypatch):
+    fits, fit = [], selection.ranker.fit
+    monkeypatch.setattr(selection.ranker, "fit", lambda *a, **k: fits.append(1) or fit(*a, **k))
+    told = decide(make_sample(*useful()), **{**OPTIONS, "fusion": "auto"}).contest
+    assert len(fits) == 1
+    assert told.difference.mean == pytest.approx(told.ranker - told.blend) and told.difference.mean <= 0
+
+
 def test_the_same_sample_gives_the_same_decision():
     one, other = (decide(make_sample(*both()), **{**OPTIONS, "fusion": "auto"}) for _ in range(2))
     assert one.ranker == other.ranker and one.plain() == other.plain()

@@ -15,7 +15,7 @@ from recsys_spark.baselines import svd, user_cosine
 from recsys_spark.columns import BACKTEST, RELEASE, TEST, VALID
 from recsys_spark.item_models import base
 from recsys_spark.item_models.dense import FactorModel
-from recsys_spark.item_models.neighbours import ContentModel, NeighbourModel
+from recsys_spark.item_models.neighbours import ContentModel, ItemRidgeModel, NeighbourModel
 from recsys_spark.item_models.popularity import PopularityModel
 
 N_USERS, N_ITEMS = 40, 31
@@ -26,7 +26,7 @@ OBJECTIVE = {
     "regularization": 0.05,
     "regularization_exponent": 1.0,
 }
-MODELS = ("popularity", "als", "item_cosine", "user_cosine", "svd", "content")
+MODELS = ("popularity", "als", "item_cosine", "item_ridge", "user_cosine", "svd", "content")
 
 
 def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
@@ -46,6 +46,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
         ),
         "als": FactorModel(N_ITEMS, OBJECTIVE, {"items": items, "gram": items.T @ items}),
         "item_cosine": NeighbourModel(N_ITEMS, {}, arrays),
+        "item_ridge": ItemRidgeModel(N_ITEMS, {}, {**arrays, "similarities": near.data - np.float32(0.4)}),
         "content": ContentModel(N_ITEMS, {}, {**arrays, "similarities": near.data[::-1].copy()}),
     }
     scratch = folder / ".scratch"
