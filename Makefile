@@ -16,7 +16,7 @@ export PYSPARK_DRIVER_PYTHON := $(PYTHON)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data test test-slow bench bench-quality lint format conf package clean
+.PHONY: help setup demo data test test-slow bench bench-quality bench-sequential lint format conf package clean
 
 help: ## this page
 	@echo 'usage: make TARGET [VARIABLE=value]'
@@ -60,6 +60,10 @@ bench: setup ## every figure of docs/benchmarks into build/bench, ours beside it
 
 bench-quality: setup ## a night on the public split in GOWALLA, and its published table beside the published figures (half an hour)
 	@$(PYTHON) benchmarks/quality.py --split $(GOWALLA) --driver-java-options '$(JAVA)'
+
+bench-sequential: setup ## MovieLens-1M by the protocol of sequential recommendation, beside the published figures (half an hour)
+	@$(MAKE) data CONF=demo
+	@$(PYTHON) benchmarks/sequential.py --driver-java-options '$(JAVA)'
 
 lint: setup ## ruff, the import directions, and types of the pure parts
 	@$(BIN)/ruff check --quiet .

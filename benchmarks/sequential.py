@@ -3,7 +3,7 @@
     python benchmarks/sequential.py [--conf conf/movielens.yaml] [spark-submit options …]
 
 The last item of each user is test and the one before it valid; all items of the 5-core are ranked but those the user had. Every rating counts as a choice.
-Half of the ratings were given within one second of another of the same user. Here the order of the source breaks such ties, as in the papers, whose
+Half of the ratings share their second with another of the same user. Here the order of the source breaks such ties, as in the papers, whose
 figures hold for no other; an order of each user's own, which is what the job does by itself, is harder (docs/benchmarks/night.md). Everything is
 chosen on valid by the backtest of jobs/nightly.py; its test figures are noted in docs/benchmarks/quality.md.
 """
