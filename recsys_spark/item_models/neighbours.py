@@ -55,7 +55,7 @@ class NeighbourModel(ItemModel):
     def rows(self, encoded: Histories, start: int, stop: int) -> Histories:
         return encoded.rows(start, stop)
 
-    def top(self, encoded: Histories, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray]:
+    def top(self, encoded: Histories, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray] | None:
         """The time is that of the users' rows of the table, whatever the number of items is; those that no history item knows score 0."""
         items = np.zeros((len(encoded), m), np.int32)
         scores = np.full((len(encoded), m), -np.inf, np.float32)
