@@ -21,7 +21,10 @@ from score.world import MODELS, N_ITEMS, N_USERS, histories, put_models
 BANNED = np.isin(np.arange(N_ITEMS), [0, 5])
 SEARCH = Search(BANNED, candidates=8, tile=1000)
 WANTED = Wanted(
-    Fusion(MODELS, Blend(ZSCORE, (0.125, 0.25, 0.125, 0.25, 0.125, 0.125))), length=4, each=True, reasons=True
+    Fusion(MODELS, Blend(ZSCORE, (0.125, 0.25, 0.125, 0.125, 0.125, 0.125, 0.125))),
+    length=4,
+    each=True,
+    reasons=True,
 )
 KEY = ["user_idx", "model", "rank"]
 
