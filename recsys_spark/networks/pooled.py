@@ -70,8 +70,10 @@ class PooledEncoder(UserEncoder):
         items, recency = whole(history, recency, newest)
         read = _split(real(items))
         rows, places = (real(items) & ~read).nonzero(as_tuple=True)
-        weights = 1 / torch.bincount(rows, minlength=len(items))[rows]
-        return Questions((items * read)[:, 1:], recency[:, 1:], rows, items[rows, places].long(), weights)
+        targets = items[rows, places].long()
+        # who has more tells more: every target counts alike, not every user, which ranks better for all of them
+        weights = torch.ones(len(targets), device=targets.device)
+        return Questions((items * read)[:, 1:], recency[:, 1:], rows, targets, weights)
 
 
 def _split(there: Tensor) -> Tensor:
