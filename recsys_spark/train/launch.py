@@ -34,8 +34,8 @@ _HOROVODRUN = (
 )
 
 HOROVOD_ENVIRONMENT = {
-    # [ms] between two talks of the ranks about what is ready. Each costs a third of a millisecond of a core, and a step has many: with the default of 1 on
-    # two cores a fifth of a training's processor time, with 4 a twentieth, for a wait of 2 ms more a step
+    # [ms] between two talks of the ranks about what is ready. Each costs 0.2 to 0.3 ms of a core, and a step has many: with the default of 1, two ranks on
+    # two cores spend a fifth of their processor time beside the arithmetic, with 4 a tenth, for a wait of 2 ms more a step
     "HOROVOD_CYCLE_TIME": "4",
     # a rank that lost its peers must not wait for them for ever
     "HOROVOD_STALL_CHECK_TIME_SECONDS": "60",
