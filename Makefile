@@ -61,7 +61,7 @@ bench: setup ## every figure of docs/benchmarks into build/bench, ours beside it
 bench-quality: setup ## a night on the public split in GOWALLA, and its published table beside the published figures (half an hour)
 	@$(PYTHON) benchmarks/quality.py --split $(GOWALLA) --driver-java-options '$(JAVA)'
 
-bench-sequential: setup ## MovieLens-1M by the protocol of sequential recommendation, beside the published figures (half an hour)
+bench-sequential: setup ## MovieLens-1M by the protocol of sequential recommendation, beside the published figures (three quarters of an hour)
 	@$(MAKE) data CONF=demo
 	@$(PYTHON) benchmarks/sequential.py --driver-java-options '$(JAVA)'
 

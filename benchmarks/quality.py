@@ -65,13 +65,13 @@ def put_events(split: Path, path: Path) -> None:
     csv.write_csv(pa.table({USER_ID: users, ITEM_ID: items}), path)
 
 
-def run_night(conf: Path, root: Path, events: Path, options: list[str]) -> float:
-    """Seconds of the whole night under `root`, which is emptied first."""
+def run_night(conf: Path, root: Path, events: Path, options: list[str], *arguments: str) -> float:
+    """Seconds of the night under `root`, which is emptied first: all of it, or what `arguments` of the job leave."""
     shutil.rmtree(root, ignore_errors=True)
     clock = time.monotonic()
     process = submit(
         "nightly", "--config", conf, "--run-id", RUN, "--set", f"paths.root={root}", "--set", f"paths.events={events}",
-        memory="4g", options=options,
+        *arguments, memory="4g", options=options,
     )  # fmt: skip
     for _ in told(process):
         pass

@@ -3,30 +3,26 @@
     python benchmarks/sequential.py [--conf conf/movielens.yaml] [spark-submit options …]
 
 The last item of each user is test and the one before it valid; all items of the 5-core are ranked but those the user had. Every rating counts as a choice.
-Half of the ratings share their second with another of the same user. Here the order of the source breaks such ties, as in the papers, whose
-figures hold for no other; an order of each user's own, which is what the job does by itself, is harder (docs/benchmarks/night.md). Everything is
-chosen on valid by the backtest of jobs/nightly.py; its test figures are noted in docs/benchmarks/quality.md.
+Half of the ratings share their second with another of the same user. Here the order of the source breaks such ties; an order of
+each user's own, which is what the job does by itself, is harder (docs/benchmarks/night.md). Everything is chosen on valid by the backtest of jobs/nightly.py; its test figures are noted in docs/benchmarks/quality.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from harness import BENCH, REPO, submit, told
-from quality import note
+from harness import BENCH, REPO
+from quality import RUN, note, run_night
 
 from recsys_spark.columns import BACKTEST, FUSED
 from recsys_spark.tables.layout import Layout
 
 DATA = REPO / "build" / "data" / "demo" / "events.csv"
 K = "10"
-RUN = "bench"
 MARK = "<!-- sequential: end -->"
 
 
@@ -37,20 +33,6 @@ def put_events(source: Path, path: Path) -> None:
     events["timestamp"] = events["timestamp"].astype("int64") * 1000 + place
     path.parent.mkdir(parents=True, exist_ok=True)
     events[["user_id", "item_id", "timestamp"]].to_csv(path, index=False)
-
-
-def run_backtest(conf: Path, root: Path, events: Path, options: list[str]) -> float:
-    """Seconds of the backtest under `root`, which is emptied first."""
-    shutil.rmtree(root, ignore_errors=True)
-    clock = time.monotonic()
-    process = submit(
-        "nightly", "--config", conf, "--run-id", RUN, "--pass", BACKTEST,
-        "--set", f"paths.root={root}", "--set", f"paths.events={events}",
-        memory="4g", options=options,
-    )  # fmt: skip
-    for _ in told(process):
-        pass
-    return time.monotonic() - clock
 
 
 def figures(layout: Layout) -> dict[str, tuple[float, float]]:
@@ -69,7 +51,7 @@ def main() -> None:
     folder = BENCH / "sequential"
     put_events(DATA, folder / "events.csv")
     root = folder / "root"
-    seconds = run_backtest(arguments.conf, root, folder / "events.csv", options)
+    seconds = run_night(arguments.conf, root, folder / "events.csv", options, "--pass", BACKTEST)
     found = figures(Layout(root, RUN))
     note(MARK, arguments.conf.stem, seconds, found)
     for name, (hit_rate, ndcg) in found.items():

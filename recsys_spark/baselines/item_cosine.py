@@ -96,12 +96,17 @@ class _Scratch(NamedTuple):
     similarities: np.ndarray
 
 
+def user_weights(n_items: int, user_power: float) -> np.ndarray:
+    """float64 [n_items + 1]: d^(-2 user_power) by a user's degree d, which is all items at most; above zero, whatever the power, as a sum above
+    zero marks an item as touched."""
+    by_degree = np.maximum(np.arange(n_items + 1.0), 1) ** (-2.0 * user_power)
+    return np.maximum(by_degree, np.finfo(np.float64).tiny)
+
+
 def _formula(similarity: Similarity, item_degrees: np.ndarray) -> _Formula:
     degrees = np.maximum(item_degrees, 1).astype(np.float64)
-    # a user chose all items at most; above zero, whatever the power, as a sum above zero marks an item as touched
-    by_degree = np.maximum(np.arange(len(degrees) + 1.0), 1) ** (-2.0 * similarity.user_power)
     return _Formula(
-        np.maximum(by_degree, np.finfo(np.float64).tiny),
+        user_weights(len(degrees), similarity.user_power),
         degrees**-similarity.source_power,
         degrees**-similarity.target_power,
         float(similarity.similarity_power),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from pyspark import SparkContext
 
 from recsys_spark.baselines import item_cosine
@@ -60,7 +61,7 @@ class Ridge:
 def fit(spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, ridge: Ridge) -> ItemRidgeModel:
     """The model: each item told by its `neighbours` most similar others, fewer than 65,536. `folder` takes the arrays of the table."""
     regress = partial(regress_items, pairs, ridge, neighbours)
-    table = turned(make_table(spark, pairs, ITEMS, folder, regress))
+    table = turned(make_table(spark, pairs, ITEMS, folder, regress), pairs.rows[ITEMS])
     log.info("item_ridge: %d weights of %d items", len(table["neighbours"]), pairs.active[ITEMS])
     return ItemRidgeModel(pairs.rows[ITEMS], {}, table)
 
@@ -77,13 +78,16 @@ def regress_items(pairs: Pairs, ridge: Ridge, neighbours: int, start: int, stop:
         yield lengths, found, weights
 
 
-def turned(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def turned(table: dict[str, np.ndarray], n_items: int) -> dict[str, np.ndarray]:
     """The table by history item, ascending by candidate, of one by candidate; weights of zero are left out."""
-    n_items, size = len(table["indptr"]) - 1, int(np.count_nonzero(table["similarities"]))
-    counts = np.zeros(n_items + 1, np.int64)
-    arrays = {"neighbours": np.empty(size, np.int32), "similarities": np.empty(size, np.float32)}
-    _turn(*(table[name] for name in ("indptr", "neighbours", "similarities")), counts, *arrays.values())
-    return {"indptr": counts, **arrays}
+    parts = (table[name] for name in ("similarities", "neighbours", "indptr"))
+    found = sp.csr_matrix(tuple(parts), (n_items, n_items)).tocsc()
+    found.eliminate_zeros()
+    return {
+        "indptr": found.indptr.astype(np.int64),
+        "neighbours": found.indices.astype(np.int32, copy=False),
+        "similarities": found.data,
+    }
 
 
 class _Formula(NamedTuple):
@@ -108,8 +112,7 @@ class _Scratch(NamedTuple):
 def _formula(ridge: Ridge, item_degrees: np.ndarray) -> _Formula:
     degrees = np.maximum(item_degrees, 1).astype(np.float64)
     return _Formula(
-        # a user chose all items at most
-        np.maximum(np.arange(len(degrees) + 1.0), 1) ** (-2.0 * ridge.user_power),
+        item_cosine.user_weights(len(degrees), ridge.user_power),
         degrees**-ridge.target_power,
         float(ridge.regularization),
     )
@@ -158,10 +161,11 @@ def _add_up(
     """Set the upper triangle of gram[:n + 1, :n + 1] to the weights of the users that each two of `others` [n] and `item`, the last, share.
     About `most` entries are sorted at a time."""
     n = len(others)
+    read = np.append(others, np.int32(item))
     gram[: n + 1, : n + 1] = 0
     total, last = 0, 0
     for k in range(n + 1):
-        users = row_of(by_item, others[k] if k < n else item)
+        users = row_of(by_item, read[k])
         total += len(users)
         if len(users):
             last = max(last, users[-1])
@@ -172,13 +176,13 @@ def _add_up(
         begins = ends.copy()
         size = 0
         for k in range(n + 1):
-            users = row_of(by_item, others[k] if k < n else item)
+            users = row_of(by_item, read[k])
             ends[k] = begins[k] + np.searchsorted(users[begins[k] :], limit)
             size += ends[k] - begins[k]
         entries = np.empty(size, np.int64)
         filled = 0
         for k in range(n + 1):
-            users = row_of(by_item, others[k] if k < n else item)
+            users = row_of(by_item, read[k])
             for x in range(begins[k], ends[k]):
                 entries[filled] = np.int64(users[x]) * _PLACES + k
                 filled += 1
@@ -230,26 +234,3 @@ def _solve_in_doubles(gram: np.ndarray, penalty: float, solution: np.ndarray) ->
             whole[k, x] = whole[x, k] = gram[k, x]
         whole[k, k] += penalty
     solution[:] = np.linalg.solve(whole, gram[:n, n].copy())
-
-
-@compiled
-def _turn(
-    indptr: np.ndarray,
-    neighbours: np.ndarray,
-    similarities: np.ndarray,
-    counts: np.ndarray,
-    items: np.ndarray,
-    values: np.ndarray,
-) -> None:
-    """Set `counts` int64 [I + 1] (zero) to the indptr of the rows by neighbour, `items` and `values` [N] to what they hold."""
-    for x in range(len(neighbours)):
-        counts[neighbours[x] + 1] += similarities[x] != 0
-    for j in range(1, len(counts)):
-        counts[j] += counts[j - 1]
-    place = counts[:-1].copy()
-    for i in range(len(indptr) - 1):
-        for x in range(indptr[i], indptr[i + 1]):
-            if similarities[x] != 0:
-                items[place[neighbours[x]]] = i
-                values[place[neighbours[x]]] = similarities[x]
-                place[neighbours[x]] += 1

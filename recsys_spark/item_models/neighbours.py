@@ -20,14 +20,12 @@ from recsys_spark.item_models.largest import ROOM
 from recsys_spark.item_models.sums import check_items, check_scores, take_best
 
 
-class NeighbourModel(ItemModel):
+class ItemTableModel(ItemModel):
     """score(u, i) = sum over the items j of u's history of similarity[j, i]; how often j was chosen does not count.
 
     arrays: CSR rows of the history item j, ascending by candidate within a row:
-    `indptr` int64 [I+1] · `neighbours` int32 [N] · `similarities` float32 [N], above zero.
+    `indptr` int64 [I+1] · `neighbours` int32 [N] · `similarities` float32 [N].
     """
-
-    kind = "item_cosine"
 
     def encode(self, histories: Histories) -> Histories:
         """The histories themselves. `ValueError` when one holds an item that the table has no row for."""
@@ -55,7 +53,16 @@ class NeighbourModel(ItemModel):
     def rows(self, encoded: Histories, start: int, stop: int) -> Histories:
         return encoded.rows(start, stop)
 
-    def top(self, encoded: Histories, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.arrays["indptr"], self.arrays["neighbours"], self.arrays["similarities"]
+
+
+class NeighbourModel(ItemTableModel):
+    """A table of similarities, all above zero."""
+
+    kind = "item_cosine"
+
+    def top(self, encoded: Histories, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray]:
         """The time is that of the users' rows of the table, whatever the number of items is; those that no history item knows score 0."""
         items = np.zeros((len(encoded), m), np.int32)
         scores = np.full((len(encoded), m), -np.inf, np.float32)
@@ -63,22 +70,16 @@ class NeighbourModel(ItemModel):
         check_scores(scores)
         return items, scores
 
-    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.arrays["indptr"], self.arrays["neighbours"], self.arrays["similarities"]
 
-
-class ItemRidgeModel(NeighbourModel):
-    """The same with weights of either sign in the place of similarities. `baselines/item_ridge.py` fits it."""
+class ItemRidgeModel(ItemTableModel):
+    """A table of weights of either sign: an item that the history speaks against scores below those of which it says nothing.
+    `baselines/item_ridge.py` fits it."""
 
     kind = "item_ridge"
 
-    def top(self, encoded: Histories, hidden: Hidden, m: int) -> None:
-        """No quicker way: an item that the history speaks against scores below those of which it says nothing."""
-        return
-
 
 class ContentModel(NeighbourModel):
-    """The same of items alike in title, text and categories, and so of items that nobody has chosen. `baselines/content.py` fits it."""
+    """The similarities of items alike in title, text and categories, and so of items that nobody has chosen. `baselines/content.py` fits it."""
 
     kind = "content"
 

@@ -24,7 +24,7 @@ def of_neighbours(
     items: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    """Terms similarity[j, i]; the table is CSR rows of the history items, ascending, its similarities above zero."""
+    """Terms similarity[j, i]; the table is CSR rows of the history items, ascending, none of its similarities zero."""
     for user in range(len(items)):
         for c in range(items.shape[1]):
             item, most = items[user, c], np.float32(0)

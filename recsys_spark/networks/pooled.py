@@ -71,7 +71,7 @@ class PooledEncoder(UserEncoder):
         read = _split(real(items))
         rows, places = (real(items) & ~read).nonzero(as_tuple=True)
         targets = items[rows, places].long()
-        # who has more tells more: every target counts alike, not every user, which ranks better for all of them
+        # who has more tells more: every target counts alike, not every user
         weights = torch.ones(len(targets), device=targets.device)
         return Questions((items * read)[:, 1:], recency[:, 1:], rows, targets, weights)
 

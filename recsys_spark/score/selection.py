@@ -113,13 +113,13 @@ def contest(
     """The ranker of lists of `length` against the blend. `sample` is of the blend's models. A ranker that is no better on the first half of the
     users who judge is not learned a second time for the other."""
     ndcg, halves, told = np.zeros(len(sample.users)), sample.halves, tell(sample)
-    judges = np.empty(0, np.int64)
+    judges = np.zeros(len(ndcg), bool)
     for weights, own, other in zip(blend.weights, halves, reversed(halves)):
         total = weighted_sum(shared(weights), told.shares[method])
         text = ranker.fit(told, total, sample.relevant, own, length=length, k=k)
         scores = ranker.rerank(ranker.of_text(text), told, total, length)
         ndcg[other] = Objective(sample, scores[None], k)(np.ones(1), other)
-        judges = np.concatenate([judges, other])
+        judges[other] = True
         if ndcg[judges].sum() <= blend.ndcg[judges].sum():
             break
     ours, theirs = ndcg[judges], blend.ndcg[judges]

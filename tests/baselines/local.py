@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_spark.baselines.blocks import ENTRY, ITEMS, USERS, Pairs, write_block
+from recsys_spark.item_models.neighbours import ItemTableModel
 
 
 class Tasks:
@@ -60,3 +61,9 @@ def random_matrix(n_users: int = 50, n_items: int = 30, share: float = 0.2, seed
 def checkerboard_matrix(pairs: list[tuple[int, int]], n_items: int) -> sp.csr_matrix:
     users, items = np.array(pairs).T
     return sp.csr_matrix((np.ones(len(pairs), np.float32), (users, items)), (users.max() + 1, n_items + 1))
+
+
+def dense(model: ItemTableModel) -> np.ndarray:
+    """[history item, candidate]: the table, item by item."""
+    parts = (model.arrays[name] for name in ("similarities", "neighbours", "indptr"))
+    return sp.csr_matrix(tuple(parts), (model.n_items, model.n_items)).toarray()

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from baselines.local import Tasks, put_pairs
+from baselines.local import Tasks, dense, put_pairs
 from factories import put_table
 from item_models.laws import ItemModelLaws
 from recsys_spark.baselines import content
@@ -34,11 +34,6 @@ def fit(spark, folder, rows, *, n_items=None, neighbours=1000, max_share=SHARE):
     items = store.read(spark, folder / "items", "items")
     sizes = {"n_items": n_items or 1 + max(r["item_idx"] for r in rows), "tasks": 2}
     return content.fit(items, folder / "fit", neighbours=neighbours, max_share=max_share, **sizes)
-
-
-def dense(model: ContentModel) -> np.ndarray:
-    parts = (model.arrays[name] for name in ("similarities", "neighbours", "indptr"))
-    return sp.csr_matrix(tuple(parts), (model.n_items, model.n_items)).toarray()
 
 
 def cut(table: np.ndarray, neighbours: int) -> np.ndarray:

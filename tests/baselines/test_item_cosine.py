@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from baselines.local import Tasks, checkerboard_matrix, put_pairs, random_matrix
+from baselines.local import Tasks, checkerboard_matrix, dense, put_pairs, random_matrix
 from factories import checkerboard, missing_item
 from recsys_spark.baselines import item_cosine
 from recsys_spark.baselines.item_cosine import Similarity
@@ -22,12 +22,6 @@ FULL = Similarity(user_power=0.5, source_power=0.6, target_power=0.4, similarity
 def fit(folder, matrix, *, neighbours=1000, similarity=FULL, blocks=3) -> NeighbourModel:
     pairs = put_pairs(folder / "pairs", matrix, blocks)
     return item_cosine.fit(Tasks(), pairs, folder / "table", neighbours=neighbours, similarity=similarity)
-
-
-def dense(model: NeighbourModel) -> np.ndarray:
-    """The table, item by item."""
-    parts = (model.arrays[name] for name in ("similarities", "neighbours", "indptr"))
-    return sp.csr_matrix(tuple(parts), (model.n_items, model.n_items)).toarray()
 
 
 def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from baselines.local import Tasks, checkerboard_matrix, put_pairs, random_matrix
+from baselines.local import Tasks, checkerboard_matrix, dense, put_pairs, random_matrix
 from factories import checkerboard, missing_item
 from item_models.laws import ItemModelLaws
 from recsys_spark.baselines import item_cosine, item_ridge
@@ -21,12 +21,6 @@ FULL = Ridge(user_power=0.3, regularization=0.7, target_power=0.2)
 def fit(folder, matrix, *, neighbours=100, ridge=FULL, blocks=3) -> ItemRidgeModel:
     pairs = put_pairs(folder / "pairs", matrix, blocks)
     return item_ridge.fit(Tasks(), pairs, folder / "table", neighbours=neighbours, ridge=ridge)
-
-
-def dense(model: ItemRidgeModel) -> np.ndarray:
-    """[history item, candidate]"""
-    parts = (model.arrays[name] for name in ("similarities", "neighbours", "indptr"))
-    return sp.csr_matrix(tuple(parts), (model.n_items, model.n_items)).toarray()
 
 
 def naive(matrix: sp.csr_matrix, ridge: Ridge, nearest: np.ndarray) -> np.ndarray:

@@ -140,7 +140,7 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_the_shipped_spaces_are_sound(path):
     model = path.stem
     (group,) = read([path], [model], [model])
-    assert group.model == model and len(group.keys) >= 3
+    assert group.model == model and len(group.keys) >= 4
     assert all(spec(distribution) for distribution in group.keys.values())
 
 
