@@ -2,7 +2,7 @@
 # Makes .venv with all that setup.py pins, and Horovod. Done once: a stamp in .venv says for which pins and scripts, and where.
 . "$(dirname "$0")/lib.sh"
 
-state=$(cat setup.py .make/{lib,system,environment,horovod}.sh <(echo "$REPO") | sha256sum | cut -c1-16)
+state=$(cat setup.py .make/{lib,system,environment,horovod,classes}.sh <(echo "$REPO") | sha256sum | cut -c1-16)
 ready=".venv/.ready-$state"
 [ ! -e "$ready" ] || exit 0
 
@@ -23,6 +23,7 @@ logged "installing $(pin torch) and what Horovod's build needs" "${pip_install[@
 # --use-pep517: without it an old pip makes an egg link, which knows nothing of schemas/
 logged "installing recsys_spark and its other requirements" \
     "${pip_install[@]}" --only-binary horovod --no-build-isolation --use-pep517 -e '.[horovod,tune,test,lint,package]'
+.make/classes.sh
 
 rm -f .venv/.ready-*
 touch "$ready"

@@ -2,7 +2,8 @@
 
 Only the ranks of the held-out items are needed, and a rank is one more than the number of candidates that stand better, so nothing is
 sorted. The search goes up one model's weight after the other, from the best single model and from equal weights; weights are whole
-numbers while it searches, and shares of their sum when they are used.
+numbers while it searches, and shares of their sum when they are used. Searches that do not need each other run at once: the compiled
+loops hold no lock.
 
 Shapes:  M models · U users · T candidates of all users · P held-out items found among the candidates
 """
@@ -10,7 +11,8 @@ Shapes:  M models · U users · T candidates of all users · P held-out items fo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -58,6 +60,11 @@ class Objective:
             self.k,
         )
 
+    def best_of_each(self, parts: Sequence[np.ndarray], near: Sequence[Units] | None = None) -> list[Units]:
+        """`best` of each part of the users, from its own of `near`; the parts at once."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.best, parts, near or [None] * len(parts)))
+
     def best(self, users: np.ndarray, near: Units | None = None) -> Units:
         """The weights of the best mean over `users` that are found, from `near` or else from everywhere."""
         telling = users[self.rows.lengths[users] > 0]
@@ -70,12 +77,17 @@ class Objective:
 
 def best_blend(sample: Sample, k: int) -> tuple[Blend, float]:
     """Method and weights of the best mean NDCG@k over the sample's users, and that mean (the first found of equals; methods in their order)."""
-    everyone, found = np.arange(len(sample.users)), []
-    for method in METHODS:
+    everyone = np.arange(len(sample.users))
+
+    def of_method(method: str) -> tuple[Blend, float]:
         objective = Objective(sample, sample.shares(method), k)
         weights = shared(objective.best(everyone))
-        found.append((Blend(method, tuple(weights.tolist())), float(objective(weights, everyone).mean())))
-        log.info("fusion: %s of %s reaches valid NDCG@%d %.4f", method, weights.tolist(), k, found[-1][1])
+        return Blend(method, tuple(weights.tolist())), float(objective(weights, everyone).mean())
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(of_method, METHODS))
+    for blend, ndcg in found:
+        log.info("fusion: %s of %s reaches valid NDCG@%d %.4f", blend.method, list(blend.weights), k, ndcg)
     return max(found, key=lambda pair: pair[1])
 
 

@@ -53,7 +53,7 @@ class Selection:
 def crossed(sample: Sample, method: str, k: int, near: Sequence[Units] | None = None) -> Crossed:
     """`near`: weights that are believed to be good, of each half, from which the search then starts."""
     objective, halves = Objective(sample, sample.shares(method), k), sample.halves
-    found = [objective.best(half, near[h] if near else None) for h, half in enumerate(halves)]
+    found = objective.best_of_each(halves, near)
     ndcg = np.zeros(len(sample.users))
     for weights, other in zip(found, reversed(halves)):
         ndcg[other] = objective(shared(weights), other)
