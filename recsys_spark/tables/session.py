@@ -33,6 +33,8 @@ SENSIBLE = {
     "spark.python.daemon.module": "recsys_spark.tables.daemon",
     # Spark draws bars over the lines of a job that Python starts by itself
     "spark.ui.showConsoleProgress": "false",
+    # otherwise every column that Python names asks Java several times more, a millisecond, for errors to say on which line that was
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 """What another choice may replace."""
 BYTES_A_PARTITION = 16 * 2**20
