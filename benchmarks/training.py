@@ -124,7 +124,7 @@ def main() -> None:
         in_memory(Job.read(arguments.job))
         return
     job = make_job(newest_run(arguments.root), arguments.epochs)
-    worker = [sys.executable, "-m", "recsys_spark.train.workers", "--job"]
+    worker = [sys.executable, "-m", "recsys_spark.train", "--job"]
     one = [*launch.horovodrun(1), *worker]
     memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
     config = {**asdict(job), "features": "", "output": "", "checkpoints": ""}

@@ -39,6 +39,7 @@ def read_archives_once() -> None:
 
 
 def main() -> None:
+    gc.disable()  # a collection would look at all that is there and find it needed
     from pyspark import daemon
 
     for name in (*_WANTED, *os.environ.get(IMPORTS, "").split()):
@@ -48,6 +49,7 @@ def main() -> None:
     # what is there now lives as long as the workers: no collection looks at it again, and its pages stay shared
     gc.collect()
     gc.freeze()
+    gc.enable()
     daemon.manager()
 
 

@@ -107,7 +107,7 @@ def horovodrun(ranks: int) -> list[str]:
 def worker_command(job_file: Path) -> list[str]:
     """One training worker, which ends with this process."""
     of = str(os.getpid())
-    return [sys.executable, "-m", "recsys_spark.train.workers", "--job", str(job_file), "--of", of]
+    return [sys.executable, "-m", "recsys_spark.train", "--job", str(job_file), "--of", of]
 
 
 def environment(threads: int) -> dict[str, str]:

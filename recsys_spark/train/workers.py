@@ -1,8 +1,5 @@
 """What each training worker runs, alone, under horovodrun, or inside an executor. The only file that imports horovod, and only for more than
-one worker.
-
-    python -m recsys_spark.train.workers --job job.json        one worker, as launch.py starts it
-"""
+one worker."""
 
 from __future__ import annotations
 
@@ -156,7 +153,3 @@ def main() -> None:
     end_with(arguments.of)
     communicator = HorovodCommunicator() if "HOROVOD_RANK" in os.environ else Communicator()
     _work(Job.read(arguments.job), int(os.environ["OMP_NUM_THREADS"]), communicator)
-
-
-if __name__ == "__main__":
-    main()

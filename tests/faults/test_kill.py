@@ -76,7 +76,7 @@ def test_kill_of_a_training_rank(finished_night, tmp_path):
     process = start(night.overlay, "--set", "train.epochs=3")
 
     def kill_a_rank():
-        ranks = [p for p in processes(f"recsys_spark.train.workers.*{tmp_path}") if is_rank(p)]
+        ranks = [p for p in processes(f"recsys_spark.train --job.*{tmp_path}") if is_rank(p)]
         assert len(ranks) == 2
         os.kill(ranks[0], signal.SIGKILL)
 

@@ -70,9 +70,7 @@ def processes(job):
 
 def ranks(job):
     return [
-        p
-        for p in processes(job)
-        if "HOROVOD_RANK" in p.environ() and "recsys_spark.train.workers" in p.cmdline()
+        p for p in processes(job) if "HOROVOD_RANK" in p.environ() and "recsys_spark.train" in p.cmdline()
     ]
 
 
