@@ -11,7 +11,7 @@ flock 9 # two makes at once: the second waits for the first, and has nothing lef
 [ ! -e "$ready" ] || exit 0
 : >"$LOG"
 
-printf 'Setting up .venv: 3 minutes, and 3 to 8 more where Horovod has to be built. Log: %s\n' "$LOG"
+printf 'Setting up .venv: 4 minutes, and 3 to 8 more where Horovod has to be built. Log: %s\n' "$LOG"
 .make/system.sh
 python=$(find_python)
 "$PYTHON" -c '' 2>/dev/null || logged "making .venv with $python" "$python" -m venv --clear .venv

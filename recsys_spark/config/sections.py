@@ -352,7 +352,8 @@ class Features(Section):
         default=50, description="targets: newest targets of a user that become examples [examples]"
     )
     row_groups: Count = Field(
-        default=8, description="equal row groups of the examples; a multiple of train.workers [groups]"
+        default=8,
+        description="equal row groups of the examples, a multiple of train.workers; so many, or as many times that as keeps one within 64 MiB [groups]",
     )
     min_category_items: Count = Field(
         default=5, description="rarer content features are dropped and counted [items]"

@@ -26,6 +26,8 @@ from recsys_spark.tables.dense import with_dense_index
 
 EXAMPLE, POSITION, GROUP = "example", "position", "group"
 _TABLE = "examples"
+BYTES_A_GROUP = 64 * 2**20
+"""Of a row group, at most. Whoever writes or reads it holds it whole, and Parquet's writer cuts what grows to twice as much."""
 
 
 def example_count(max_examples_per_user: int, earlier: bool) -> Column:
@@ -37,6 +39,14 @@ def example_count(max_examples_per_user: int, earlier: bool) -> Column:
         timeless = F.try_element_at(F.col(EVENT_TS), F.lit(-1)) == 0
         first = F.when(~timeless, of_first_moment).otherwise(first)
     return F.greatest(F.least(F.size(ITEM_IDX) - first, F.lit(max_examples_per_user)), F.lit(0))
+
+
+def groups_for(total: int, *, row_groups: int, length: int) -> int:
+    """How many equal groups `total` examples with windows of `length` items make: `row_groups`, or as many times that as keeps a group within
+    `BYTES_A_GROUP`."""
+    # place, item, weight and the lengths of two windows; an item of a window has 4 bytes, and 1 for when it was
+    most = max(BYTES_A_GROUP // (24 + 5 * length), 1)
+    return row_groups * max(math.ceil(total / (row_groups * most)), 1)
 
 
 def place_examples(
@@ -91,7 +101,7 @@ def check_row_groups(folder: Path, row_groups: int, rows: int) -> None:
     if sizes != [[rows]] * row_groups:
         raise LawBroken(
             f"{folder}: row groups of {sizes} rows by file, where {row_groups} files of one row group of {rows} rows should be; "
-            "raise features.row_groups if a file has more than one"
+            "this is a fault of the program"
         )
 
 

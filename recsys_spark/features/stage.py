@@ -83,7 +83,8 @@ def write_examples(
     earlier: bool,
     seed: int,
 ) -> dict[str, int]:
-    """Write the `examples` table of one moment's histories in `row_groups` files of one equal row group each; returns the counts.
+    """Write the `examples` table of one moment's histories in files of one equal row group each, as many as `shuffling.groups_for` says; returns the
+    counts.
 
     A user as an example is their newest target, with as much as the window holds before it.
     """
@@ -94,6 +95,7 @@ def write_examples(
         F.count_if(F.size(ITEM_IDX) > 0).alias("users"),
     ).first()
     total = int(sums["examples"] or 0)
+    row_groups = shuffling.groups_for(total, row_groups=row_groups, length=history_length)
     size = math.ceil(total / row_groups)
     if total:
         placed = shuffling.place_examples(

@@ -235,6 +235,33 @@ def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
     assert items[0] != items[1]
 
 
+def test_groups_that_grow_too_large_are_more(context, spark, tmp_path, monkeypatch):
+    """As many times more as it takes, equal ones still, with the same examples in the same order."""
+    histories = store.read(spark, context.layout.table("features", RELEASE, "histories"), "histories")
+    settings = {"history_length": LENGTH, "max_examples_per_user": MOST, "seed": 7}
+    settings |= {"examples": "targets", "row_groups": GROUPS, "earlier": False}
+    whole = write_examples(histories, tmp_path / "whole", **settings)
+    monkeypatch.setattr(shuffling, "BYTES_A_GROUP", 3 * (24 + 5 * LENGTH))
+    found = write_examples(histories, tmp_path / "cut", **settings)
+    assert found["row_groups"] == GROUPS * -(-(whole["examples"] - whole["padded_examples"]) // (3 * GROUPS))
+    size = found["examples"] // found["row_groups"]
+    assert row_groups(tmp_path / "cut") == [[size]] * found["row_groups"]
+    of_whole, of_cut = (
+        store.read_arrow(tmp_path / name, "examples").sort_by("example").slice(0, whole["examples"] - whole["padded_examples"])
+        for name in ("whole", "cut")
+    )  # fmt: skip
+    assert of_cut == of_whole
+
+
+@pytest.mark.parametrize(
+    ("total", "length", "groups"),
+    [(0, 50, 8), (1_900_000, 50, 8), (2_000_000, 200, 32), (28_290_840, 50, 120)],
+)
+def test_a_group_stays_below_what_parquet_writes_in_one(total, length, groups):
+    assert shuffling.groups_for(total, row_groups=8, length=length) == groups
+    assert total / groups * (24 + 5 * length) <= 2**26
+
+
 @pytest.mark.parametrize("timed", [True, False])
 def test_users_as_examples_are_their_newest_items(spark, tmp_path, timed):
     """One row for each user of two items or more, also of a first basket under a temporal split: the newest item and the window before it.
