@@ -1,7 +1,8 @@
 """The global random order of the examples, and their equal row groups.
 
-Only small rows are sorted and sent round: (user, position) pairs get their place in the table, then each row group fetches the histories of
-the users it has an example of, and the wide examples are made where they are written.
+Only small rows are sorted and sent round: (user, position) pairs get their place in the table, then each shard, one or more row groups that follow each
+other, fetches the histories of the users it has an example of, and the wide examples are made where they are written. A history travels once to each
+shard, so shards stay few where row groups become many.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from recsys_spark.item_models.histories import Histories
 from recsys_spark.tables import contract as contracts
 from recsys_spark.tables.dense import with_dense_index
 
-EXAMPLE, POSITION, GROUP = "example", "position", "group"
+EXAMPLE, POSITION, SHARD = "example", "position", "shard"
 _TABLE = "examples"
 BYTES_A_GROUP = 64 * 2**20
-"""Of a row group, at most. Whoever writes or reads it holds it whole, and Parquet's writer cuts what grows to twice as much."""
+"""Of a row group, at most. Who reads it holds it whole, and Parquet's writer cuts what grows to twice as much."""
 
 
 def example_count(max_examples_per_user: int, earlier: bool) -> Column:
@@ -41,52 +42,53 @@ def example_count(max_examples_per_user: int, earlier: bool) -> Column:
     return F.greatest(F.least(F.size(ITEM_IDX) - first, F.lit(max_examples_per_user)), F.lit(0))
 
 
-def groups_for(total: int, *, row_groups: int, length: int) -> int:
-    """How many equal groups `total` examples with windows of `length` items make: `row_groups`, or as many times that as keeps a group within
-    `BYTES_A_GROUP`."""
+def groups_of_a_shard(total: int, *, shards: int, length: int) -> int:
+    """How many equal row groups a shard makes, so that `total` examples with windows of `length` items keep each within `BYTES_A_GROUP`."""
     # place, item, weight and the lengths of two windows; an item of a window has 4 bytes, and 1 for when it was
     most = max(BYTES_A_GROUP // (24 + 5 * length), 1)
-    return row_groups * max(math.ceil(total / (row_groups * most)), 1)
+    return max(math.ceil(total / (shards * most)), 1)
 
 
 def place_examples(
-    histories: DataFrame, *, total: int, row_groups: int, max_examples_per_user: int, earlier: bool, seed: int
+    histories: DataFrame,
+    *,
+    total: int,
+    shards: int,
+    size: int,
+    max_examples_per_user: int,
+    earlier: bool,
+    seed: int,
 ) -> DataFrame:
-    """(user_idx, position, example, group) of every example, its place drawn from (seed, user, position).
+    """(user_idx, position, example, shard) of every example, its place drawn from (seed, user, position).
 
-    `total` is their number. To make the groups equal the first examples are repeated at the end, in places of their own.
+    `total` is their number. To give each of `shards` `size` examples the first ones are repeated at the end, in places of their own.
     """
     count = example_count(max_examples_per_user, earlier)
     positions = F.sequence(F.size(ITEM_IDX) - count, F.size(ITEM_IDX) - 1)
     small = histories.where(count > 0).select(USER_IDX, F.explode(positions).alias(POSITION))
     drawn = small.withColumn("draw", F.xxhash64(F.lit(seed), USER_IDX, POSITION))
     placed = with_dense_index(drawn, ["draw", USER_IDX, POSITION], EXAMPLE, 0)
-    size = math.ceil(total / row_groups)
-    places = F.sequence(
-        F.col(EXAMPLE), F.lit(size * row_groups - 1).cast("bigint"), F.lit(total).cast("bigint")
-    )
+    places = F.sequence(F.col(EXAMPLE), F.lit(size * shards - 1).cast("bigint"), F.lit(total).cast("bigint"))
     repeated = placed.select(USER_IDX, POSITION, F.explode(places).alias(EXAMPLE))
-    return repeated.withColumn(GROUP, F.floor(F.col(EXAMPLE) / F.lit(size)).cast("int"))
+    return repeated.withColumn(SHARD, F.floor(F.col(EXAMPLE) / F.lit(size)).cast("int"))
 
 
 def build_examples(
-    placed: DataFrame, histories: DataFrame, *, row_groups: int, length: int, earlier: bool, seed: int
+    placed: DataFrame, histories: DataFrame, *, shards: int, length: int, earlier: bool, seed: int
 ) -> DataFrame:
-    """The `examples` table. A partition holds whole groups, one after the other, each in the order of its places."""
-    wanted = placed.groupBy(USER_IDX, GROUP).agg(F.collect_list(F.struct(EXAMPLE, POSITION)).alias("wanted"))
+    """The `examples` table. A partition holds whole shards, one after the other, each in the order of its places."""
+    wanted = placed.groupBy(USER_IDX, SHARD).agg(F.collect_list(F.struct(EXAMPLE, POSITION)).alias("wanted"))
     wanted = wanted.select(
         USER_IDX,
-        GROUP,
+        SHARD,
         F.col(f"wanted.{EXAMPLE}").alias(EXAMPLE),
         F.col(f"wanted.{POSITION}").alias(POSITION),
     )
-    joined = (
-        wanted.join(histories, USER_IDX).repartition(row_groups, GROUP).sortWithinPartitions(GROUP, USER_IDX)
-    )
+    joined = wanted.join(histories, USER_IDX).repartition(shards, SHARD).sortWithinPartitions(SHARD, USER_IDX)
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for group in _by_group(batches):
-            yield from _group_examples(group, length, earlier, seed)
+        for shard in _by_shard(batches):
+            yield from _shard_examples(shard, length, earlier, seed)
 
     return joined.mapInArrow(build, contracts.load(_TABLE).spark_ddl())
 
@@ -105,15 +107,15 @@ def check_row_groups(folder: Path, row_groups: int, rows: int) -> None:
         )
 
 
-def _by_group(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Rows of one group at a time, out of batches sorted by group."""
+def _by_shard(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Rows of one shard at a time, out of batches sorted by shard."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
-        column = batch.column(batch.schema.names.index(GROUP)).to_numpy()
+        column = batch.column(batch.schema.names.index(SHARD)).to_numpy()
         edges = [0, *(np.flatnonzero(np.diff(column)) + 1), batch.num_rows]
         for start, stop in pairwise(edges):
             part = batch.slice(start, stop - start)
-            if waiting and stop > start and _group_of(waiting[-1]) != _group_of(part):
+            if waiting and stop > start and _shard_of(waiting[-1]) != _shard_of(part):
                 yield pa.Table.from_batches(waiting)
                 waiting = []
             if stop > start:
@@ -122,14 +124,14 @@ def _by_group(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _group_of(batch: pa.RecordBatch) -> int:
-    return int(batch.column(batch.schema.names.index(GROUP))[0].as_py())
+def _shard_of(batch: pa.RecordBatch) -> int:
+    return int(batch.column(batch.schema.names.index(SHARD))[0].as_py())
 
 
-def _group_examples(group: pa.Table, length: int, earlier: bool, seed: int) -> Iterator[pa.RecordBatch]:
-    group = group.combine_chunks()
-    wanted, positions = group.column(EXAMPLE).chunk(0), group.column(POSITION).chunk(0)
-    rows = np.repeat(np.arange(group.num_rows), np.diff(np.asarray(wanted.offsets)))
+def _shard_examples(shard: pa.Table, length: int, earlier: bool, seed: int) -> Iterator[pa.RecordBatch]:
+    shard = shard.combine_chunks()
+    wanted, positions = shard.column(EXAMPLE).chunk(0), shard.column(POSITION).chunk(0)
+    rows = np.repeat(np.arange(shard.num_rows), np.diff(np.asarray(wanted.offsets)))
     places = np.asarray(wanted.flatten())
     order = np.argsort(places)
     places, rows, positions = (
@@ -137,7 +139,7 @@ def _group_examples(group: pa.Table, length: int, earlier: bool, seed: int) -> I
         rows[order],
         np.asarray(positions.flatten(), dtype=np.int64)[order],
     )
-    histories = shuffle_timeless(Histories.from_arrow(group), group.column(USER_IDX).to_numpy(), seed)
+    histories = shuffle_timeless(Histories.from_arrow(shard), shard.column(USER_IDX).to_numpy(), seed)
     schema = contracts.load(_TABLE).arrow_schema()
     done = 0
     for part in make_examples(histories, rows, positions, length, earlier=earlier):

@@ -83,8 +83,8 @@ def write_examples(
     earlier: bool,
     seed: int,
 ) -> dict[str, int]:
-    """Write the `examples` table of one moment's histories in files of one equal row group each, as many as `shuffling.groups_for` says; returns the
-    counts.
+    """Write the `examples` table of one moment's histories in files of one equal row group each: `row_groups`, or as many times that as keeps them small
+    enough; returns the counts.
 
     A user as an example is their newest target, with as much as the window holds before it.
     """
@@ -95,19 +95,21 @@ def write_examples(
         F.count_if(F.size(ITEM_IDX) > 0).alias("users"),
     ).first()
     total = int(sums["examples"] or 0)
-    row_groups = shuffling.groups_for(total, row_groups=row_groups, length=history_length)
+    shards, each = row_groups, shuffling.groups_of_a_shard(total, shards=row_groups, length=history_length)
+    row_groups = shards * each
     size = math.ceil(total / row_groups)
     if total:
         placed = shuffling.place_examples(
             histories,
             total=total,
-            row_groups=row_groups,
+            shards=shards,
+            size=size * each,
             max_examples_per_user=max_examples_per_user,
             earlier=earlier,
             seed=seed,
         )
         built = shuffling.build_examples(
-            placed, histories, row_groups=row_groups, length=history_length, earlier=earlier, seed=seed
+            placed, histories, shards=shards, length=history_length, earlier=earlier, seed=seed
         )
         store.write(built, folder, "examples", max_rows_per_file=size, quick_to_read=True)
         shuffling.check_row_groups(folder, row_groups, size)

@@ -255,11 +255,11 @@ def test_groups_that_grow_too_large_are_more(context, spark, tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("total", "length", "groups"),
-    [(0, 50, 8), (1_900_000, 50, 8), (2_000_000, 200, 32), (28_290_840, 50, 120)],
+    [(0, 50, 1), (1_900_000, 50, 1), (2_000_000, 200, 4), (28_290_840, 50, 15)],
 )
 def test_a_group_stays_below_what_parquet_writes_in_one(total, length, groups):
-    assert shuffling.groups_for(total, row_groups=8, length=length) == groups
-    assert total / groups * (24 + 5 * length) <= 2**26
+    assert shuffling.groups_of_a_shard(total, shards=8, length=length) == groups
+    assert total / (8 * groups) * (24 + 5 * length) <= 2**26
 
 
 @pytest.mark.parametrize("timed", [True, False])
