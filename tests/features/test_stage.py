@@ -238,18 +238,25 @@ def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
 def test_groups_that_grow_too_large_are_more(context, spark, tmp_path, monkeypatch):
     """As many times more as it takes, equal ones still, with the same examples in the same order."""
     histories = store.read(spark, context.layout.table("features", RELEASE, "histories"), "histories")
-    settings = {"history_length": LENGTH, "max_examples_per_user": MOST, "seed": 7}
-    settings |= {"examples": "targets", "row_groups": GROUPS, "earlier": False}
+    settings = {
+        "history_length": LENGTH,
+        "examples": "targets",
+        "max_examples_per_user": MOST,
+        "row_groups": GROUPS,
+        "earlier": False,
+        "seed": 7,
+    }
     whole = write_examples(histories, tmp_path / "whole", **settings)
+    total = whole["examples"] - whole["padded_examples"]
     monkeypatch.setattr(shuffling, "BYTES_A_GROUP", 3 * (24 + 5 * LENGTH))
     found = write_examples(histories, tmp_path / "cut", **settings)
-    assert found["row_groups"] == GROUPS * -(-(whole["examples"] - whole["padded_examples"]) // (3 * GROUPS))
+    assert found["row_groups"] == GROUPS * -(-total // (3 * GROUPS))
     size = found["examples"] // found["row_groups"]
     assert row_groups(tmp_path / "cut") == [[size]] * found["row_groups"]
     of_whole, of_cut = (
-        store.read_arrow(tmp_path / name, "examples").sort_by("example").slice(0, whole["examples"] - whole["padded_examples"])
+        store.read_arrow(tmp_path / name, "examples").sort_by("example").slice(0, total)
         for name in ("whole", "cut")
-    )  # fmt: skip
+    )
     assert of_cut == of_whole
 
 
