@@ -52,6 +52,7 @@ def make_job(run: Path, epochs: int) -> Job:
         output="",
         checkpoints="",
         start="",
+        neighbours="",
         examples=features["counts"]["examples"],
         kind=features["settings"]["examples"],
         n_items=clean["counts"]["n_items"],

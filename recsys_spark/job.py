@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from recsys_spark.columns import BACKTEST, DROPPED, NETWORK, RELEASE, SVD
+from recsys_spark.columns import BACKTEST, DROPPED, NETWORK, RELEASE
 from recsys_spark.config.load import load
 from recsys_spark.config.sections import Config
 from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable, told_in
@@ -59,10 +59,10 @@ class Context:
         return [name for name in self.config.models if name not in dropped]
 
     def fitted(self, pass_name: str) -> list[str]:
-        """The item models that a pass fits: those of the pass, and what the network's training begins at, in their order."""
+        """The item models that a pass fits: those of the pass, and what the network's training takes something from, in their order."""
         wanted = set(self.models(pass_name))
-        if NETWORK in wanted and self.config.train.start == SVD:
-            wanted.add(SVD)
+        if NETWORK in wanted:
+            wanted.update(self.config.train.begins_with)
         return [name for name in self.config.models if name in wanted]
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import ALS, CONTENT, NETWORK, PER_USER, POPULARITY, SVD
+from recsys_spark.columns import ALS, CONTENT, ITEM_COSINE, NETWORK, PER_USER, POPULARITY, SVD
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NotAll = Annotated[float, Field(ge=0, lt=1)]
@@ -378,6 +378,11 @@ class Train(Section):
         default="random",
         description="where the items' vectors begin; svd: at the baseline's singular vectors, the first of them",
     )
+    neighbours: int = Field(
+        default=0,
+        ge=0,
+        description="most similar items, by the baseline item_cosine, whose vectors join an item's own; 0: none [items]",
+    )
     hidden: Count = Field(
         default=128, description="width of the encoder's hidden layers; conv has none but of dimension"
     )
@@ -422,6 +427,11 @@ class Train(Section):
     timeout_s: Count = Field(
         default=600, description="spark launcher: longest wait for the executors' slots [s]"
     )
+
+    @property
+    def begins_with(self) -> list[str]:
+        """The baselines that training takes something from."""
+        return [*([SVD] if self.start == SVD else []), *([ITEM_COSINE] if self.neighbours else [])]
 
 
 class Score(Section):
@@ -552,6 +562,11 @@ class Config(Section):
             faults.append(
                 f"train.attention_heads: {self.train.attention_heads} heads cannot share train.dimension, {self.train.dimension}; "
                 "make train.dimension a multiple of them"
+            )
+        if self.train.enabled and self.train.neighbours and ITEM_COSINE not in self.baselines.models:
+            faults.append(
+                f"train.neighbours: {self.train.neighbours} of each item, and baselines.models does not name item_cosine, which knows them; "
+                "name it there, or set train.neighbours to 0"
             )
         if self.train.enabled and self.train.start == SVD:
             if SVD not in self.baselines.models:

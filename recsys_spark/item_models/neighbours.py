@@ -62,6 +62,13 @@ class NeighbourModel(ItemTableModel):
 
     kind = "item_cosine"
 
+    def nearest(self, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """(items int32 [I, most], similarities float32 [I, most]): of each row the largest by (-similarity, item), 0-padded."""
+        items = np.zeros((self.n_items, most), np.int32)
+        similarities = np.zeros((self.n_items, most), np.float32)
+        _nearest(*self._table(), items, similarities)
+        return items, similarities
+
     def top(self, encoded: Histories, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray]:
         """The time is that of the users' rows of the table, whatever the number of items is; those that no history item knows score 0."""
         items = np.zeros((len(encoded), m), np.int32)
@@ -82,6 +89,16 @@ class ContentModel(NeighbourModel):
     """The similarities of items alike in title, text and categories, and so of items that nobody has chosen. `baselines/content.py` fits it."""
 
     kind = "content"
+
+
+@compiled
+def _nearest(indptr, neighbours, similarities, items, found):  # type: ignore[no-untyped-def]
+    for item in range(len(items)):
+        first, last = indptr[item], indptr[item + 1]
+        order = np.argsort(-similarities[first:last], kind="mergesort")[: items.shape[1]]
+        for place, at in enumerate(order):
+            items[item, place] = neighbours[first + at]
+            found[item, place] = similarities[first + at]
 
 
 @compiled

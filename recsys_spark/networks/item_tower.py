@@ -1,9 +1,12 @@
 """The item tower: an item's vector out of its id and its content, a bias for how often it is taken, and how much it says of its users.
 
-Shapes:  I items counting the padding item 0 · D dimension · C items asked for · K most content features an item has
+Shapes:  I items counting the padding item 0 · D dimension · C items asked for · K most content features an item has · N most neighbours
 """
 
 from __future__ import annotations
+
+import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +16,30 @@ from torch.nn import functional as F
 NO_FEATURE = 0
 OWN_PART = 0.16
 """Length, at the start, of what an item with content has of its own: an item that is rarely seen keeps to its content."""
+NEIGHBOURS_WEIGH = 3.0
+"""What an item's neighbours together add to its vector, beside its own part."""
+
+
+class _Product(torch.autograd.Function):
+    """A sparse matrix times `vectors`. Its transpose, at hand, takes the gradient back."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
+        ctx.transposed = transposed
+        with torch.autocast(vectors.device.type, enabled=False):
+            return matrix @ vectors.float()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.transposed @ gradient.float(), None, None
 
 
 class ItemTower(nn.Module):
     """Rows of the vector, with `weighed` the logarithm of the item's weight in a history, and the bias, as many as W numbers.
 
-    The vector is the id embedding plus the mean of the embeddings of the item's content features, when there are any.
+    An item's own part is the id embedding plus the mean of the embeddings of its content features, when there are any. The vector is that, and with
+    neighbours NEIGHBOURS_WEIGH times the mean of their own parts besides: one hop over the graph of items, as LightGCN (He et al., SIGIR 2020)
+    makes two over the graph of users and items, each time it is asked.
     """
 
     def __init__(self, *, n_items: int, n_features: int, dimension: int, sparse: bool, weighed: bool = False):
@@ -35,10 +56,28 @@ class ItemTower(nn.Module):
             nn.init.zeros_(self.content.weight)
         # what items there are, not what was learned: travels with the data, not with the weights
         self.register_buffer("features", torch.zeros(n_items, 0, dtype=torch.int64), persistent=False)
+        self.register_buffer("near", torch.zeros(n_items, 0, dtype=torch.int64), persistent=False)
+        self.register_buffer("shares", torch.zeros(n_items, 0), persistent=False)
+        for name in ("given", "taken"):
+            self.register_buffer(name, None, persistent=False)
 
     def set_features(self, features: Tensor) -> None:
         """Take the items' content: int64 [I, K] as `feature_matrix` makes it."""
         self.features = features.to(self.ids.weight.device)
+
+    def set_neighbours(self, near: Tensor, shares: Tensor) -> None:
+        """Take the items whose vectors join an item's own: `near` int64 [I, N], 0-padded, and `shares` float32 [I, N], which sum to 1, or to 0 where
+        an item has none."""
+        filled = shares > 0
+        places = torch.stack([filled.nonzero()[:, 0], near[filled]])
+        square = torch.sparse_coo_tensor(
+            places, shares[filled], (len(near), len(near)), check_invariants=False
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
+            matrices = square.to_sparse_csr(), square.T.to_sparse_csr()
+        device = self.ids.weight.device
+        self.near, self.shares, self.given, self.taken = (t.to(device) for t in (near, shares, *matrices))
 
     @torch.no_grad()
     def set_popularity(self, counts: Tensor, temperature: float) -> None:
@@ -62,6 +101,19 @@ class ItemTower(nn.Module):
 
     def forward(self, items: Tensor | None = None) -> Tensor:
         """float32 [C, W] rows of `items` (int64 [C]), or [I, W] of all of them."""
+        rows = self._own(items)
+        if not self.near.shape[1]:
+            return rows
+        if items is None:
+            mean: Tensor = _Product.apply(rows[:, : self.dimension], self.given, self.taken)
+        else:
+            near, shares = self.near[items], self.shares[items]
+            vectors = self._own(near.flatten())[:, : self.dimension].view(*near.shape, -1)
+            mean = (shares[:, :, None] * vectors).sum(dim=1)
+        return rows + F.pad(NEIGHBOURS_WEIGH * mean, (0, self.weighed + 1))
+
+    def _own(self, items: Tensor | None) -> Tensor:
+        """`forward` without neighbours."""
         rows = self.ids.weight if items is None else self.ids(items)
         if self.content is not None:
             content = self.content(self.features if items is None else self.features[items])

@@ -14,7 +14,8 @@ from recsys_spark.tables.manifest import write_json
 class Job:
     """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json.
 
-    `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random. There are `examples` of the `kind`
+    `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random; `neighbours` that of the item_cosine
+    model that says which items are neighbours, empty where that is no matter. There are `examples` of the `kind`
     that features.examples names. `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
     """
 
@@ -22,6 +23,7 @@ class Job:
     output: str
     checkpoints: str
     start: str
+    neighbours: str
     examples: int
     kind: str
     n_items: int

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys_spark.columns import BACKTEST, NETWORK, RELEASE, SVD
+from recsys_spark.columns import BACKTEST, ITEM_COSINE, NETWORK, RELEASE, SVD
 from recsys_spark.errors import LawBroken
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest
@@ -35,7 +35,7 @@ def run(context: Context, pass_name: str, watch: Callable[[Path], None] | None =
         features = require(context.layout, "features", pass_name)
         clean = require(context.layout, "clean", pass_name)
         inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/features": features.output_id}
-        if config.start == SVD:
+        if config.begins_with:
             inputs[f"{pass_name}/baselines"] = require(context.layout, "baselines", pass_name).output_id
         if pass_name == RELEASE:
             backtest = require(context.layout, NAME, BACKTEST)
@@ -87,13 +87,16 @@ def make_job(
             f"{context.layout.table('features', pass_name, 'examples')}: no user has two items, so there is nothing to train on; "
             "set train.enabled to false"
         )
+    taken = {
+        name: str(context.layout.table("baselines", pass_name, name).resolve())
+        for name in context.config.train.begins_with
+    }
     return Job(
         features=str(context.layout.stage("features", pass_name).resolve()),
         output=str(folder.resolve()),
         checkpoints=str(checkpoints.resolve()),
-        start=str(context.layout.table("baselines", pass_name, SVD).resolve())
-        if settings["start"] == SVD
-        else "",
+        start=taken.get(SVD, ""),
+        neighbours=taken.get(ITEM_COSINE, ""),
         examples=features.counts["examples"],
         kind=features.settings["examples"],
         n_items=clean.counts["n_items"],

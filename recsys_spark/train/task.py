@@ -10,6 +10,7 @@ import torch
 
 from recsys_spark.columns import ITEM_IDX
 from recsys_spark.item_models import base
+from recsys_spark.item_models.neighbours import NeighbourModel
 from recsys_spark.item_models.spectral import SpectralModel
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.item_model import NetworkModel
@@ -42,6 +43,8 @@ def run_worker(job: Job, communicator: Communicator) -> None:
     network.items.set_popularity(counts, s["temperature"])
     if job.start:
         network.items.start_at(*read_start(Path(job.start), s["dimension"]))
+    if job.neighbours:
+        network.items.set_neighbours(*read_neighbours(Path(job.neighbours), s["neighbours"]))
     steps, batch = feed.batch_plan(job.examples, communicator.size, s["batch_size"])
     progress = train(
         network,
@@ -104,6 +107,15 @@ def read_start(folder: Path, dimension: int) -> tuple[torch.Tensor, torch.Tensor
     vectors[:, : len(spectrum)] = model.arrays["items"][:, :dimension] * spectrum
     weights = np.asarray(model.arrays["weights"], np.float32)
     return torch.from_numpy(vectors), torch.from_numpy(weights)
+
+
+def read_neighbours(folder: Path, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(near int64 [I, most], 0-padded · shares float32 [I, most]) of the item_cosine model in `folder`: of each item the `most` that are most similar by
+    (-similarity, item), each with its share of their similarities."""
+    model = base.load(folder, {NeighbourModel.kind: NeighbourModel})
+    near, similarities = model.nearest(most)
+    shares = similarities / np.maximum(similarities.sum(axis=1, keepdims=True), np.float32(1e-30))
+    return torch.from_numpy(near.astype(np.int64)), torch.from_numpy(shares)
 
 
 def read_counts(folder: Path, n_items: int) -> torch.Tensor:

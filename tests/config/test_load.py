@@ -124,6 +124,9 @@ def test_all_faults_are_told_at_once(tmp_path):
          "train.encoder: gru learns from whole histories, and features.examples is targets; set features.examples to users, or train.encoder to mlp"),
         (GIVEN + "features: {examples: users}\ntrain: {encoder: attention, dimension: 64, attention_heads: 3}",
          "train.attention_heads: 3 heads cannot share train.dimension, 64; make train.dimension a multiple of them"),
+        (GIVEN + "train: {neighbours: 20}\nbaselines: {models: [popularity, als]}",
+         "train.neighbours: 20 of each item, and baselines.models does not name item_cosine, which knows them; "
+         "name it there, or set train.neighbours to 0"),
         (GIVEN + "train: {start: svd}",
          "train.start: svd begins at the vectors of a model that baselines.models does not name; name svd there"),
         (GIVEN + "train: {start: svd, dimension: 64}\nbaselines: {models: [popularity, svd], svd: {factors: 32}}",

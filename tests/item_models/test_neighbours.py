@@ -166,3 +166,12 @@ def test_histories_of_the_laws_fit_the_oracle():
     np.testing.assert_allclose(
         all_scores(model_of(random_table()), histories), oracle(random_table(), histories), rtol=1e-6
     )
+
+
+def test_nearest_are_the_largest_of_a_row_and_of_equals_the_lower_item():
+    table = np.zeros((5, 5))
+    table[1, [2, 3, 4]] = 0.5, 0.75, 0.5
+    table[3, 1] = 0.25
+    items, similarities = model_of(table).nearest(2)
+    assert items.tolist() == [[0, 0], [3, 2], [0, 0], [1, 0], [0, 0]]
+    assert similarities.tolist() == [[0, 0], [0.75, 0.5], [0, 0], [0.25, 0], [0, 0]]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from recsys_spark.networks.item_tower import ItemTower, feature_matrix
+from recsys_spark.networks.item_tower import NEIGHBOURS_WEIGH, ItemTower, feature_matrix
 
 # items 2 and 4 have content: features 0, 2 and feature 1
 FEATURES = feature_matrix(5, np.array([2, 4]), np.array([0, 2, 3]), np.array([0, 2, 1]))
@@ -62,6 +62,36 @@ def test_items_start_at_given_vectors_and_what_these_add_to_a_history():
     added = found[known, 4].exp()[:, None] * found[known, :4]
     torch.testing.assert_close(added / added[0].norm(), (weights[:, None] * vectors)[known] / 10)
     assert torch.equal(found[[0, 2]], old[[0, 2]]) and torch.equal(found[:, 5], old[:, 5])
+
+
+NEAR = torch.tensor([[0, 0], [3, 2], [4, 0], [1, 4], [0, 0]])
+SHARES = torch.tensor([[0, 0], [0.75, 0.25], [1, 0], [0.5, 0.5], [0, 0]])
+
+
+def test_neighbours_join_their_mean_to_a_vector_but_not_to_weight_and_bias():
+    tower = make_tower(weighed=True)
+    alone = tower().detach()
+    tower.set_neighbours(NEAR, SHARES)
+    found, own = tower(), alone[:, :4]
+    mean = torch.stack([0 * own[0], 0.75 * own[3] + 0.25 * own[2], own[4], (own[1] + own[4]) / 2, 0 * own[4]])
+    torch.testing.assert_close(found[:, :4], own + NEIGHBOURS_WEIGH * mean)
+    assert torch.equal(found[:, 4:], alone[:, 4:])
+    ids = torch.tensor([4, 2, 2, 1])
+    torch.testing.assert_close(tower(ids), found[ids])
+    assert "given" not in tower.state_dict()
+
+
+def test_gradients_reach_neighbours_alike_from_all_items_and_from_some():
+    towers = [make_tower(weighed=True) for _ in range(2)]
+    out = torch.randn(5, 6)
+    for tower, ids in zip(towers, (None, torch.arange(5))):
+        tower.set_neighbours(NEAR, SHARES)
+        (tower(ids) * out).sum().backward()
+    whole, some = ([tower.ids.weight.grad, tower.content.weight.grad[1:]] for tower in towers)
+    for a, b in zip(whole, some):
+        torch.testing.assert_close(a, b)
+    expected = out[2, :4] + NEIGHBOURS_WEIGH * 0.25 * out[1, :4]
+    torch.testing.assert_close(whole[0][2, :4], expected)
 
 
 def test_some_items_equal_their_rows_of_all():

@@ -5,17 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+import torch
 
 from factories import finish_stage, make_context
 from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.errors import LawBroken, TrainingFailed
 from recsys_spark.item_models import base
+from recsys_spark.item_models.neighbours import NeighbourModel
 from recsys_spark.item_models.spectral import SpectralModel
 from recsys_spark.tables import manifest
 from recsys_spark.train import stage
 from recsys_spark.train.checkpoint import read_state
 from recsys_spark.train.launch import launch
-from recsys_spark.train.task import read_start
+from recsys_spark.train.task import read_neighbours, read_start
 from train.world import circle, write_features
 
 ITEMS, LENGTH = 25, 8
@@ -24,7 +27,7 @@ SMALL = {"dimension": 8, "hidden": 16, "batch_size": 64, "epochs": 3, "dropout":
 
 def prepare(root, examples=None, **train):
     """A run whose clean and features stages are done."""
-    models = ["popularity", "svd"]
+    models = ["popularity", "item_cosine", "svd"]
     context = make_context(root, baselines={"models": models}, train={**SMALL, **train})
     finish_stage(context, "clean", BACKTEST, {}, n_items=ITEMS)
     for pass_name in (BACKTEST, RELEASE):
@@ -116,6 +119,32 @@ def test_the_network_may_start_at_the_singular_vectors(tmp_path, monkeypatch):
     assert weights.tolist() == [1] * ITEMS
     finish_stage(context, "baselines", BACKTEST, {}, {"svd": {"user_power": 0.5}})
     base.save(context.layout.table("baselines", BACKTEST, "svd"), model)
+    stage.run(context, BACKTEST)
+    assert len(told) == 2
+
+
+def test_neighbours_by_item_cosine_join_the_items_vectors(tmp_path, monkeypatch):
+    """The most similar ones, each by its share; and new similarities make a new network."""
+    context = prepare(tmp_path, neighbours=2)
+    similar = sp.random(ITEMS, ITEMS, density=0.3, random_state=2, format="csr", dtype=np.float32)
+    arrays = {
+        "indptr": similar.indptr.astype(np.int64),
+        "neighbours": similar.indices,
+        "similarities": similar.data,
+    }
+    model = NeighbourModel(ITEMS, {}, arrays)
+    finish_stage(context, "baselines", BACKTEST, {})
+    base.save(context.layout.table("baselines", BACKTEST, "item_cosine"), model)
+    told = []
+    monkeypatch.setattr(stage, "launch", lambda job, **_: told.append(job) or launch(job, **_))
+    stage.run(context, BACKTEST)
+    near, shares = read_neighbours(Path(told[0].neighbours), 2)
+    assert torch.equal(near, torch.from_numpy(model.nearest(2)[0]).long())
+    counts = np.minimum(np.diff(similar.indptr), 2)
+    torch.testing.assert_close(shares.sum(dim=1), torch.from_numpy((counts > 0).astype(np.float32)))
+    assert ((shares > 0).sum(dim=1).numpy() == counts).all()
+    finish_stage(context, "baselines", BACKTEST, {}, {"item_cosine": {"user_power": 0.25}})
+    base.save(context.layout.table("baselines", BACKTEST, "item_cosine"), model)
     stage.run(context, BACKTEST)
     assert len(told) == 2
 
