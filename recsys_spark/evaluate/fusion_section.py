@@ -65,16 +65,14 @@ def _adds(facts: RunFacts, fusion: dict[str, Any]) -> list[Block]:
     svg = plots.intervals(
         [wording.model(n) for n in names], spans, shades, f"NDCG@{fusion['k']} added", signed=True
     )
-    how = "What a blend of all models loses without this one, its weights learned anew; judged on users that the weights were not learned on. "
+    how = f"What a {_judge(fusion)} of all models loses without this one, learned anew; judged on users that it was not learned on. "
     how += f"The line is the {_share(fusion)} interval; one that holds 0 may add nothing."
     return [Figure("What each model adds", svg, how)]
 
 
 def _dropped(fusion: dict[str, Any]) -> list[Block]:
     k = fusion.get("k")
-    rule = (
-        "adds no more to the best blend than one standard error of that, so tonight neither fits nor asks it"
-    )
+    rule = f"adds no more to the best {_judge(fusion)} than one standard error of that, so tonight neither fits nor asks it"
     items = [
         f"{wording.model(gone[MODEL])} was dropped: it {rule} (NDCG@{k} {_gap(gone)})."
         for gone in fusion.get(DROPPED, [])
@@ -104,7 +102,7 @@ def _each(facts: RunFacts, fusion: dict[str, Any]) -> Table:
     head = ("model", f"NDCG@{fusion.get('k', '')}", "adds", "interval", "fit s", "score s", "tonight")
     hints = {
         1: "alone, on the validation items where the weights were chosen",
-        2: "what a blend of all models loses without this one",
+        2: f"what a {_judge(fusion)} of all models loses without this one",
         3: f"{_share(fusion)} of the resamples of users",
         4: "seconds to fit in the backtest, by the clock",
         5: f"seconds to score {number(facts.counts('score').get('users'))} users in the backtest, all tasks added up",
@@ -118,6 +116,11 @@ def _fit_seconds(facts: RunFacts) -> dict[str, float]:
     trained = {m.stage: m.seconds for m in facts.manifests if m.pass_name == BACKTEST and m.stage == "train"}
     network = {NETWORK: trained["train"]} if facts.training and trained else {}
     return {**(facts.counts("baselines").get("seconds") or {}), **network}
+
+
+def _judge(fusion: dict[str, Any]) -> str:
+    """By what the models were judged: what ships."""
+    return "ranker" if fusion.get("ships") == "ranker" else "blend"
 
 
 def _gap(found: dict[str, float]) -> str:

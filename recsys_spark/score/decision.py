@@ -56,20 +56,21 @@ def decide(sample: Sample, *, k: int, length: int, fusion: str, drop: bool, boot
         equal = Blend(ZSCORE, (1 / len(names),) * len(names))
         return Decision(names, equal, None, dict.fromkeys((*names, FUSED), 0.0))
     blend, ndcg = best_blend(sample, k)
-    valid = alone(sample, blend.method, k)
-    found, fought = None, None
+    valid, method = alone(sample, blend.method, k), blend.method
+    found, fought, ranks = None, None, fusion == RANKER
     if len(sample.telling) < FEWEST:
         log.info("fusion: %d users are too few to drop a model or try a ranker", len(sample.telling))
     else:
-        found = selection.select(sample, blend.method, k, drop=drop, bootstrap=bootstrap)
+        everyone = selection.crossed(sample, method, k)
+        if fusion != BLEND:
+            fought = selection.contest(sample, method, everyone, length=length, k=k, bootstrap=bootstrap)
+            ranks = ranks or fought.difference.low > 0
+        judge = selection.by_ranker(method, k, length) if ranks else selection.by_blend
+        found = selection.select(
+            sample, method, k, drop=drop, bootstrap=bootstrap, everyone=everyone, judge=judge
+        )
         if found.dropped:
             sample = sample.only(found.kept.models)
             blend, ndcg = best_blend(sample, k)
-        if fusion != BLEND:
-            fought = selection.contest(
-                sample, blend.method, found.kept, length=length, k=k, bootstrap=bootstrap
-            )
-    text = None
-    if fusion == RANKER or (fought and fought.difference.low > 0):
-        text = selection.fit_ranker(sample, blend, length=length, k=k)
+    text = selection.fit_ranker(sample, blend, length=length, k=k) if ranks else None
     return Decision(sample.models, blend, text, {**valid, FUSED: ndcg}, found, fought)

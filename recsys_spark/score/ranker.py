@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHORTLIST = 5
+SHORTLIST = 3
 """The ranker sees this many times as many candidates as the list is long."""
 TREES = 100
 PARAMETERS = {
     "objective": "lambdarank",
     "learning_rate": 0.07,
-    "num_leaves": 15,
-    "min_data_in_leaf": 100,
+    "num_leaves": 7,
+    "min_data_in_leaf": 400,
     "lambda_l2": 1.0,
+    "lambdarank_norm": False,  # a user whose list has more right in it tells more
     "num_threads": 1,
     "seed": 7,
     "deterministic": True,
@@ -63,8 +64,9 @@ class Told:
     def of(
         cls, models: Sequence[str], rows: Rows, scores: np.ndarray, history: np.ndarray, depth: int
     ) -> Told:
-        """From the models' scores float32 [M, T]."""
-        popular = scores[list(models).index(POPULARITY)]
+        """From the models' scores float32 [M, T]. Without popularity, which is so only where it is asked what that adds, nothing is popular."""
+        known = POPULARITY in models
+        popular = scores[list(models).index(POPULARITY)] if known else np.zeros(scores.shape[1], np.float32)
         given = {method: shares(method, scores, rows) for method in METHODS}
         return cls(models, rows, given, popular, history, depth)
 

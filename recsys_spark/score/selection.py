@@ -3,8 +3,11 @@
 Whatever is judged was learned on other users: the sample is parted in halves by a hash of the user, and each half is judged with what was
 learned on the other. What ships is then learned on all of it.
 
+A ranker of all models is tried first. It ships only where it is better than the blend beyond the interval, and is then what judges the models:
+one that a weighted sum has no use for may tell a ranker much. Otherwise the blend judges them.
+
 Dropping is backward elimination with the one-standard-error rule (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984):
-of the blends within one standard error of the best the one of the fewest models. A ranker ships only where it is better beyond the interval.
+of the fusions within one standard error of the best the one of the fewest models.
 
 Shapes:  M models · U users of the sample
 """
@@ -12,8 +15,9 @@ Shapes:  M models · U users of the sample
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,17 +36,17 @@ FEWEST = 200
 
 @dataclass(frozen=True)
 class Crossed:
-    """A blend of `models`, judged: ndcg float64 [U] of each user with the weights learned on the half that the user is not in."""
+    """A fusion of `models`, judged: ndcg float64 [U] of each user by what was learned on the half that the user is not in."""
 
     models: tuple[str, ...]
     weights: tuple[Units, Units]
-    """Learned on each half."""
+    """Of the blend, learned on each half."""
     ndcg: np.ndarray
 
 
 @dataclass(frozen=True)
 class Selection:
-    """`kept` of all models; `adds`: NDCG of all models less that without each; `dropped`: in the order in which they went, the NDCG of the best blend
+    """`kept` of all models; `adds`: NDCG of all models less that without each; `dropped`: in the order in which they went, the NDCG of the best fusion
     met until then less that without the model and those before it. Estimates of means over the sample's users."""
 
     kept: Crossed
@@ -50,8 +54,12 @@ class Selection:
     dropped: dict[str, Estimate] = field(default_factory=dict)
 
 
+Judge = Callable[[Sample, Crossed], Crossed]
+"""From a sample of some models and their blend, judged, to what these models are judged by."""
+
+
 def crossed(sample: Sample, method: str, k: int, near: Sequence[Units] | None = None) -> Crossed:
-    """`near`: weights that are believed to be good, of each half, from which the search then starts."""
+    """The blend. `near`: weights that are believed to be good, of each half, from which the search then starts."""
     objective, halves = Objective(sample, sample.shares(method), k), sample.halves
     found = objective.best_of_each(halves, near)
     ndcg = np.zeros(len(sample.users))
@@ -60,10 +68,57 @@ def crossed(sample: Sample, method: str, k: int, near: Sequence[Units] | None = 
     return Crossed(sample.models, (found[0], found[1]), ndcg)
 
 
-def select(sample: Sample, method: str, k: int, *, drop: bool, bootstrap: Bootstrap) -> Selection:
-    """What each model adds, and with `drop` the models that the blend is as good without. Popularity stays: it serves users without history."""
-    everyone = crossed(sample, method, k)
-    without = {name: _without(sample, everyone, name, method, k) for name in sample.models}
+def by_blend(_: Sample, blend: Crossed) -> Crossed:
+    """The blend itself is what counts."""
+    return blend
+
+
+def by_ranker(method: str, k: int, length: int) -> Judge:
+    """Rankers of lists of `length` over the blends are what counts."""
+
+    def judge(sample: Sample, blend: Crossed) -> Crossed:
+        half = _halves_ranked(sample, method, blend, k, length)
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(half, range(2)))
+        ndcg = np.zeros(len(sample.users))
+        for judged, values in found:
+            ndcg[judged] = values
+        return replace(blend, ndcg=ndcg)
+
+    return judge
+
+
+def _halves_ranked(
+    sample: Sample, method: str, blend: Crossed, k: int, length: int
+) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """(users, their NDCG) by the ranker that was learned on half 0 or 1, and not on them."""
+    halves, told = sample.halves, tell(sample)
+
+    def half(number: int) -> tuple[np.ndarray, np.ndarray]:
+        own, other = halves[number], halves[1 - number]
+        total = weighted_sum(shared(blend.weights[number]), told.shares[method])
+        text = ranker.fit(told, total, sample.relevant, own, length=length, k=k)
+        scores = ranker.rerank(ranker.of_text(text), told, total, length)
+        return other, Objective(sample, scores[None], k)(np.ones(1), other)
+
+    return half
+
+
+def select(
+    sample: Sample,
+    method: str,
+    k: int,
+    *,
+    drop: bool,
+    bootstrap: Bootstrap,
+    everyone: Crossed | None = None,
+    judge: Judge = by_blend,
+) -> Selection:
+    """What each model adds, and with `drop` the models that `judge` finds the fusion as good without. Popularity stays: it serves users without
+    history. `everyone` is the blend of all models, where it is known already."""
+    blend = everyone or crossed(sample, method, k)
+    everyone = judge(sample, blend)
+    without = {name: _without(sample, everyone, name, method, k, judge) for name in sample.models}
     gaps = np.stack([everyone.ndcg - other.ndcg for other in without.values()], axis=1)
     adds = dict(zip(without, _estimates(gaps, bootstrap)))
     kept, best, dropped = everyone, everyone.ndcg, {}
@@ -78,7 +133,7 @@ def select(sample: Sample, method: str, k: int, *, drop: bool, bootstrap: Bootst
         log.info("fusion: %s is dropped, it adds %.5f to valid NDCG@%d", name, small[name], k)
         kept = without[name]
         best = max(best, kept.ndcg, key=lambda ndcg: ndcg.mean())
-        without = {other: _without(sample, kept, other, method, k) for other in kept.models}
+        without = {other: _without(sample, kept, other, method, k, judge) for other in kept.models}
     return Selection(kept, adds, dropped)
 
 
@@ -87,15 +142,16 @@ def standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _without(sample: Sample, blend: Crossed, name: str, method: str, k: int) -> Crossed:
-    """The blend without a model, weights learned anew; without its only model, nothing."""
-    models = [other for other in blend.models if other != name]
+def _without(sample: Sample, fusion: Crossed, name: str, method: str, k: int, judge: Judge) -> Crossed:
+    """The fusion without a model, learned anew; without its only model, nothing."""
+    models = [other for other in fusion.models if other != name]
     if not models:
         return Crossed((), ((), ()), np.zeros(len(sample.users)))
-    gone = blend.models.index(name)
-    rest = [(*units[:gone], *units[gone + 1 :]) for units in blend.weights]
+    gone = fusion.models.index(name)
+    rest = [(*units[:gone], *units[gone + 1 :]) for units in fusion.weights]
     near = [units if any(units) else (WHOLE // len(units),) * len(units) for units in rest]
-    return crossed(sample.only(models), method, k, near)
+    some = sample.only(models)
+    return judge(some, crossed(some, method, k, near))
 
 
 @dataclass(frozen=True)
@@ -112,14 +168,11 @@ def contest(
 ) -> Contest:
     """The ranker of lists of `length` against the blend. `sample` is of the blend's models. A ranker that is no better on the first half of the
     users who judge is not learned a second time for the other."""
-    ndcg, halves, told = np.zeros(len(sample.users)), sample.halves, tell(sample)
-    judges = np.zeros(len(ndcg), bool)
-    for weights, own, other in zip(blend.weights, halves, reversed(halves)):
-        total = weighted_sum(shared(weights), told.shares[method])
-        text = ranker.fit(told, total, sample.relevant, own, length=length, k=k)
-        scores = ranker.rerank(ranker.of_text(text), told, total, length)
-        ndcg[other] = Objective(sample, scores[None], k)(np.ones(1), other)
-        judges[other] = True
+    ndcg, judges = np.zeros(len(sample.users)), np.zeros(len(sample.users), bool)
+    half = _halves_ranked(sample, method, blend, k, length)
+    for number in range(2):
+        users, values = half(number)
+        ndcg[users], judges[users] = values, True
         if ndcg[judges].sum() <= blend.ndcg[judges].sum():
             break
     ours, theirs = ndcg[judges], blend.ndcg[judges]

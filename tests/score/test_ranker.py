@@ -57,7 +57,7 @@ def test_only_the_shortlist_has_a_score(text):
     told = ranker.Told.of(TWO, rows, scores.reshape(2, -1), np.full(3, 5), depth=1000)
     blend = scores[1].ravel()
     found = ranker.rerank(ranker.of_text(text), told, blend, 6)
-    assert np.isfinite(found).reshape(3, 80).sum(axis=1).tolist() == [30, 30, 30]
+    assert np.isfinite(found).reshape(3, 80).sum(axis=1).tolist() == [ranker.SHORTLIST * 6] * 3
     lowest = np.where(np.isfinite(found), blend, np.inf).reshape(3, 80).min(axis=1)
     assert (lowest >= np.where(np.isfinite(found), -np.inf, blend).reshape(3, 80).max(axis=1)).all()
 

@@ -117,6 +117,28 @@ def test_a_ranker_ships_where_models_have_to_agree():
     assert found.plain()["ships"] == "ranker"
 
 
+def gated(n_users=1500, seed=0):
+    """A held-out item stands high with als, and decoys yet higher; of these network speaks loudly, well of some and ill of as many others: a sum has
+    no use for it."""
+    scores, held_out = noise(n_users, seed=seed)
+    rng = np.random.default_rng(seed + 100)
+    plant(scores, 1, held_out, 2.5)
+    for user in range(n_users):
+        decoys = rng.permutation(np.setdiff1d(np.arange(40), held_out[user] - 1))[:8]
+        scores[1, user, decoys] += 6
+        scores[3, user, decoys] += rng.permutation([7, -7] * 4)
+    return scores, held_out
+
+
+def test_a_model_that_only_a_ranker_has_use_for_stays_where_one_ships():
+    found = decide(make_sample(*gated()), **{**OPTIONS, "fusion": "auto"})
+    assert found.plain()["ships"] == "ranker"
+    assert found.models == ("popularity", "als", "network")
+    assert found.selection.adds["network"].low > 0.02
+    blend = decide(make_sample(*gated()), **OPTIONS)
+    assert blend.models == ("popularity", "als")
+
+
 def test_no_ranker_ships_where_a_sum_says_all():
     """Normal noise and a lift: the sum of the scores has all that can be known."""
     found = decide(make_sample(*useful()), **{**OPTIONS, "fusion": "auto"})
