@@ -455,7 +455,7 @@ class Score(Section):
         description="what orders the fused list: a weighted blend, a learned ranker over the blend's best, or whichever is better on valid",
     )
     drop: bool = Field(
-        default=True, description="whether the release does without models that the blend is as good without"
+        default=True, description="whether the release does without models that the fusion is as good without"
     )
     diversity: Share = Field(
         default=0.0,

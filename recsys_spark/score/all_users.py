@@ -1,7 +1,7 @@
 """Every user's lists, in Spark: the shell round lists.py.
 
 Users never meet in one place: each task takes a part of the histories, batch by batch, against item models that its Python worker maps
-into memory. Nothing that has a row a user is broadcast or collected, but for the sample that the blend is learned on. Spark starts a
+into memory. Nothing that has a row a user is broadcast or collected, but for the sample that the fusion is learned on. Spark starts a
 worker with OMP_NUM_THREADS = spark.task.cpus, so tasks do not fight over the cores.
 """
 
