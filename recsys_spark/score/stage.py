@@ -297,7 +297,8 @@ def _counted(
 def _learn(desk: _Desk) -> dict[str, Any]:
     """The content of fusion.json, learned on users with a history and valid items, chosen by hash; writes the ranker, if one ships.
 
-    Only this sample comes to the driver: 4 bytes a model and candidate, about 25 kB a user with seven models of 200 candidates.
+    Only this sample comes to the driver: 4 bytes a model and candidate, about 25 kB a user with seven models of 200 candidates,
+    and while a ranker is tried some four times that.
     """
     from pyspark.sql import functions as F
 
