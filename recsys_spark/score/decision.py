@@ -12,7 +12,7 @@ from recsys_spark.score import selection
 from recsys_spark.score.fusion import ZSCORE, Blend
 from recsys_spark.score.learning import alone, best_blend
 from recsys_spark.score.sample import Sample
-from recsys_spark.score.selection import FEWEST, Contest, Selection
+from recsys_spark.score.selection import FEWEST, Contest, Judge, Selection
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +61,18 @@ def decide(sample: Sample, *, k: int, length: int, fusion: str, drop: bool, boot
     if len(sample.telling) < FEWEST:
         log.info("fusion: %d users are too few to drop a model or try a ranker", len(sample.telling))
     else:
-        everyone = selection.crossed(sample, method, k)
+        everyone, ranked = selection.crossed(sample, method, k), None
+        judge: Judge = selection.by_blend
         if fusion != BLEND:
-            fought = selection.contest(sample, method, everyone, length=length, k=k, bootstrap=bootstrap)
+            fought, ranked = selection.contest(
+                sample, method, everyone, length=length, k=k, bootstrap=bootstrap
+            )
             ranks = ranks or fought.difference.low > 0
-        judge = selection.by_ranker(method, k, length) if ranks else selection.by_blend
+        if ranks:
+            judge = selection.by_ranker(method, k, length)
+            everyone = ranked or judge(sample, everyone)
         found = selection.select(
-            sample, method, k, drop=drop, bootstrap=bootstrap, everyone=everyone, judge=judge
+            sample, method, k, everyone=everyone, judge=judge, drop=drop, bootstrap=bootstrap
         )
         if found.dropped:
             sample = sample.only(found.kept.models)

@@ -109,15 +109,13 @@ def select(
     method: str,
     k: int,
     *,
+    everyone: Crossed,
+    judge: Judge,
     drop: bool,
     bootstrap: Bootstrap,
-    everyone: Crossed | None = None,
-    judge: Judge = by_blend,
 ) -> Selection:
-    """What each model adds, and with `drop` the models that `judge` finds the fusion as good without. Popularity stays: it serves users without
-    history. `everyone` is the blend of all models, where it is known already."""
-    blend = everyone or crossed(sample, method, k)
-    everyone = judge(sample, blend)
+    """What each model adds, and with `drop` the models that the fusion is as good without. Popularity stays: it serves users without history.
+    `everyone` are all models, judged by `judge`."""
     without = {name: _without(sample, everyone, name, method, k, judge) for name in sample.models}
     gaps = np.stack([everyone.ndcg - other.ndcg for other in without.values()], axis=1)
     adds = dict(zip(without, _estimates(gaps, bootstrap)))
@@ -165,9 +163,9 @@ class Contest:
 
 def contest(
     sample: Sample, method: str, blend: Crossed, *, length: int, k: int, bootstrap: Bootstrap
-) -> Contest:
-    """The ranker of lists of `length` against the blend. `sample` is of the blend's models. A ranker that is no better on the first half of the
-    users who judge is not learned a second time for the other."""
+) -> tuple[Contest, Crossed | None]:
+    """The ranker of lists of `length` against the blend, and the ranker judged. `sample` is of the blend's models. A ranker that is no better on the
+    first half of the users who judge is not learned a second time for the other, and is then None."""
     ndcg, judges = np.zeros(len(sample.users)), np.zeros(len(sample.users), bool)
     half = _halves_ranked(sample, method, blend, k, length)
     for number in range(2):
@@ -178,7 +176,8 @@ def contest(
     ours, theirs = ndcg[judges], blend.ndcg[judges]
     difference = _estimates((ours - theirs)[:, None], bootstrap)[0]
     log.info("fusion: the ranker differs from the blend by %+.5f of valid NDCG@%d", difference.mean, k)
-    return Contest(float(theirs.mean()), float(ours.mean()), difference)
+    found = Contest(float(theirs.mean()), float(ours.mean()), difference)
+    return found, replace(blend, ndcg=ndcg) if judges.all() else None
 
 
 def fit_ranker(sample: Sample, blend: Blend, *, length: int, k: int) -> str:
