@@ -62,7 +62,7 @@ class Context:
         """The item models that a pass fits: those of the pass, and what the network's training takes something from, in their order."""
         wanted = set(self.models(pass_name))
         if NETWORK in wanted:
-            wanted.update(self.config.train.begins_with)
+            wanted.update(self.config.train.takes_from)
         return [name for name in self.config.models if name in wanted]
 
     @cached_property

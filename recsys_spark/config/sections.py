@@ -429,7 +429,7 @@ class Train(Section):
     )
 
     @property
-    def begins_with(self) -> list[str]:
+    def takes_from(self) -> list[str]:
         """The baselines that training takes something from."""
         return [*([SVD] if self.start == SVD else []), *([ITEM_COSINE] if self.neighbours else [])]
 

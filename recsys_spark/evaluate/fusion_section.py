@@ -31,14 +31,14 @@ def score(facts: RunFacts) -> list[Block]:
 
 def _shipped(fusion: dict[str, Any]) -> str:
     """Whether the blend or a ranker makes the lists, and how they compared."""
-    ranked, found = fusion.get("ships") == "ranker", fusion.get("contest")
+    found = fusion.get("contest")
     if not found:
-        return f"The {'ranker' if ranked else 'blend'} makes the lists; no other was tried."
+        return f"The {_ships(fusion)} makes the lists; no other was tried."
     gap = found["difference"]
     won = gap["low"] > 0
     figures = f"NDCG@{fusion['k']} {wording.metric(found['ranker'])} against the blend's {wording.metric(found['blend'])}, {_gap(gap)}"
     judged = f"On validation items of users that it was not learned on, a learned ranker of the blend's best reaches {figures}"
-    if ranked:
+    if _ships(fusion) == "ranker":
         return (
             f"{judged}; {'so it makes the lists' if won else 'it makes the lists as the configuration asks'}."
         )
@@ -65,14 +65,14 @@ def _adds(facts: RunFacts, fusion: dict[str, Any]) -> list[Block]:
     svg = plots.intervals(
         [wording.model(n) for n in names], spans, shades, f"NDCG@{fusion['k']} added", signed=True
     )
-    how = f"What a {_judge(fusion)} of all models loses without this one, learned anew; judged on users that it was not learned on. "
+    how = f"What a {_ships(fusion)} of all models loses without this one, learned anew; judged on users that it was not learned on. "
     how += f"The line is the {_share(fusion)} interval; one that holds 0 may add nothing."
     return [Figure("What each model adds", svg, how)]
 
 
 def _dropped(fusion: dict[str, Any]) -> list[Block]:
     k = fusion.get("k")
-    rule = f"adds no more to the best {_judge(fusion)} than one standard error of that, so tonight neither fits nor asks it"
+    rule = f"adds no more to the best {_ships(fusion)} than one standard error of that, so tonight neither fits nor asks it"
     items = [
         f"{wording.model(gone[MODEL])} was dropped: it {rule} (NDCG@{k} {_gap(gone)})."
         for gone in fusion.get(DROPPED, [])
@@ -102,7 +102,7 @@ def _each(facts: RunFacts, fusion: dict[str, Any]) -> Table:
     head = ("model", f"NDCG@{fusion.get('k', '')}", "adds", "interval", "fit s", "score s", "tonight")
     hints = {
         1: "alone, on the validation items where the weights were chosen",
-        2: f"what a {_judge(fusion)} of all models loses without this one",
+        2: f"what a {_ships(fusion)} of all models loses without this one",
         3: f"{_share(fusion)} of the resamples of users",
         4: "seconds to fit in the backtest, by the clock",
         5: f"seconds to score {number(facts.counts('score').get('users'))} users in the backtest, all tasks added up",
@@ -118,8 +118,8 @@ def _fit_seconds(facts: RunFacts) -> dict[str, float]:
     return {**(facts.counts("baselines").get("seconds") or {}), **network}
 
 
-def _judge(fusion: dict[str, Any]) -> str:
-    """By what the models were judged: what ships."""
+def _ships(fusion: dict[str, Any]) -> str:
+    """What makes the lists, and what the models were judged by."""
     return "ranker" if fusion.get("ships") == "ranker" else "blend"
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from recsys_spark.compiled import compiled
 from recsys_spark.item_models import terms
 from recsys_spark.item_models.base import ItemModel
-from recsys_spark.item_models.best import Hidden
+from recsys_spark.item_models.best import Hidden, item_of, score_of
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.largest import ROOM
+from recsys_spark.item_models.largest import ROOM, largest
 from recsys_spark.item_models.sums import check_items, check_scores, take_best
 
 
@@ -93,12 +93,13 @@ class ContentModel(NeighbourModel):
 
 @compiled
 def _nearest(indptr, neighbours, similarities, items, found):  # type: ignore[no-untyped-def]
+    most = items.shape[1]
+    keys = np.empty(ROOM * most, np.uint64)
     for item in range(len(items)):
         first, last = indptr[item], indptr[item + 1]
-        order = np.argsort(-similarities[first:last], kind="mergesort")[: items.shape[1]]
-        for place, at in enumerate(order):
-            items[item, place] = neighbours[first + at]
-            found[item, place] = similarities[first + at]
+        n = largest(neighbours[first:last], similarities[first:last], last - first, most, keys)
+        for place, key in enumerate(np.sort(keys[:n])[::-1]):
+            items[item, place], found[item, place] = item_of(key), score_of(key)
 
 
 @compiled

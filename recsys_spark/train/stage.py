@@ -35,7 +35,7 @@ def run(context: Context, pass_name: str, watch: Callable[[Path], None] | None =
         features = require(context.layout, "features", pass_name)
         clean = require(context.layout, "clean", pass_name)
         inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/features": features.output_id}
-        if config.begins_with:
+        if config.takes_from:
             inputs[f"{pass_name}/baselines"] = require(context.layout, "baselines", pass_name).output_id
         if pass_name == RELEASE:
             backtest = require(context.layout, NAME, BACKTEST)
@@ -89,7 +89,7 @@ def make_job(
         )
     taken = {
         name: str(context.layout.table("baselines", pass_name, name).resolve())
-        for name in context.config.train.begins_with
+        for name in context.config.train.takes_from
     }
     return Job(
         features=str(context.layout.stage("features", pass_name).resolve()),

@@ -16,6 +16,15 @@ from recsys_spark.tables import manifest, store
 from recsys_spark.tables.order import tie_order
 
 LENGTH, MOST, GROUPS = 4, 6, 4
+SETTINGS = {
+    "history_length": LENGTH,
+    "examples": "targets",
+    "max_examples_per_user": MOST,
+    "row_groups": GROUPS,
+    "earlier": False,
+    "seed": 7,
+}
+"""Of `write_examples`."""
 RNG = np.random.default_rng(5)
 # user 0 has nothing, user 1 one item; times repeat, so ties are met
 LENGTHS = [0, 1, 2, 5, 9, 12, 7, 3, 8]
@@ -178,16 +187,9 @@ def test_the_order_is_random_but_fixed(context, spark, tmp_path):
     assert first.column("item_idx").to_pylist()[: len(targets)] != targets
     source = store.read(spark, context.layout.table("features", BACKTEST, "histories"), "histories")
     histories = source.where("as_of = 'valid'").repartition(5, "item_idx")
-    settings = {
-        "history_length": LENGTH,
-        "examples": "targets",
-        "max_examples_per_user": MOST,
-        "row_groups": GROUPS,
-        "earlier": False,
-    }
-    write_examples(histories, tmp_path / "again", seed=7, **settings)
+    write_examples(histories, tmp_path / "again", **SETTINGS)
     assert store.read_arrow(tmp_path / "again", "examples").sort_by("example").equals(first)
-    write_examples(histories, tmp_path / "other", seed=8, **settings)
+    write_examples(histories, tmp_path / "other", **{**SETTINGS, "seed": 8})
     assert not store.read_arrow(tmp_path / "other", "examples").sort_by("example").equals(first)
 
 
@@ -200,14 +202,8 @@ def test_under_a_temporal_split_the_first_basket_gives_no_example(spark, tmp_pat
     ]  # fmt: skip
     put_table(tmp_path / "histories", "histories", rows)
     histories = store.read(spark, tmp_path / "histories", "histories")
-    settings = {
-        "history_length": 4,
-        "examples": "targets",
-        "max_examples_per_user": 9,
-        "row_groups": 1,
-        "seed": 7,
-    }
-    counts = write_examples(histories, tmp_path / "examples", earlier=True, **settings)
+    settings = {**SETTINGS, "max_examples_per_user": 9, "row_groups": 1, "earlier": True}
+    counts = write_examples(histories, tmp_path / "examples", **settings)
     assert counts["examples"] == 3
     rows = with_windows(store.read_arrow(tmp_path / "examples", "examples").to_pylist())
     found = {row["item_idx"]: [item for item in row["history"] if item] for row in rows}
@@ -217,16 +213,7 @@ def test_under_a_temporal_split_the_first_basket_gives_no_example(spark, tmp_pat
 def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
     source = store.read(spark, context.layout.table("features", BACKTEST, "histories"), "histories")
     two = source.where("as_of = 'valid' and user_idx = 7")  # a user of three items: two examples
-    found = write_examples(
-        two,
-        tmp_path / "examples",
-        history_length=LENGTH,
-        examples="targets",
-        max_examples_per_user=MOST,
-        row_groups=5,
-        earlier=False,
-        seed=7,
-    )
+    found = write_examples(two, tmp_path / "examples", **{**SETTINGS, "row_groups": 5})
     assert found == {"examples": 5, "padded_examples": 3, "row_groups": 5, "users_with_history": 1}
     items = (
         store.read_arrow(tmp_path / "examples", "examples").sort_by("example").column("item_idx").to_pylist()
@@ -238,18 +225,10 @@ def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
 def test_groups_that_grow_too_large_are_more(context, spark, tmp_path, monkeypatch):
     """As many times more as it takes, equal ones still, with the same examples in the same order."""
     histories = store.read(spark, context.layout.table("features", RELEASE, "histories"), "histories")
-    settings = {
-        "history_length": LENGTH,
-        "examples": "targets",
-        "max_examples_per_user": MOST,
-        "row_groups": GROUPS,
-        "earlier": False,
-        "seed": 7,
-    }
-    whole = write_examples(histories, tmp_path / "whole", **settings)
+    whole = write_examples(histories, tmp_path / "whole", **SETTINGS)
     total = whole["examples"] - whole["padded_examples"]
     monkeypatch.setattr(shuffling, "BYTES_A_GROUP", 3 * (24 + 5 * LENGTH))
-    found = write_examples(histories, tmp_path / "cut", **settings)
+    found = write_examples(histories, tmp_path / "cut", **SETTINGS)
     assert found["row_groups"] == GROUPS * -(-total // (3 * GROUPS))
     size = found["examples"] // found["row_groups"]
     assert row_groups(tmp_path / "cut") == [[size]] * found["row_groups"]
