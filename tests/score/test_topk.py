@@ -1,7 +1,10 @@
 """The tiled top m against a full sort in float64."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,8 +12,12 @@ from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.score import gpu
 from recsys_spark.score.topk import top_candidates
 from score.fake_models import FakeModel, random_histories
+
+DEVICES = ["cpu", "cuda:0"] if torch.cuda.is_available() else ["cpu"]
+"""Where the search for a GPU can be run: on a processor too, if slower than its own."""
 
 
 def full_sort(model, histories, m, banned):
@@ -68,10 +75,11 @@ def test_a_batch_is_the_sum_of_its_users():
     n_items=st.sampled_from([30, 500, 1500]),
     factors=st.sampled_from([1, 8, 64]),
     alike=st.booleans(),
-    device=st.sampled_from([None, "cpu"]),
+    device=st.sampled_from([None, *DEVICES]),
+    cells=st.sampled_from([1, 2000, gpu.CELLS]),
 )
 def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
-    seed, n_items, factors, alike, device
+    seed, n_items, factors, alike, device, cells
 ):
     """`alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree."""
     rng = np.random.default_rng(seed)
@@ -87,9 +95,9 @@ def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
     for tile in (7, 64, 1024):
         for size in (1, 4, 9):
             for lo in range(0, 9, size):
-                found, scores = top_candidates(
-                    model, users[lo : lo + size], hidden.rows(lo, min(lo + size, 9)), 6, tile
-                )
+                batch = users[lo : lo + size], hidden.rows(lo, min(lo + size, 9))
+                with mock.patch.object(gpu, "CELLS", cells):
+                    found, scores = top_candidates(model, *batch, 6, tile, device)
                 for user, row in enumerate(found, start=lo):
                     mine = histories.items[histories.indptr[user] : histories.indptr[user + 1]]
                     allowed = np.setdiff1d(np.flatnonzero(~hidden.banned), mine)
