@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -196,16 +197,26 @@ def machine() -> dict[str, Any]:
     cpu = Path("/proc/cpuinfo").read_text().splitlines()
     names = {line.split(":")[1].strip() for line in cpu if line.startswith("model name")}
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
-    java = subprocess.run(["java", "-version"], stderr=subprocess.PIPE, text=True).stderr.splitlines()
+    java = _says("java", "-version")
+    gpu = _says("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {
         "cpu": ", ".join(sorted(names)),
         "cores": sum(line.startswith("processor") for line in cpu),
         "memory_gib": round(memory, 1),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
         "python": platform.python_version(),
-        "java": java[0] if java else None,
+        **({"java": java[0]} if java else {}),
+        **({"gpu": ", ".join(gpu)} if gpu else {}),
         "versions": {name: metadata.version(name) for name in OURS if _installed(name)},
     }
+
+
+def _says(*command: str) -> list[str]:
+    """The lines that a program says of itself, none where it is not there."""
+    if not shutil.which(command[0]):
+        return []
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return [] if done.returncode else done.stdout.splitlines()
 
 
 def _installed(name: str) -> bool:

@@ -5,6 +5,7 @@
 Ours is the score stage's own shell (`score_users`) with its default batch and tile, in local[2]: it reads the table `histories`, folds every user in,
 scores, and writes the table `candidates` as Parquet. Each run has a process and a Spark session of its own, which has scored 5,000 users four times before
 the clock starts, and MLlib's alike: a night's session has worked for minutes when it comes to scoring, and Java compiles what it repeats; compiled code is in its cache.
+Where there is a GPU, the case `gpu` has one process search on it, without Spark.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from harness import REPO, Timing, WorkerMemory, fresh, measure, peer, run_cases
+from harness import REPO, Timed, Timing, WorkerMemory, fresh, measure, peer, run_cases
 from scoring_inputs import FACTORS, SEEN, from_log, generated
 
 from recsys_spark.columns import ALS, ITEM_COSINE, ITEM_IDX, PADDING_ITEM, RANK, USER_IDX
 from recsys_spark.config.sections import Score
 from recsys_spark.item_models import base
+from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score.fusion import ZSCORE, Blend, Fusion
 from recsys_spark.score.lists import Search, Wanted, rank
 from recsys_spark.score.models import load
+from recsys_spark.score.topk import top_candidates
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -183,6 +187,87 @@ def top_n_wide() -> None:
     measure(f"top-N {WIDE:,} x {WIDE:,}", ours, peers, config)
 
 
+def top_n_gpu() -> None:
+    """The search alone, users' vectors at hand, on a GPU: batches of the score stage, lists of numpy."""
+    import torch
+
+    if not torch.cuda.is_available():
+        print("no GPU here: nothing to measure on one")
+        return
+    folder = generated(WIDE, WIDE)
+    model, users = load(folder / ALS), np.load(folder / "user_factors.npy")
+    indptr, seen = np.load(folder / "indptr.npy"), np.load(folder / "indices.npy") + np.int32(1)
+    pairs = Histories(
+        indptr, seen, np.zeros(len(seen), np.int64), np.ones(len(seen), np.float32), [None] * WIDE
+    )
+    hidden, vectors = Hidden(_search(WIDE + 1).banned, pairs), model.arrays["items"]
+
+    def ours(device: str | None, n: int) -> np.ndarray:
+        step = Score().user_batch
+        found = [
+            top_candidates(
+                model, users[lo : lo + step], hidden.rows(lo, min(lo + step, n)), N, Score().item_tile, device
+            )[0]
+            for lo in range(0, n, step)
+        ]
+        return np.concatenate(found)
+
+    def plain() -> np.ndarray:
+        step, table, lists = 4096, torch.tensor(vectors, device="cuda"), []
+        for lo in range(0, WIDE, step):
+            hi = min(lo + step, WIDE)
+            scores = torch.from_numpy(users[lo:hi]).cuda() @ table.T
+            scores[:, PADDING_ITEM] = -torch.inf
+            owners = np.repeat(np.arange(hi - lo), np.diff(indptr[lo : hi + 1]))
+            gone = (
+                torch.from_numpy(owners).cuda(),
+                torch.from_numpy(seen[indptr[lo] : indptr[hi]]).long().cuda(),
+            )
+            scores[gone] = -torch.inf
+            lists.append(scores.topk(N, dim=1).indices.int().cpu().numpy())
+        return np.concatenate(lists)
+
+    few = Score().user_batch
+    exact, found = ours(None, few), ours("cuda", WIDE)
+    np.testing.assert_array_equal(found[:few], exact)
+    plain()  # as warm as ours
+    a = torch.randn(8192, 8192, device="cuda")
+    peak = 2 * 8192**3 / clocked(lambda: (torch.mm(a, a), torch.cuda.synchronize())) / 1e9
+
+    def timed(work: Callable[[], np.ndarray]) -> Timed:
+        def run() -> Timing:
+            lists: list[np.ndarray] = []
+            seconds = clocked(lambda: lists.append(work()), times=1)
+            rate = 2.0 * WIDE * WIDE * FACTORS / seconds / 1e9
+            facts = {"gflops": rate, "sgemm_peak_gflops": peak, "share_of_peak": rate / peak}
+            return Timing(seconds, {**facts, "same_places": float((lists[0] == found).mean())})
+
+        return run
+
+    def core() -> Timing:
+        seconds = clocked(lambda: ours(None, few), times=1)
+        return Timing(seconds * WIDE / few, {"sample_seconds": seconds})
+
+    told = {
+        "ours": "users' vectors at hand, seen out, ties by item, lists in numpy",
+        "torch.topk of whole rows, same GPU": "the same, but for ties",
+        "ours, one core": f"the same lists; {few:,} users timed",
+    }
+    peers = {"torch.topk of whole rows, same GPU": timed(plain), "ours, one core": core}
+    config = {**_config(folder), "seen_by_each": SEEN, "timed": told, "master": "one process"}
+    measure(f"top-N on a GPU {WIDE:,} x {WIDE:,}", timed(partial(ours, "cuda", WIDE)), peers, config)
+
+
+def clocked(work: Callable[[], Any], times: int = 10) -> float:
+    """Seconds of a call, the median of `times` after as many that warm up, if there is more than one."""
+    seconds = []
+    for _ in range(2 * times if times > 1 else 1):
+        clock = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - clock)
+    return float(np.median(seconds[-times:]))
+
+
 def memory(users: int, items: int) -> None:
     folder = generated(users, items)
     _compile(folder, ALS)
@@ -232,6 +317,7 @@ def main() -> int:
         "top-N": partial(top_n, arguments.log),
         "neighbours": partial(neighbours, arguments.log),
         "wide": top_n_wide,
+        "gpu": top_n_gpu,
     }
     for users, items in ((50_000, 50_000), (WIDE, 50_000), (50_000, WIDE)):
         cases[f"memory {users} {items}"] = partial(memory, users, items)

@@ -6,7 +6,7 @@ Reads the release features of the newest run under the root (any night will do).
 thread of arithmetic a rank; only what brings the batches and joins the gradients differs. Seconds are those of as many examples as the table
 has, by the median speed of the epochs after the first, which warms up. Two ranks take half of the examples each. `one rank on one thread` is
 held to one core, its feed and Horovod's own thread included. `two ranks that exchange nothing` are two trainings beside each other: what the machine
-has for two, and no exchange of gradients could beat.
+has for two, and no exchange of gradients could beat. Where there is a GPU, one rank trains on it, and the cases of the processor are left out.
 """
 
 from __future__ import annotations
@@ -129,8 +129,11 @@ def main() -> None:
     one = [*launch.horovodrun(1), *worker]
     memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
     config = {**asdict(job), "features": "", "output": "", "checkpoints": ""}
-    harness.measure("training, Petastorm", timed(job, worker), memory, config)
-    harness.measure("training, Horovod one rank", timed(job, one), memory, config)
+    on = "training on a GPU" if torch.cuda.is_available() else "training"
+    harness.measure(f"{on}, Petastorm", timed(job, worker), memory, config)
+    harness.measure(f"{on}, Horovod one rank", timed(job, one), memory, config)
+    if torch.cuda.is_available():
+        return
     single = {
         "one rank on one thread": timed(job, ["taskset", "--cpu-list", "0", *one]),
         "one rank of one thread, its feed beside it": timed(job, one),
