@@ -228,7 +228,7 @@ def top_n_gpu() -> None:
         return np.concatenate(lists)
 
     few = Score().user_batch
-    exact, found = ours(None, few), ours("cuda", WIDE)
+    exact, found = ours(None, few), ours("cuda:0", WIDE)
     np.testing.assert_array_equal(found[:few], exact)
     plain()  # as warm as ours
     a = torch.randn(8192, 8192, device="cuda")
@@ -255,7 +255,7 @@ def top_n_gpu() -> None:
     }
     peers = {"torch.topk of whole rows, same GPU": timed(plain), "ours, one core": core}
     config = {**_config(folder), "seen_by_each": SEEN, "timed": told, "master": "one process"}
-    measure(f"top-N on a GPU {WIDE:,} x {WIDE:,}", timed(partial(ours, "cuda", WIDE)), peers, config)
+    measure(f"GPU top-N {WIDE:,} x {WIDE:,}", timed(partial(ours, "cuda:0", WIDE)), peers, config)
 
 
 def clocked(work: Callable[[], Any], times: int = 10) -> float:

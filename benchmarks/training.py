@@ -129,7 +129,7 @@ def main() -> None:
     one = [*launch.horovodrun(1), *worker]
     memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
     config = {**asdict(job), "features": "", "output": "", "checkpoints": ""}
-    on = "training on a GPU" if torch.cuda.is_available() else "training"
+    on = "GPU training" if torch.cuda.is_available() else "training"
     harness.measure(f"{on}, Petastorm", timed(job, worker), memory, config)
     harness.measure(f"{on}, Horovod one rank", timed(job, one), memory, config)
     if torch.cuda.is_available():

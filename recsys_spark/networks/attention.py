@@ -54,9 +54,8 @@ class _Block(nn.Module):
 
     def _attention(self, vectors: Tensor) -> Tensor:
         parts = self.attended(vectors).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if not vectors.is_cuda:
-            parts = parts.float()  # in bfloat16 a CPU takes twice as long for it
-        with torch.autocast(vectors.device.type, enabled=vectors.is_cuda):
-            queries, keys, values = parts
+        kind = parts.dtype if vectors.is_cuda else torch.float32  # in bfloat16 a CPU takes twice as long for it
+        with torch.autocast(vectors.device.type, enabled=False):
+            queries, keys, values = parts.to(kind)
             joined = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
         return joined.transpose(1, 2).flatten(2)

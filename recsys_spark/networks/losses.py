@@ -19,8 +19,8 @@ from recsys_spark.networks.exponential import powers_of_bfloat16
 
 ROWS_OF_A_TILE = 128
 """User rows whose scores a CPU works on at a time, so that they stay in its cache."""
-ROWS_OF_A_GPU_TILE = 1 << 15
-"""The same of a GPU, whose memory they have to fit into."""
+CELLS_OF_A_GPU_TILE = 1 << 27
+"""Scores that a GPU works on at a time: half a GiB in float32."""
 
 
 def full_softmax(
@@ -47,9 +47,10 @@ class _FullSoftmax(torch.autograd.Function):
         halves = torch.is_autocast_enabled(users.device.type)
         kind = torch.get_autocast_dtype(users.device.type) if halves else users.dtype
         narrow, read = items.to(kind), users.to(kind)
-        step = ROWS_OF_A_GPU_TILE if users.is_cuda else ROWS_OF_A_TILE
+        step = max(1, CELLS_OF_A_GPU_TILE // len(items)) if users.is_cuda else ROWS_OF_A_TILE
         starts = torch.arange(0, len(users) + step, step, device=users.device)
-        bounds = torch.searchsorted(rows, starts).tolist()
+        # asking a GPU for them would wait until it has done all it was given before
+        bounds = [0, len(rows)] if len(users) <= step else torch.searchsorted(rows, starts).tolist()
         shares = torch.zeros(len(users), 1, device=users.device).index_add_(0, rows, weights[:, None])
         by_user = torch.zeros(users.shape, device=users.device)
         by_user.index_add_(0, rows, -weights[:, None] * items[targets])

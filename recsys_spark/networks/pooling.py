@@ -37,7 +37,7 @@ def pool_by_formula(
     weighed: bool = False,
 ) -> Tensor:  # fmt: skip
     """What `pool` computes, in torch."""
-    logits = place + buckets.T[recency].transpose(1, 2)
+    logits = place + F.embedding(recency, buckets.T).transpose(1, 2)
     vectors = F.embedding(items, table)
     if weighed:
         logits, vectors = logits + vectors[:, None, :, -1], vectors[:, :, :-1]

@@ -21,7 +21,7 @@ from recsys_spark.item_models.inner import InnerProductModel
 CELLS = 1 << 28
 """Scores that lie on the device at a time: 1 GiB."""
 
-BLOCK = 32
+BLOCK = 128
 """Items of which the best is found first."""
 
 _on_device: WeakKeyDictionary[InnerProductModel, Tensor] = WeakKeyDictionary()
@@ -64,15 +64,15 @@ class _Barred:
     """What no list of a batch may hold, in the order of the items, so that a tile's share is a piece of it."""
 
     def __init__(self, hidden: Hidden, starts: list[int], n_items: int, device: str):
-        fences = torch.tensor([*starts, n_items])
-        none = torch.arange(len(hidden.banned), n_items)  # those that made the items a multiple of BLOCK
-        self.items = torch.cat([torch.from_numpy(np.flatnonzero(hidden.banned)), none]).to(device)
-        self.of_items = torch.searchsorted(self.items.cpu(), fences).tolist()
-        seen = torch.from_numpy(hidden.seen[hidden.indptr[0] : hidden.indptr[-1]].astype(np.int64))
-        owner = torch.from_numpy(np.repeat(np.arange(len(hidden)), np.diff(hidden.indptr)))
-        self.seen, order = seen.to(device).sort()
-        self.owner = owner.to(device)[order]
-        self.of_seen = torch.searchsorted(self.seen, fences.to(device)).tolist()
+        fences = np.array([*starts, n_items])
+        none = np.arange(len(hidden.banned), n_items)  # those that made the items a multiple of BLOCK
+        items = np.append(np.flatnonzero(hidden.banned), none)
+        self.items, self.of_items = torch.from_numpy(items).to(device), np.searchsorted(items, fences)
+        seen = torch.from_numpy(hidden.seen[hidden.indptr[0] : hidden.indptr[-1]]).to(device)
+        owner = torch.from_numpy(np.repeat(np.arange(len(hidden), dtype=np.int32), np.diff(hidden.indptr)))
+        seen, order = seen.sort()
+        self.seen, self.owner = seen.long(), owner.to(device)[order].long()
+        self.of_seen = torch.searchsorted(self.seen, torch.from_numpy(fences).to(device)).tolist()
 
     def put_out(self, tile: Tensor, at: int, start: int) -> None:
         """Make -inf what is barred of the tile `at`, whose first item is `start`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -143,6 +144,10 @@ def choose_device(local_rank: int, local_size: int) -> torch.device:
         )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
+    # the same bits each time, as on a CPU: sums whose order is no matter of chance. cuDNN's attention alone warns that it cannot
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads it, and half of a step's kernels would be spent on it
     return device
 
 
@@ -225,7 +230,7 @@ def _epoch(
             network,
             plan,
             at,
-            {k: v.to(device, non_blocking=True) for k, v in batch.items()},
+            _moved(batch, device),
             candidates,
             generator,
         )
@@ -248,6 +253,13 @@ def _epoch(
         "seconds": round(seconds, 3),
         "examples_per_s": round(examples * communicator.size / seconds),
     }
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device. Only what lies in pinned memory goes there beside the step before."""
+    if device.type == "cpu":
+        return batch
+    return {name: values.pin_memory().to(device, non_blocking=True) for name, values in batch.items()}
 
 
 def _loss(
