@@ -54,7 +54,8 @@ class _Block(nn.Module):
 
     def _attention(self, vectors: Tensor) -> Tensor:
         parts = self.attended(vectors).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        kind = parts.dtype if vectors.is_cuda else torch.float32  # in bfloat16 a CPU takes twice as long for it
+        # in bfloat16 a CPU takes twice as long for it
+        kind = parts.dtype if vectors.is_cuda else torch.float32
         with torch.autocast(vectors.device.type, enabled=False):
             queries, keys, values = parts.to(kind)
             joined = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)

@@ -147,7 +147,8 @@ def choose_device(local_rank: int, local_size: int) -> torch.device:
     # the same bits each time, as on a CPU: sums whose order is no matter of chance. cuDNN's attention alone warns that it cannot
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads it, and half of a step's kernels would be spent on it
+    # nobody reads new memory, and half of a step's kernels would be spent on filling it
+    torch.utils.deterministic.fill_uninitialized_memory = False
     return device
 
 
