@@ -39,7 +39,12 @@ class Similarity:
 
         s[j, i] = n / (n + shrinkage) * (sum over U of d_u^(-2 user_power) * d_j^-source_power * d_i^-target_power)^similarity_power
 
-    Plain cosine has user_power 0, source and target power 0.5, similarity_power 1 and no shrinkage.
+    Plain cosine has user_power 0, source and target power 0.5, similarity_power 1 and no shrinkage. With norm_power, what is kept of this is divided by
+
+        (sum over j of s[j, i]^2)^(norm_power / 2)
+
+    as the mean of neighbours of Sarwar et al. (WWW 2001) divides by the sum of a candidate's similarities: one that is a little like everything
+    comes back behind one that is much like few.
     """
 
     user_power: float
@@ -47,6 +52,7 @@ class Similarity:
     target_power: float
     similarity_power: float
     shrinkage: float
+    norm_power: float = 0.0
 
 
 def fit(
@@ -55,6 +61,10 @@ def fit(
     """The model: of each item the `neighbours` most similar others, ties by item. `folder` takes the arrays of the table."""
     compare = partial(compare_items, pairs, similarity, neighbours)
     table = make_table(spark, pairs, ITEMS, folder, compare)
+    if similarity.norm_power > 0:
+        values = np.load(folder / "similarities.npy", mmap_mode="r+")
+        _divide_by_norms(table["neighbours"], values, np.zeros(pairs.rows[ITEMS]), similarity.norm_power)
+        values.flush()
     log.info("item_cosine: %d neighbours of %d items", len(table["neighbours"]), pairs.active[ITEMS])
     return NeighbourModel(pairs.rows[ITEMS], {}, table)
 
@@ -198,6 +208,17 @@ def _overlap(
             n += before == 0
             sums[item] = before + weight
     return n
+
+
+@compiled
+def _divide_by_norms(candidates: np.ndarray, values: np.ndarray, norms: np.ndarray, power: float) -> None:
+    """Divide each of `values` [N] by the norm, to `power`, of all those of its candidate; `norms` zero, float64 [I]. One order, so one result."""
+    for at in range(len(values)):
+        norms[candidates[at]] += np.float64(values[at]) ** 2
+    for item in range(len(norms)):
+        norms[item] = norms[item] ** (-0.5 * power) if norms[item] > 0 else 1.0
+    for at in range(len(values)):
+        values[at] *= norms[candidates[at]]
 
 
 @compiled

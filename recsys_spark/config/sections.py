@@ -250,6 +250,9 @@ class ItemCosine(Section):
         default=0.0,
         description="similarities are multiplied by n / (n + shrinkage), n users in common [users]",
     )
+    norm_power: NotNegative = Field(
+        default=0.0, description="exponent of the norm of what is kept of a candidate's similarities"
+    )
     neighbours: Count = Field(default=1000, description="kept for each item [items]")
 
 

@@ -1,6 +1,7 @@
 """The similarities against a naive loop over users, with every option."""
 
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,7 +40,8 @@ def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.nd
             table[j, i] = value * len(common) / (len(common) + s.shrinkage)
         kept = sorted(range(len(items)), key=lambda i, j=j: (-np.float32(table[j, i]), i))[:neighbours]
         table[j, [i for i in range(len(items)) if i not in kept]] = 0
-    return table
+    norms = np.sqrt((table.astype(np.float32).astype(float) ** 2).sum(axis=0))
+    return table / np.where(norms > 0, norms, 1) ** s.norm_power
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,7 @@ def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.nd
         Similarity(0.5, 0.6, 0.4, 0.7, 0),
         Similarity(0.0, 0.9, 0.0, 1.0, 0),
         Similarity(1.0, 0.0, 0.5, 0.5, 10),
+        Similarity(0.3, 1.0, 0.2, 1.4, 10, norm_power=0.5),
     ],
 )
 @pytest.mark.parametrize("neighbours", [1, 5, 1000])
@@ -68,6 +71,21 @@ def test_plain_cosine_of_two_items(tmp_path):
     )
 
 
+def test_a_candidate_that_is_a_little_like_everything_comes_behind_one_that_is_like_few(tmp_path):
+    """Item 5 goes with each of the items 1 to 4, item 6 with item 1 alone and no more often; plain cosine has them alike for who has item 1."""
+    rows = [[1, 5]] * 2 + [[1, 6]] * 2 + [[j, 5] for j in (2, 3, 4)] * 2 + [[6]] * 6
+    matrix = np.zeros((len(rows), 7), np.float32)
+    for user, items in enumerate(rows):
+        matrix[user, items] = 1
+    table, divided = (
+        dense(fit(tmp_path / str(power), sp.csr_matrix(matrix), similarity=replace(COSINE, norm_power=power)))
+        for power in (0.0, 1.0)
+    )
+    assert table[1, 5] == table[1, 6] > 0
+    assert divided[1, 6] == pytest.approx(1)
+    assert divided[1, 5] < 0.6
+
+
 def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
     matrix = sp.csr_matrix(np.array([[0, 1, 0], [0, 1, 0], [0, 1, 1]], np.float32))
     only_source = Similarity(user_power=0, source_power=1, target_power=0, similarity_power=1, shrinkage=0)
@@ -78,8 +96,9 @@ def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
 
 POWERS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])
 SIMILARITIES = st.builds(
-    Similarity, POWERS, POWERS, POWERS, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0])
-)
+    Similarity, POWERS, POWERS, POWERS, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0]),
+    st.sampled_from([0.0, 0.5, 2.0]),
+)  # fmt: skip
 CHOSEN = st.lists(st.sets(st.integers(1, 9)), max_size=12)
 
 
@@ -98,10 +117,11 @@ def test_equals_the_formula_with_any_option(tmp_path, chosen, similarity, neighb
 @pytest.mark.parametrize("blocks", [1, 2, 17])
 @pytest.mark.parametrize("output", [1, 40, 1 << 21])
 def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, output):
-    expected = fit(tmp_path / "a", random_matrix(), neighbours=7).arrays
+    options = {"neighbours": 7, "similarity": replace(FULL, norm_power=0.5)}
+    expected = fit(tmp_path / "a", random_matrix(), **options).arrays
     monkeypatch.setattr("recsys_spark.baselines.table.OUTPUT", output)  # 1: an item at a time
     monkeypatch.setattr("recsys_spark.baselines.blocks.PAIRS", 1)  # as many tasks as blocks
-    found = fit(tmp_path / "b", random_matrix(), neighbours=7, blocks=blocks).arrays
+    found = fit(tmp_path / "b", random_matrix(), blocks=blocks, **options).arrays
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
 
