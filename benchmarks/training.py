@@ -59,6 +59,7 @@ def make_job(run: Path, epochs: int) -> Job:
         n_features=features["counts"]["features"],
         history_length=features["settings"]["history_length"],
         epochs=epochs,
+        decay_epochs=train["epochs"],
         validate=False,
         settings=train,
     )

@@ -401,6 +401,10 @@ class Train(Section):
     epochs: Count = Field(
         default=6, description="at most; the learning rate falls to nothing at their end [epochs]"
     )
+    minutes: Positive | None = Field(
+        default=None,
+        description="that the backtest's training may take; the first epoch tells how many fit, two at least; null: as long as it takes [min]",
+    )
     patience: Count = Field(
         default=2, description="epochs without a better valid NDCG before it stops [epochs]"
     )

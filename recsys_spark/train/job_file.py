@@ -16,7 +16,8 @@ class Job:
 
     `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random; `neighbours` that of the item_cosine
     model that says which items are neighbours, empty where that is no matter. There are `examples` of the `kind`
-    that features.examples names. `settings` is the train section of the config; `epochs` and `validate` say what this pass makes of it.
+    that features.examples names. `settings` is the train section of the config; `epochs`, `decay_epochs` (of which the learning rate makes its way)
+    and `validate` say what this pass makes of it.
     """
 
     features: str
@@ -30,6 +31,7 @@ class Job:
     n_features: int
     history_length: int
     epochs: int
+    decay_epochs: int
     validate: bool
     settings: dict[str, Any]
 

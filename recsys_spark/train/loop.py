@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +37,11 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train: at most `epochs` of `steps` steps each; the other names are those of the config's train section."""
+    """How to train: at most `epochs` of `steps` steps each, and of these as many as fit into `seconds`; the other names are those of the
+    config's train section."""
 
     epochs: int
+    seconds: float | None
     patience: int
     steps: int
     learning_rate: float
@@ -60,6 +62,13 @@ class Progress:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_ndcg: float = -math.inf
+    affordable: int | None = None
+    """Epochs that fit into the plan's seconds, where those are fewer than it has."""
+
+    def within(self, plan: Plan) -> Plan:
+        """The plan, cut to the epochs that fit: the learning rate falls to nothing at their end."""
+        n = self.affordable
+        return replace(plan, epochs=n, decay_epochs=n) if n else plan
 
     def add(self, entry: dict[str, Any]) -> bool:
         """Note an epoch; True when it is the best so far."""
@@ -115,10 +124,14 @@ def train(
     network.to(device)
     optimizers = make_optimizers(network, plan)
     progress, best = _resume(network, optimizers, communicator, checkpoints)
+    plan = progress.within(plan)
     while not progress.done(plan):
-        epoch = len(progress.epochs) + 1
+        epoch, clock = len(progress.epochs) + 1, time.monotonic()
         entry = _epoch(network, plan, epoch, batches(epoch), optimizers, candidates, communicator, device)
         entry["ndcg"] = _validate(network, plan, held, communicator, device)
+        if epoch == 1 and plan.seconds:
+            progress.affordable = affordable(plan, time.monotonic() - clock, communicator)
+            plan = progress.within(plan)
         if progress.add(entry):
             best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         if communicator.rank == 0:
@@ -132,6 +145,17 @@ def train(
             log.info(_line(entry, plan))
     network.load_state_dict(best)
     return progress
+
+
+def affordable(plan: Plan, first: float, communicator: Communicator) -> int | None:
+    """How many epochs fit into the plan's seconds where the `first` took so many, two at least; None where all do. What worker 0 has seen counts."""
+    mine = first if communicator.rank == 0 else 0.0
+    fit = max(2, int((plan.seconds or math.inf) / float(communicator.allreduce_sum(torch.tensor([mine])))))
+    if fit >= plan.epochs:
+        return None
+    if communicator.rank == 0:
+        log.info(f"{fit} of {plan.epochs} epochs fit into {(plan.seconds or 0) / 60:g} minutes")
+    return fit
 
 
 def choose_device(local_rank: int, local_size: int) -> torch.device:

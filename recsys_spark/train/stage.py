@@ -81,7 +81,7 @@ def make_job(
     backtest: Manifest | None,
     settings: dict[str, Any],
 ) -> Job:
-    """What the workers are told. The release trains for as many epochs as were best in the backtest."""
+    """What the workers are told. The release trains for as many epochs as were best in the backtest, of as many as that had time for."""
     if not features.counts["examples"]:
         raise LawBroken(
             f"{context.layout.table('features', pass_name, 'examples')}: no user has two items, so there is nothing to train on; "
@@ -103,6 +103,7 @@ def make_job(
         n_features=features.counts["features"],
         history_length=features.settings["history_length"],
         epochs=backtest.counts["best_epoch"] if backtest else settings["epochs"],
+        decay_epochs=backtest.counts["planned_epochs"] if backtest else settings["epochs"],
         validate=backtest is None,
         settings=settings,
     )
@@ -115,6 +116,7 @@ def counts(folder: Path) -> dict[str, Any]:
     return {
         "epochs": len(training["epochs"]),
         "best_epoch": training["best_epoch"],
+        "planned_epochs": training["planned_epochs"],
         "valid_ndcg": best["ndcg"],
         "workers": training["workers"],
         "device": training["device"],

@@ -46,9 +46,10 @@ def run_worker(job: Job, communicator: Communicator) -> None:
     if job.neighbours:
         network.items.set_neighbours(*read_neighbours(Path(job.neighbours), s["neighbours"]))
     steps, batch = feed.batch_plan(job.examples, communicator.size, s["batch_size"])
+    plan = make_plan(job, steps)
     progress = train(
         network,
-        make_plan(job, steps),
+        plan,
         batches=lambda epoch: feed.batches(
             features / "examples",
             rank=communicator.rank,
@@ -67,7 +68,7 @@ def run_worker(job: Job, communicator: Communicator) -> None:
     )
     if communicator.rank == 0:
         base.save(Path(job.output) / NetworkModel.kind, NetworkModel.of(network.cpu()))
-        write_json(Path(job.output) / "training.json", summary(progress, communicator.size))
+        write_json(Path(job.output) / "training.json", summary(progress, plan, communicator.size))
 
 
 def make_plan(job: Job, steps: int) -> Plan:
@@ -84,15 +85,23 @@ def make_plan(job: Job, steps: int) -> Plan:
         "mixed_precision",
         "seed",
     )
-    return Plan(epochs=job.epochs, decay_epochs=s["epochs"], steps=steps, **{name: s[name] for name in same})
+    return Plan(
+        epochs=job.epochs,
+        decay_epochs=job.decay_epochs,
+        # the release does as much as the backtest found best
+        seconds=60 * s["minutes"] if s["minutes"] and job.validate else None,
+        steps=steps,
+        **{name: s[name] for name in same},
+    )
 
 
-def summary(progress: Progress, workers: int) -> dict[str, Any]:
+def summary(progress: Progress, plan: Plan, workers: int) -> dict[str, Any]:
     """The content of training.json."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {
         "epochs": progress.epochs,
         "best_epoch": progress.best_epoch,
+        "planned_epochs": progress.within(plan).decay_epochs,
         "workers": workers,
         "device": device,
     }

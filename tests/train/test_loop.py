@@ -9,7 +9,14 @@ import torch
 from factories import checkerboard, missing_item
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.networks.item_model import NetworkModel
-from recsys_spark.train.loop import Communicator, Progress, divergence_weight, learning_rate, train
+from recsys_spark.train.loop import (
+    Communicator,
+    Progress,
+    affordable,
+    divergence_weight,
+    learning_rate,
+    train,
+)
 from recsys_spark.train.negatives import Candidates
 from train.world import batches_of, circle, examples_of, held, make_network, make_plan
 
@@ -151,6 +158,38 @@ def test_learning_rate_does_not_depend_on_where_training_ends():
     assert learning_rate(
         make_plan(4, 5, learning_rate=0.01, warmup_epochs=0.0), 1, workers=1
     ) == pytest.approx(0.01 * 3 / 4)
+
+
+def test_epochs_are_cut_to_the_time_there_is(tmp_path):
+    """A millisecond is too little for two epochs, and two there are: the rate falls to nothing at their end. A day is enough for all."""
+    histories, answers = circle()
+    for seconds, expected in ((0.001, 2), (86_400.0, 5)):
+        _, progress = run(histories, answers, 25, tmp_path / str(expected), epochs=5, seconds=seconds)
+        assert len(progress.epochs) == expected
+        assert progress.epochs[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+    plan = make_plan(5, 1, seconds=0.001)
+    assert progress.within(plan) == plan
+    assert Progress(affordable=2).within(plan).decay_epochs == 2
+
+
+@pytest.mark.parametrize(("first", "expected"), [(10.0, None), (12.0, None), (12.1, 4), (70.0, 2)])
+def test_the_first_epoch_tells_how_many_fit(first, expected):
+    assert affordable(make_plan(5, 1, seconds=60.0), first, Communicator()) == expected
+
+
+def test_what_time_allowed_is_remembered_by_a_training_that_goes_on(tmp_path):
+    histories, answers = circle()
+    feed = batches_of(examples_of(histories, LENGTH), BATCH)
+
+    def breaks(epoch):
+        if epoch > 1:
+            raise InterruptedError("killed")
+        yield from feed(epoch)
+
+    with pytest.raises(InterruptedError):
+        run(histories, answers, 25, tmp_path, epochs=5, seconds=0.001, feed=breaks)
+    _, progress = run(histories, answers, 25, tmp_path, epochs=5, seconds=0.001)
+    assert len(progress.epochs) == 2
 
 
 def test_divergence_counts_more_and_more_until_the_end():

@@ -72,6 +72,16 @@ def test_the_release_trains_for_the_best_epochs_of_the_backtest(context):
     assert {entry["ndcg"] for entry in story["epochs"]} == {None}
 
 
+def test_the_release_falls_to_nothing_where_the_backtest_had_time_for(tmp_path):
+    context = prepare(tmp_path, learning_rate=0.01, minutes=1e-6)
+    for pass_name in (BACKTEST, RELEASE):
+        stage.run(context, pass_name)
+    backtest, release = (training(context, name) for name in (BACKTEST, RELEASE))
+    assert SMALL["epochs"] > backtest["planned_epochs"] == release["planned_epochs"] == 2
+    assert len(release["epochs"]) == backtest["best_epoch"] == 2
+    assert release["epochs"][-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+
+
 def test_a_finished_training_is_skipped(context, monkeypatch):
     monkeypatch.setattr(stage, "launch", None)
     stage.run(context, BACKTEST)
