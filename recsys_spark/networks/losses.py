@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from recsys_spark.networks.exponential import powers_of_bfloat16
 
-ROWS_OF_A_TILE = 128
-"""User rows whose scores a CPU works on at a time, so that they stay in its cache."""
+ROWS_OF_A_TILE, CELLS_OF_A_TILE = 1024, 1 << 26
+"""User rows, and scores, that a CPU works on at a time at most: 128 MiB of bfloat16. Fewer rows stay in its cache, but each product lays out all
+items anew: 128 rows take 1.2 times (41,000 items) to 1.5 times (4,000) as long."""
 CELLS_OF_A_GPU_TILE = 1 << 27
 """Scores that a GPU works on at a time: half a GiB in float32."""
 
@@ -47,7 +48,10 @@ class _FullSoftmax(torch.autograd.Function):
         halves = torch.is_autocast_enabled(users.device.type)
         kind = torch.get_autocast_dtype(users.device.type) if halves else users.dtype
         narrow, read = items.to(kind), users.to(kind)
-        step = max(1, CELLS_OF_A_GPU_TILE // len(items)) if users.is_cuda else ROWS_OF_A_TILE
+        cells, most = (
+            (CELLS_OF_A_GPU_TILE, len(users)) if users.is_cuda else (CELLS_OF_A_TILE, ROWS_OF_A_TILE)
+        )
+        step = max(1, min(most, cells // len(items)))
         starts = torch.arange(0, len(users) + step, step, device=users.device)
         # asking a GPU for them would wait until it has done all it was given before
         bounds = [0, len(rows)] if len(users) <= step else torch.searchsorted(rows, starts).tolist()
