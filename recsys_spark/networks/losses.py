@@ -48,10 +48,10 @@ class _FullSoftmax(torch.autograd.Function):
         halves = torch.is_autocast_enabled(users.device.type)
         kind = torch.get_autocast_dtype(users.device.type) if halves else users.dtype
         narrow, read = items.to(kind), users.to(kind)
-        cells, most = (
-            (CELLS_OF_A_GPU_TILE, len(users)) if users.is_cuda else (CELLS_OF_A_TILE, ROWS_OF_A_TILE)
-        )
-        step = max(1, min(most, cells // len(items)))
+        cells, rows_at_most = CELLS_OF_A_TILE, ROWS_OF_A_TILE
+        if users.is_cuda:
+            cells, rows_at_most = CELLS_OF_A_GPU_TILE, len(users)
+        step = max(1, min(rows_at_most, cells // len(items)))
         starts = torch.arange(0, len(users) + step, step, device=users.device)
         # asking a GPU for them would wait until it has done all it was given before
         bounds = [0, len(rows)] if len(users) <= step else torch.searchsorted(rows, starts).tolist()
