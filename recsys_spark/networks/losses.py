@@ -54,7 +54,7 @@ class _FullSoftmax(torch.autograd.Function):
         step = max(1, min(rows_at_most, cells // len(items)))
         starts = torch.arange(0, len(users) + step, step, device=users.device)
         # asking a GPU for them would wait until it has done all it was given before
-        bounds = [0, len(rows)] if len(users) <= step else torch.searchsorted(rows, starts).tolist()
+        bounds = [0, len(rows)] if 0 < len(users) <= step else torch.searchsorted(rows, starts).tolist()
         shares = torch.zeros(len(users), 1, device=users.device).index_add_(0, rows, weights[:, None])
         by_user = torch.zeros(users.shape, device=users.device)
         by_user.index_add_(0, rows, -weights[:, None] * items[targets])
