@@ -131,6 +131,16 @@ print(n * 2 * 2048 ** 3 / (time.perf_counter() - clock) / 1e9)
     return sum(float(process.communicate()[0]) for process in started)
 
 
+def of_peak(seconds: float, peak: float) -> dict[str, float]:
+    """What the products of all WIDE users and items in so many seconds are of a `peak` in GFLOP/s."""
+    rate = 2.0 * WIDE * WIDE * FACTORS / seconds / 1e9
+    return {
+        "gflops": round(rate, 1),
+        "sgemm_peak_gflops": round(peak, 1),
+        "share_of_peak": round(rate / peak, 3),
+    }
+
+
 def top_n(log: Path) -> None:
     folder = from_log(log)
     peers = {
@@ -150,18 +160,11 @@ def top_n(log: Path) -> None:
 def top_n_wide() -> None:
     folder = generated(WIDE, WIDE)
     _compile(folder, ALS)
-    flops = 2.0 * WIDE * WIDE * FACTORS
 
     def ours() -> Timing:
         peak = sgemm_peak()
         timing = fresh(Path(__file__), "--once", folder, ALS)()
-        rate = flops / timing.seconds / 1e9
-        facts = {
-            "gflops": round(rate, 1),
-            "sgemm_peak_gflops": round(peak, 1),
-            "share_of_peak": round(rate / peak, 3),
-        }
-        return Timing(timing.seconds, {**timing.facts, **facts})
+        return Timing(timing.seconds, {**timing.facts, **of_peak(timing.seconds, peak)})
 
     def sample(script: str) -> Timing:
         timing = peer(script, folder, "--users", WIDE_SAMPLE)()
@@ -228,24 +231,26 @@ def top_n_gpu() -> None:
         return np.concatenate(lists)
 
     few = Score().user_batch
-    exact, found = ours(None, few), ours("cuda:0", WIDE)
+    exact, found = ours(None, few), ours("cuda", WIDE)
     np.testing.assert_array_equal(found[:few], exact)
     plain()  # as warm as ours
-    a = torch.randn(8192, 8192, device="cuda")
-    peak = 2 * 8192**3 / clocked(lambda: (torch.mm(a, a), torch.cuda.synchronize())) / 1e9
+    peak = gpu_sgemm_peak()
 
     def timed(work: Callable[[], np.ndarray]) -> Timed:
         def run() -> Timing:
-            lists: list[np.ndarray] = []
-            seconds = clocked(lambda: lists.append(work()), times=1)
-            rate = 2.0 * WIDE * WIDE * FACTORS / seconds / 1e9
-            facts = {"gflops": rate, "sgemm_peak_gflops": peak, "share_of_peak": rate / peak}
-            return Timing(seconds, {**facts, "same_places": float((lists[0] == found).mean())})
+            clock = time.perf_counter()
+            lists = work()
+            seconds = time.perf_counter() - clock
+            return Timing(
+                seconds, {**of_peak(seconds, peak), "same_places": round(float((lists == found).mean()), 5)}
+            )
 
         return run
 
     def core() -> Timing:
-        seconds = clocked(lambda: ours(None, few), times=1)
+        clock = time.perf_counter()
+        ours(None, few)
+        seconds = time.perf_counter() - clock
         return Timing(seconds * WIDE / few, {"sample_seconds": seconds})
 
     told = {
@@ -255,17 +260,21 @@ def top_n_gpu() -> None:
     }
     peers = {"torch.topk of whole rows, same GPU": timed(plain), "ours, one core": core}
     config = {**_config(folder), "seen_by_each": SEEN, "timed": told, "master": "one process"}
-    measure(f"GPU top-N {WIDE:,} x {WIDE:,}", timed(partial(ours, "cuda:0", WIDE)), peers, config)
+    measure(f"GPU top-N {WIDE:,} x {WIDE:,}", timed(partial(ours, "cuda", WIDE)), peers, config)
 
 
-def clocked(work: Callable[[], Any], times: int = 10) -> float:
-    """Seconds of a call, the median of `times` after as many that warm up, if there is more than one."""
-    seconds = []
-    for _ in range(2 * times if times > 1 else 1):
+def gpu_sgemm_peak() -> float:
+    """GFLOP/s of a product of 8,192-square float32 matrices, the median of ten after ten that warm up."""
+    import torch
+
+    a, seconds = torch.randn(8192, 8192, device="cuda"), []
+    for _ in range(20):
+        torch.cuda.synchronize()
         clock = time.perf_counter()
-        work()
+        torch.mm(a, a)
+        torch.cuda.synchronize()
         seconds.append(time.perf_counter() - clock)
-    return float(np.median(seconds[-times:]))
+    return 2 * 8192**3 / float(np.median(seconds[10:])) / 1e9
 
 
 def memory(users: int, items: int) -> None:

@@ -52,9 +52,14 @@ class _FullSoftmax(torch.autograd.Function):
         if users.is_cuda:
             cells, rows_at_most = CELLS_OF_A_GPU_TILE, len(users)
         step = max(1, min(rows_at_most, cells // len(items)))
-        starts = torch.arange(0, len(users) + step, step, device=users.device)
-        # asking a GPU for them would wait until it has done all it was given before
-        bounds = [0, len(rows)] if 0 < len(users) <= step else torch.searchsorted(rows, starts).tolist()
+        if 0 < len(users) <= step:
+            bounds = [
+                0,
+                len(rows),
+            ]  # asking a GPU for them would wait until it has done all it was given before
+        else:
+            starts = torch.arange(0, len(users) + step, step, device=users.device)
+            bounds = torch.searchsorted(rows, starts).tolist()
         shares = torch.zeros(len(users), 1, device=users.device).index_add_(0, rows, weights[:, None])
         by_user = torch.zeros(users.shape, device=users.device)
         by_user.index_add_(0, rows, -weights[:, None] * items[targets])

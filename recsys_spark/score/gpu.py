@@ -24,7 +24,7 @@ CELLS = 1 << 28
 BLOCK = 128
 """Items of which the best is found first."""
 
-_on_device: WeakKeyDictionary[InnerProductModel, Tensor] = WeakKeyDictionary()
+_on_device: WeakKeyDictionary[InnerProductModel, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def best_pairs(
@@ -83,8 +83,9 @@ class _Barred:
 
 def _moved(model: InnerProductModel, device: str) -> Tensor:
     """The items' vectors on the device, where they stay for as long as the model is open."""
-    if model not in _on_device or _on_device[model].device != torch.device(device):
+    moved = _on_device.setdefault(model, {})
+    if device not in moved:
         vectors = torch.zeros((-(-len(model.vectors) // BLOCK) * BLOCK, model.vectors.shape[1]))
         vectors[: len(model.vectors)] = torch.tensor(model.vectors)
-        _on_device[model] = vectors.to(device)
-    return _on_device[model]
+        moved[device] = vectors.to(device)
+    return moved[device]
