@@ -16,7 +16,7 @@ from torch.nn import functional as F
 NO_FEATURE = 0
 OWN_PART = 0.16
 """Length, at the start, of what an item with content has of its own: an item that is rarely seen keeps to its content."""
-NEIGHBOURS_WEIGH = 3.0
+NEIGHBOURS_WEIGH = 10.0
 """What an item's neighbours together add to its vector, beside its own part."""
 
 
