@@ -178,7 +178,7 @@ def offer_row(scores, start, m, banned, seen, margin, keys, n, floor):  # type: 
                 keys[n] = key_of(score, item)
                 n += 1
                 if n == len(keys):
-                    n, floor = _cut(keys, m, margin)
+                    n, floor = cut(keys, m, margin)
                     if n == len(keys):
                         return CROWDED, floor
         lo = hi
@@ -227,11 +227,11 @@ def score_of(key):  # type: ignore[no-untyped-def]
 def _trim(m, margins, keys, counts):  # type: ignore[no-untyped-def]
     for row in range(len(keys)):
         if counts[row] > m:
-            counts[row], _ = _cut(keys[row, : counts[row]], m, margins[row])
+            counts[row], _ = cut(keys[row, : counts[row]], m, margins[row])
 
 
 @compiled
-def _cut(keys, m, margin):  # type: ignore[no-untyped-def]
+def cut(keys, m, margin):  # type: ignore[no-untyped-def]
     """Move the best m and those within the margin of the last of them to the front; returns how many these are, and the new floor."""
     select(keys, len(keys), m)
     least = score_of(keys[m - 1])

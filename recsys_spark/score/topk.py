@@ -20,6 +20,8 @@ from recsys_spark.item_models.products import offer_products
 
 USERS = 256
 """Users whose scores of a tile are written at a time, by a model that is no inner product: with a tile of 1,024 items, 1 MiB."""
+MANY = 1 << 21
+"""Numbers of all item vectors from which on screen.py is the faster one, where the processor has what it needs: below, products are not what takes the time."""
 
 
 def top_candidates(
@@ -58,10 +60,9 @@ def _by_tiles(
 
 
 def _offered(model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int) -> Best:
-    best = Best(hidden, m, model.margins(encoded))
     if isinstance(model, InnerProductModel):
-        offer_products(best, encoded, model.vectors, tile)
-        return best
+        return _multiplied(model, encoded, hidden, m, tile)
+    best = Best(hidden, m, model.margins(encoded))
     parts = [
         (lo, model.rows(encoded, lo, min(lo + USERS, len(hidden)))) for lo in range(0, len(hidden), USERS)
     ]
@@ -69,6 +70,19 @@ def _offered(model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int) 
         stop = min(start + tile, model.n_items)
         for first, users in parts:
             best.offer(model.score_tile(users, start, stop), first, start)
+    return best
+
+
+def _multiplied(model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, tile: int) -> Best:
+    vectors, margins = model.vectors, model.margins(users)
+    if vectors.size >= MANY:
+        from recsys_spark.score import screen
+
+        best = Best(hidden, m, margins)
+        if screen.available() and screen.offer_screened(best, users, vectors, tile):
+            return best
+    best = Best(hidden, m, margins)
+    offer_products(best, users, vectors, tile)
     return best
 
 

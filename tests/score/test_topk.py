@@ -12,7 +12,7 @@ from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
-from recsys_spark.score import gpu
+from recsys_spark.score import gpu, screen, topk
 from recsys_spark.score.topk import top_candidates
 from score.fake_models import FakeModel, random_histories
 
@@ -77,18 +77,24 @@ def test_a_batch_is_the_sum_of_its_users():
     alike=st.booleans(),
     device=st.sampled_from([None, *DEVICES]),
     cells=st.sampled_from([1, 2000, gpu.CELLS]),
+    many=st.sampled_from([0, topk.MANY]),
+    scale=st.sampled_from([1.0, 1e-16, 1e16]),
 )
 def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
-    seed, n_items, factors, alike, device, cells
+    seed, n_items, factors, alike, device, cells, many, scale
 ):
-    """`alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree."""
+    """`alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree. `many` 0: bounds in bfloat16
+    come first, where the processor multiplies it and the vectors' `scale` allows it."""
     rng = np.random.default_rng(seed)
     items = rng.standard_normal((n_items, factors)).astype(np.float32)
     if alike:
         items = (items[:1] + 1e-7 * items).astype(np.float32)
     items[rng.integers(0, n_items, n_items // 4)] = items[1]  # ties
+    items[rng.integers(0, n_items, n_items // 8)] = 0
+    items = (items * scale).astype(np.float32)
     model = FactorModel(n_items, {}, {"items": items})
     users = rng.standard_normal((9, factors)).astype(np.float32)
+    users[3] = 0
     histories = random_histories(9, n_items, 20, seed)
     hidden = Hidden(np.arange(n_items) % 10 == 0, histories)
     exact = (users.astype(np.float64) @ items.astype(np.float64).T).astype(np.float32)
@@ -96,7 +102,7 @@ def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
         for size in (1, 4, 9):
             for lo in range(0, 9, size):
                 batch = users[lo : lo + size], hidden.rows(lo, min(lo + size, 9))
-                with mock.patch.object(gpu, "CELLS", cells):
+                with mock.patch.object(gpu, "CELLS", cells), mock.patch.object(topk, "MANY", many):
                     found, scores = top_candidates(model, *batch, 6, tile, device)
                 for user, row in enumerate(found, start=lo):
                     mine = histories.items[histories.indptr[user] : histories.indptr[user + 1]]
@@ -121,3 +127,13 @@ def test_a_score_that_is_no_number_is_refused():
     encoded[0, 3] = np.nan
     with pytest.raises(LawBroken, match=r"'als' gives NaN scores to 1 of 5"):
         top_candidates(model, encoded, Hidden(np.zeros(5, bool), histories), 2, 8)
+
+
+@pytest.mark.skipif(not screen.available(), reason="the processor does not multiply bfloat16 matrices")
+def test_a_score_that_is_no_number_is_refused_after_bounds_too():
+    items = np.ones((70, 4), np.float32)
+    items[65, 2] = np.nan
+    model, histories = FactorModel(70, {}, {"items": items}), Histories.of([[1], [2]])
+    hidden = Hidden(np.zeros(70, bool), histories)
+    with mock.patch.object(topk, "MANY", 0), pytest.raises(LawBroken, match="gives NaN scores to user 0"):
+        top_candidates(model, np.ones((2, 4), np.float32), hidden, 3, 64)

@@ -1,0 +1,237 @@
+"""The search of topk.py for inner products, on a processor that multiplies matrices of bfloat16 (AMX).
+
+Sixteen bits tell that most items are out of the question. What is multiplied in bfloat16 is not the score but a bound above it; an item whose
+bound is above the floor is scored in float32, by itself, and offered. With u' and v' what is left of a user's and an item's vector,
+
+    u.v - u'.v' = (u - u').v + u'.(v - v') <= |u - u'| |v| + |u'| |v - v'|,
+
+so two numbers behind those of each vector, rounded up, make the product a bound.
+
+A user's floor is found before: bounds less what they may be too high by are scores that are surely reached, and the items that stand in most of the
+histories are tried for it.
+
+Imports torch, so it is imported only where it is used.
+
+Shapes:  B users · I items · F length of a vector · W items of a tile · P items tried · G groups of them
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from recsys_spark.compiled import REORDER, compiled
+from recsys_spark.item_models.best import CROWDED, Best, cut, holds, key_of, select
+
+UNIT = 2.0**-8
+"""How far bfloat16 may be from a number, as a share of it; so far may a bound be below what it was before it was rounded."""
+SUM = 2.0**-23
+"""Twice what each number of a float32 sum may make it err by, as a share of the sum of what is added, signs apart (Higham, Accuracy and Stability of
+Numerical Algorithms, 2002, §3.1). So much of |u| |v| is added to |u - u'| |v|, and so much to each length."""
+SHORTEST, LONGEST = 1e-10, 1e15
+"""Lengths of vectors between which no square under- or overflows that matters; zeros alone are below, and fit."""
+TRIED, GROUPS = 8, 4
+"""One item of so many is tried, in so many groups for each place of a list: of every group the best counts, so that few are compared."""
+LEAST = 64
+"""Rows of either matrix: torch multiplies smaller ones by itself, and rounds each sum to bfloat16."""
+_BLOCK = 64
+"""Bounds looked at together: one branch for so many."""
+
+
+@cache
+def available() -> bool:
+    """Whether the processor has the instructions."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def offer_screened(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int) -> bool:
+    """Offer users float32 [B, F] their products with all of `vectors` float32 [I, F], `tile` items at a time.
+
+    False where a vector is too long or too short for bfloat16, or no number: then `best` is worth nothing.
+    """
+    users, hidden = np.ascontiguousarray(users), best.hidden
+    left = _narrow(users, of_users=True)
+    if left is None or not _raise_floors(best, left, vectors):
+        return False
+    width = -(-tile // _BLOCK) * _BLOCK
+    bounds = torch.empty((len(left), width), dtype=torch.bfloat16)
+    for start in range(0, len(vectors), width):
+        part = vectors[start : start + width]
+        right = _narrow(part, rows=width)
+        if right is None:
+            return False
+        _offer_above(
+            _bounds(left, right, bounds), start, users, part, best.m, hidden.banned, hidden.indptr, hidden.seen,
+            best.margins, best.keys, best.counts, best.floors,
+        )  # fmt: skip
+    return True
+
+
+def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray) -> bool:
+    """Set the floors to just below what is surely reached by m items that are not hidden. False as `offer_screened`."""
+    hidden = best.hidden
+    counts = np.bincount(hidden.seen, minlength=len(vectors))
+    counts[hidden.banned] = 0
+    groups = GROUPS * best.m
+    n = min(len(vectors) // TRIED, np.count_nonzero(counts)) // groups * groups
+    if not n:
+        return True
+    tried = np.argpartition(-counts, n - 1)[:n]
+    is_tried = np.zeros(len(vectors), bool)
+    is_tried[tried] = True
+    right = _narrow(vectors[tried])
+    if right is None:
+        return False
+    _reach(
+        _bounds(left, right), _floats(left[:, -2:]), _floats(right[:n, -2:]), groups, best.m, hidden.indptr, hidden.seen, is_tried,
+        best.margins, best.floors,
+    )  # fmt: skip
+    return True
+
+
+def _narrow(vectors: np.ndarray, *, of_users: bool = False, rows: int = LEAST) -> np.ndarray | None:
+    """int16 [n, F + 2], `rows` at least: the bits of vectors float32 [n, F] as bfloat16, and behind them the length of each and of what it has lost, in
+    this order; of users what they have lost comes first, and their length is what is left. None where one does not fit."""
+    n, depth = vectors.shape
+    out = np.zeros((max(n, rows), depth + 2), np.int16)
+    return out if _set_narrow(vectors, of_users, out) else None
+
+
+def _bounds(left: np.ndarray, right: np.ndarray, out: torch.Tensor | None = None) -> np.ndarray:
+    """int16, the bits of bfloat16 [users, items]: the products of what `_narrow` gave, summed in float32, rounded to the nearest. `out` as torch has it."""
+    first, second = (torch.from_numpy(bits).view(torch.bfloat16) for bits in (left, right))
+    return torch.mm(first, second.T, out=out).view(torch.int16).numpy()
+
+
+def _floats(bits: np.ndarray) -> np.ndarray:
+    """float32: the bfloat16 of these bits."""
+    return (bits.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+@compiled(fastmath=REORDER)
+def _set_narrow(vectors, of_users, out):  # type: ignore[no-untyped-def]
+    depth = vectors.shape[1]
+    slack = (depth + 8) * SUM
+    for row in range(len(vectors)):
+        squares, left, lost = np.float32(0), np.float32(0), np.float32(0)
+        for f in range(depth):
+            number = np.float32(vectors[row, f])
+            word = number.view(np.uint32)
+            word += np.uint32(0x7FFF) + (
+                (word >> np.uint32(16)) & np.uint32(1)
+            )  # to the nearest, ties to even
+            word >>= np.uint32(16)
+            out[row, f] = np.int16(np.uint16(word))
+            short = np.uint32(word << np.uint32(16)).view(np.float32)
+            squares += number * number
+            left += short * short
+            lost += (number - short) * (number - short)
+        if squares == 0:
+            continue
+        if not SHORTEST * SHORTEST < squares < LONGEST * LONGEST:  # nor what is no number
+            return False
+        whole, left, lost = np.sqrt(squares), np.sqrt(left), np.sqrt(lost)
+        if of_users:
+            out[row, depth], out[row, depth + 1] = _up(lost + slack * whole, slack), _up(left, slack)
+        else:
+            out[row, depth], out[row, depth + 1] = _up(whole, slack), _up(lost, slack)
+    return True
+
+
+@compiled
+def _up(number, slack):  # type: ignore[no-untyped-def]
+    """The bits of a bfloat16 that is not below a number that is not negative, nor below one that is greater by `slack` as a share of it."""
+    word = np.float32(number * (1 + slack)).view(np.uint32)
+    return np.int16(np.uint16((word + np.uint32(0xFFFF)) >> np.uint32(16)))
+
+
+@compiled
+def _reach(bounds, users, items, groups, m, indptr, seen, is_tried, margins, floors):  # type: ignore[no-untyped-def]
+    """See `_raise_floors`. Of the groups' best the m-th is taken, or a later one by as many as are in the user's own history."""
+    most = np.empty(groups, np.float32)
+    for user in range(len(floors)):
+        row = bounds[user]
+        lost, length = np.float32(2) * users[user, 0], np.float32(2) * users[user, 1]
+        most[:] = -np.inf
+        for first in range(0, len(items), groups):
+            for at in range(groups):
+                word = np.uint32(np.uint16(row[first + at])) << np.uint32(16)
+                bound = np.uint32(word).view(np.float32)
+                sure = bound - np.float32(UNIT) * abs(bound)
+                sure -= lost * items[first + at, 0] + length * items[first + at, 1]
+                most[at] = sure if sure > most[at] else most[at]
+        place = m
+        for at in range(indptr[user], indptr[user + 1]):
+            place += is_tried[seen[at]]
+        if place <= groups:
+            select(most, groups, place)
+            floors[user] = np.nextafter(most[place - 1] - margins[user], np.float32(-np.inf))
+
+
+@compiled
+def _below(number):  # type: ignore[no-untyped-def]
+    """The `_order` of the greatest bfloat16 that nothing above a float32 is rounded to."""
+    number = np.float32(number * (1 - UNIT - 1e-6 if number > 0 else 1 + UNIT + 2e-5))
+    word = number.view(np.uint32)
+    if word >> np.uint32(31):
+        word += np.uint32(0xFFFF)
+    return _order(np.int16(np.uint16(word >> np.uint32(16))))
+
+
+@compiled
+def _order(bits):  # type: ignore[no-untyped-def]
+    """An int16 that is as great beside others as the bfloat16 of these bits."""
+    return np.int16(bits ^ np.int16(np.int16(bits >> np.int16(15)) & np.int16(0x7FFF)))
+
+
+@compiled
+def _any_above(bounds, least):  # type: ignore[no-untyped-def]
+    """Whether one of _BLOCK bounds is above. Written so that it becomes comparisons of whole registers."""
+    found = np.int16(0)
+    for at in range(_BLOCK):
+        found = np.int16(found | np.int16(0 if _order(bounds[at]) <= least else 1))
+    return found != 0
+
+
+@compiled(fastmath=REORDER)
+def _product(user, item):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for f in range(len(user)):
+        total += user[f] * item[f]
+    return total
+
+
+@compiled
+def _offer_above(  # type: ignore[no-untyped-def]
+    bounds, start, users, vectors, m, banned, indptr, seen, margins, keys, counts, floors
+):  # fmt: skip
+    """Offer `users` those of `vectors`, of the items from `start` on, whose bounds are above their floors."""
+    real = len(vectors)
+    for user in range(len(users)):
+        n, floor = counts[user], floors[user]
+        least, own = _below(floor), seen[indptr[user] : indptr[user + 1]]
+        for lo in range(0, real, _BLOCK):
+            if n == CROWDED or not _any_above(bounds[user, lo : lo + _BLOCK], least):
+                continue
+            for column in range(lo, min(lo + _BLOCK, real)):
+                item = start + column
+                if (
+                    n == CROWDED
+                    or _order(bounds[user, column]) <= least
+                    or banned[item]
+                    or holds(own, 0, len(own), item)
+                ):
+                    continue
+                score = _product(users[user], vectors[column])
+                if score <= floor:
+                    continue
+                keys[user, n] = key_of(score, item)
+                n += 1
+                if n == keys.shape[1]:
+                    n, floor = cut(keys[user], m, margins[user])
+                    least = _below(floor)
+                    if n == keys.shape[1]:
+                        n = CROWDED
+        counts[user], floors[user] = n, floor
