@@ -244,7 +244,9 @@ class Als(Section):
 class ItemCosine(Section):
     user_power: NotNegative = Field(default=0.5, description="exponent of a user's degree")
     source_power: NotNegative = Field(default=0.6, description="exponent of the history item's degree")
-    target_power: NotNegative = Field(default=0.4, description="exponent of the candidate's degree")
+    target_power: Annotated[float, Field(ge=-2)] = Field(
+        default=0.4, description="exponent of the candidate's degree; below 0 what is popular gains"
+    )
     similarity_power: Positive = Field(default=0.7, description="exponent of a similarity")
     shrinkage: NotNegative = Field(
         default=0.0,

@@ -53,6 +53,7 @@ def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.nd
         Similarity(0.0, 0.9, 0.0, 1.0, 0),
         Similarity(1.0, 0.0, 0.5, 0.5, 10),
         Similarity(0.3, 1.0, 0.2, 1.4, 10, norm_power=0.5),
+        Similarity(0.3, 1.0, -0.7, 1.0, 19, norm_power=0.8),
     ],
 )
 @pytest.mark.parametrize("neighbours", [1, 5, 1000])
@@ -96,7 +97,7 @@ def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
 
 POWERS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])
 SIMILARITIES = st.builds(
-    Similarity, POWERS, POWERS, POWERS, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0]),
+    Similarity, POWERS, POWERS, st.one_of(POWERS, st.sampled_from([-0.7, -1.5])), st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0]),
     st.sampled_from([0.0, 0.5, 2.0]),
 )  # fmt: skip
 CHOSEN = st.lists(st.sets(st.integers(1, 9)), max_size=12)
