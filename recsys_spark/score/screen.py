@@ -53,9 +53,9 @@ def offer_screened(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int
     """
     users, hidden = np.ascontiguousarray(users), best.hidden
     left = _narrow(users, of_users=True)
-    if left is None or not _raise_floors(best, left, vectors):
-        return False
     width = -(-tile // _BLOCK) * _BLOCK
+    if left is None or not _raise_floors(best, left, vectors, width):
+        return False
     bounds = torch.empty((len(left), width), dtype=torch.bfloat16)
     for start in range(0, len(vectors), width):
         part = vectors[start : start + width]
@@ -69,8 +69,8 @@ def offer_screened(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int
     return True
 
 
-def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray) -> bool:
-    """Set the floors to just below what is surely reached by m items that are not hidden. False as `offer_screened`."""
+def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray, width: int) -> bool:
+    """Set the floors to just below what is surely reached by m items that are not hidden, some `width` items at a time. False as `offer_screened`."""
     hidden = best.hidden
     counts = np.bincount(hidden.seen, minlength=len(vectors))
     counts[hidden.banned] = 0
@@ -81,13 +81,16 @@ def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray) -> bool:
     tried = np.argpartition(-counts, n - 1)[:n]
     is_tried = np.zeros(len(vectors), bool)
     is_tried[tried] = True
-    right = _narrow(vectors[tried])
-    if right is None:
-        return False
-    _reach(
-        _bounds(left, right), _floats(left[:, -2:]), _floats(right[:n, -2:]), groups, best.m, hidden.indptr, hidden.seen, is_tried,
-        best.margins, best.floors,
-    )  # fmt: skip
+    reached = np.full((len(hidden), groups), -np.inf, np.float32)
+    step = max(width // groups, 1) * groups
+    for first in range(0, n, step):
+        part = tried[first : first + step]
+        right = _narrow(vectors[part])
+        if right is None:
+            return False
+        lengths, losses = _floats(np.ascontiguousarray(right[: len(part), -2:].T))
+        _reach(_bounds(left, right), _floats(left[:, -2:]), lengths, losses, reached)
+    _set_floors(reached, best.m, hidden.indptr, hidden.seen, is_tried, best.margins, best.floors)
     return True
 
 
@@ -148,26 +151,32 @@ def _up(number, slack):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _reach(bounds, users, items, groups, m, indptr, seen, is_tried, margins, floors):  # type: ignore[no-untyped-def]
-    """See `_raise_floors`. Of the groups' best the m-th is taken, or a later one by as many as are in the user's own history."""
-    most = np.empty(groups, np.float32)
-    for user in range(len(floors)):
-        row = bounds[user]
+def _reach(bounds, users, lengths, losses, reached):  # type: ignore[no-untyped-def]
+    """Raise `reached` [B, G], the best of each group so far, by what `bounds` say is surely reached. `users` float32 [B, 2] is what stands behind
+    their vectors, `lengths` and `losses` what stands behind those of the items."""
+    groups = reached.shape[1]
+    for user in range(len(reached)):
+        row, most = bounds[user], reached[user]
         lost, length = np.float32(2) * users[user, 0], np.float32(2) * users[user, 1]
-        most[:] = -np.inf
-        for first in range(0, len(items), groups):
+        for first in range(0, len(lengths), groups):
             for at in range(groups):
                 word = np.uint32(np.uint16(row[first + at])) << np.uint32(16)
                 bound = np.uint32(word).view(np.float32)
                 sure = bound - np.float32(UNIT) * abs(bound)
-                sure -= lost * items[first + at, 0] + length * items[first + at, 1]
+                sure -= lost * lengths[first + at] + length * losses[first + at]
                 most[at] = sure if sure > most[at] else most[at]
+
+
+@compiled
+def _set_floors(reached, m, indptr, seen, is_tried, margins, floors):  # type: ignore[no-untyped-def]
+    """Of the groups' best the m-th is taken, or a later one by as many as are in the user's own history. Overwrites `reached`."""
+    for user in range(len(reached)):
         place = m
         for at in range(indptr[user], indptr[user + 1]):
             place += is_tried[seen[at]]
-        if place <= groups:
-            select(most, groups, place)
-            floors[user] = np.nextafter(most[place - 1] - margins[user], np.float32(-np.inf))
+        if place <= reached.shape[1]:
+            select(reached[user], reached.shape[1], place)
+            floors[user] = np.nextafter(reached[user, place - 1] - margins[user], np.float32(-np.inf))
 
 
 @compiled

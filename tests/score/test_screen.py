@@ -90,7 +90,8 @@ def test_order_is_that_of_the_numbers():
 
 
 @needs_bfloat16
-def test_floors_are_reached_by_as_many_items_as_the_list_is_long():
+@pytest.mark.parametrize("width", [1, 64, 1024])
+def test_floors_are_reached_by_as_many_items_as_the_list_is_long(width):
     rng = np.random.default_rng(1)
     items, users = (
         rng.standard_normal((6000, 16)).astype(np.float32),
@@ -101,7 +102,7 @@ def test_floors_are_reached_by_as_many_items_as_the_list_is_long():
     rows = [np.argsort(-row[:2000])[:9].tolist() for row in scores]
     hidden = Hidden(np.arange(6000) % 7 == 0, Histories.of(rows))
     best = Best(hidden, 5, np.full(40, 1e-6, np.float32))
-    assert screen._raise_floors(best, screen._narrow(users, of_users=True), items)
+    assert screen._raise_floors(best, screen._narrow(users, of_users=True), items, width)
     for user, row in enumerate(rows):
         allowed = np.setdiff1d(np.flatnonzero(~hidden.banned), row)
         assert np.sort(scores[user, allowed])[-5] > best.floors[user] > np.median(scores[user])
