@@ -159,12 +159,16 @@ def _reach(bounds, users, lengths, losses, reached):  # type: ignore[no-untyped-
         row, most = bounds[user], reached[user]
         lost, length = np.float32(2) * users[user, 0], np.float32(2) * users[user, 1]
         for first in range(0, len(lengths), groups):
-            for at in range(groups):
-                word = np.uint32(np.uint16(row[first + at])) << np.uint32(16)
-                bound = np.uint32(word).view(np.float32)
-                sure = bound - np.float32(UNIT) * abs(bound)
-                sure -= lost * lengths[first + at] + length * losses[first + at]
-                most[at] = sure if sure > most[at] else most[at]
+            group = slice(first, first + groups)
+            _reach_groups(row[group], lost, lengths[group], length, losses[group], most)
+
+
+@compiled(fastmath=REORDER)
+def _reach_groups(bounds, lost, lengths, length, losses, most):  # type: ignore[no-untyped-def]
+    for at in range(len(most)):
+        bound = np.uint32(np.uint32(np.uint16(bounds[at])) << np.uint32(16)).view(np.float32)
+        sure = bound - np.float32(UNIT) * abs(bound) - (lost * lengths[at] + length * losses[at])
+        most[at] = max(sure, most[at])
 
 
 @compiled
