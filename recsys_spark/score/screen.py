@@ -34,8 +34,6 @@ SHORTEST, LONGEST = 1e-10, 1e15
 """Lengths of vectors between which no square under- or overflows that matters; zeros alone are below, and fit."""
 TRIED, GROUPS = 8, 4
 """One item of so many is tried, in so many groups for each place of a list: of every group the best counts, so that few are compared."""
-LEAST = 64
-"""Rows of either matrix: torch multiplies smaller ones by itself, and rounds each sum to bfloat16."""
 _BLOCK = 64
 """Bounds looked at together: one branch for so many."""
 
@@ -56,7 +54,7 @@ def offer_screened(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int
     width = -(-tile // _BLOCK) * _BLOCK
     if left is None or not _raise_floors(best, left, vectors, width):
         return False
-    bounds = torch.empty((len(left), width), dtype=torch.bfloat16)
+    bounds = torch.empty((len(users), width), dtype=torch.bfloat16)
     for start in range(0, len(vectors), width):
         part = vectors[start : start + width]
         right = _narrow(part, rows=width)
@@ -88,13 +86,13 @@ def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray, width: int)
         right = _narrow(vectors[part])
         if right is None:
             return False
-        lengths, losses = _floats(np.ascontiguousarray(right[: len(part), -2:].T))
+        lengths, losses = _floats(np.ascontiguousarray(right[:, -2:].T))
         _reach(_bounds(left, right), _floats(left[:, -2:]), lengths, losses, reached)
     _set_floors(reached, best.m, hidden.indptr, hidden.seen, is_tried, best.margins, best.floors)
     return True
 
 
-def _narrow(vectors: np.ndarray, *, of_users: bool = False, rows: int = LEAST) -> np.ndarray | None:
+def _narrow(vectors: np.ndarray, *, of_users: bool = False, rows: int = 0) -> np.ndarray | None:
     """int16 [n, F + 2], `rows` at least: the bits of vectors float32 [n, F] as bfloat16, and behind them the length of each and of what it has lost, in
     this order; of users what they have lost comes first, and their length is what is left. None where one does not fit."""
     n, depth = vectors.shape
