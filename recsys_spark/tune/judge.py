@@ -115,8 +115,14 @@ class Judge:
             for epoch in state["epochs"] if state else ():
                 report(epoch["epoch"], epoch["ndcg"])
 
-        context = replace(self.context, config=self._config(values))
+        config = self._config(values)
+        taken = config.train.takes_from
+        if taken:  # these, and no other baseline
+            config = self._config({**values, "baselines.models": [c.POPULARITY, *taken]})
+        context = replace(self.context, config=config)
         features.run(context, c.BACKTEST)
+        if taken:
+            baselines.run(context, c.BACKTEST)
         train.run(context, c.BACKTEST, watch)
         return self._ndcg(item_models.load(self.layout.table("train", c.BACKTEST, c.NETWORK)))
 

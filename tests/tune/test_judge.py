@@ -60,3 +60,13 @@ def test_fewer_users_when_the_config_says_so(judge):
     settings = Settings.read(judge.settings.overlay, ["train.valid_users=7"])
     few = Judge(Context(settings.config, judge.layout, context.run_date), judge.layout, settings)
     assert len(few.held.histories) == 7 < len(judge.held.histories) == 90
+
+
+def test_a_network_with_neighbours_has_item_cosine_fitted_and_no_other_baseline(judge):
+    shutil.rmtree(judge.layout.stage("baselines", BACKTEST))  # a study has none
+    values = {"train.neighbours": 3, "train.epochs": 1}
+    reports = []
+    assert judge.objective("network")(values, lambda *told: reports.append(told)) > 0
+    assert [epoch for epoch, _ in reports] == [1]
+    fitted = {path.name for path in judge.layout.stage("baselines", BACKTEST).iterdir() if path.is_dir()}
+    assert fitted == {"popularity", "item_cosine"}
