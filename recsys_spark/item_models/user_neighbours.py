@@ -50,6 +50,7 @@ class UserNeighbourModel(ItemModel):
         cosine:   similarity = (o / (n_u n_v)^user_power)^similarity_power, n_u the number of u's items;
         pearson:  similarity = ((o - m_u m_v / W) / (s_u s_v)^user_power)^similarity_power, s_u = m_u (1 - m_u / W).
 
+    User-based neighbours: Resnick et al., GroupLens, CSCW 1994 (Pearson); powers of the cosine: Aiolli, RecSys 2013.
     With user_power 0.5 and similarity_power 1 the first is the cosine of two rows of 0 and 1 if all w_i are 1, and the second their
     correlation, in which item i weighs w_i: its covariance is (o - m_u m_v / W) / W and the variances are s_u / W and s_v / W (with all
     w_i = 1 the phi coefficient). A correlation below zero makes no neighbour, nor does a user without variance. The factor n_u or s_u of

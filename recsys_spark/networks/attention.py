@@ -1,4 +1,11 @@
-"""The encoder `attention`: SASRec (Kang & McAuley, ICDM 2018) with its norms before the blocks.
+"""The encoder `attention`: SASRec (Kang & McAuley, ICDM 2018) with its norms before the blocks (Xiong et al., ICML 2020).
+
+At first x_t = the vector of the item at place t + that of the place. A block then is, with n the layer norm, q, k and v of each head products of n(x),
+
+    x_t := x_t + W_o [sum over t' <= t of softmax over t' of (q_t . k_t' / sqrt(D / A)) v_t' , one head beside the other]
+    x_t := x_t + W_2 gelu(W_1 n(x_t) + b_1) + b_2
+
+and the user's vector is n(x_t) of the newest item.
 
 Shapes:  B users · l places · D dimension of the vectors · A attention heads
 """

@@ -1,5 +1,11 @@
 """The encoder `conv`: causal dilated convolutions with residuals, NextItNet (Yuan, Karatzoglou, Arapakis, Jose & He, WSDM 2019).
 
+Block b = 0, 1, ... has two convolutions of dilations d = 4^b and 2 * 4^b, where n is the layer norm and what lies before the first place is 0:
+
+    conv_d(x)_t = c + sum over k = 0, 1, 2 of W_k relu(n(x_(t - k d)))      x_t := x_t + conv_2d(conv_d(x))_t
+
+and the user's vector is n(x_t) of the newest item.
+
 Shapes:  B users · l places · D dimension of the vectors
 """
 

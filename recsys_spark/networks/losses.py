@@ -1,7 +1,12 @@
 """Softmax losses over scores: full for small catalogues, sampled for large ones.
 
 A user row may have any number of targets: `rows` int64 [T], ascending, says whose a target is, `targets` int64 [T] what it is, `weights`
-float32 [T] what it counts. A loss is the weighted sum of the targets' cross-entropies.
+float32 [T] what it counts. A loss is the weighted sum of the targets' cross-entropies: with the score s of a row and an item, the temperature t, and w and i a target's weight and item,
+
+    full:     - sum over the targets of w (s_i / t - log (sum over all items j of e^(s_j / t)))
+    sampled:  the same with the sum over the row's targets and the candidates c that are none of them, as e^(s_c / t + offset_c)
+
+The first is the multinomial likelihood (Liang et al., WWW 2018, for histories), the second its importance-sampled form.
 
 Shapes:  R user rows · T targets of all of them · D dimension · I items counting the padding item 0 · C candidates
 """

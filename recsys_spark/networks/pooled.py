@@ -1,4 +1,9 @@
-"""The encoder `mlp`: heads that pool the window as a weighted set, joined by an MLP.
+"""The encoder `mlp`: heads that pool the window as a weighted set, joined by an MLP, as the watch history is averaged and read by one in YouTube's
+candidate generation (Covington, Adams & Sargin, RecSys 2016), with learned weights instead of equal ones.
+
+With p_h what pooling.py gives for head h, and p all of them beside each other, the user's vector is, n being the layer norm,
+
+    n(W_s p + W_2 gelu(W_1 p + b_1) + b_2),      W_s p = the mean of the p_h and W_2 = 0 at the start.
 
 Shapes:  B users · L history window · D dimension of the vectors · H pooling heads · R recency buckets · T targets
 """

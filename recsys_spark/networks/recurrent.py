@@ -1,5 +1,17 @@
 """The encoders `gru` and `lstm`: torch's, as in GRU4Rec (Hidasi, Karatzoglou, Baltrunas & Tikk, ICLR 2016) but trained on whole histories.
 
+With x_t the vector of the item at place t, s the logistic function and * place by place, a layer's states are, for `gru` (Cho et al., EMNLP 2014)
+
+    r_t = s(W_r x_t + U_r h_(t-1) + b_r)      z_t = s(W_z x_t + U_z h_(t-1) + b_z)
+    n_t = tanh(W_n x_t + b_n + r_t * (U_n h_(t-1) + c_n))      h_t = (1 - z_t) * n_t + z_t * h_(t-1)
+
+and for `lstm` (Hochreiter & Schmidhuber, Neural Computation 1997; Gers et al. 2000 for the forget gate)
+
+    i_t, f_t, o_t = s(W x_t + U h_(t-1) + b), each with its own      g_t = tanh(W_g x_t + U_g h_(t-1) + b_g)
+    c_t = f_t * c_(t-1) + i_t * g_t      h_t = o_t * tanh(c_t)
+
+and the user's vector is W_u h_t + b_u of the last layer and the newest item.
+
 Shapes:  B users · l places · D dimension of the vectors
 """
 

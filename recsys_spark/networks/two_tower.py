@@ -1,5 +1,9 @@
 """The two-tower network: users and items as unit vectors of one space; a score is their cosine plus the item's bias.
 
+    score(u, i) = x_u . y_i / (|x_u| |y_i|) + b_i,      whose softmax over i has the temperature t: scores are divided by it
+
+Two towers and a softmax: Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations, RecSys 2019.
+
 Shapes:  B users · L history window · D dimension · I items · C candidates of a batch · R user rows · T targets of all of them · W numbers of an
 item row
 """

@@ -2,6 +2,13 @@
 
 The decoder is the shared table of scored items, and the user's vector is drawn from a normal distribution while training, its mean afterwards.
 
+With x the sum of a user's n item vectors over sqrt(n), e drawn from the standard normal distribution, and t the temperature,
+
+    (m, log v) = W_2 tanh(W_1 x + b_1) + b_2      z = m + sqrt(v) * e
+    loss = - sum over the user's items i of log softmax_i(z . y_i / |z| / t + b_i / t) + kl_weight * sum of (v + m^2 - 1 - log v) / 2
+
+where y_i is the unit vector of an item and b_i its bias (losses.py, two_tower.py).
+
 Shapes:  B users · L history window · D dimension of the vectors · T targets
 """
 

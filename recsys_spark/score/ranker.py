@@ -1,7 +1,11 @@
 """The learned ranker: LambdaMART (Burges, MSR-TR-2010-82) by LightGBM, over what the models say of the blend's best candidates.
 
 It orders the best `SHORTLIST` times top_n of the blend anew, and nothing else: further down a held-out item is rare, and of 900 candidates a user it would
-cost more than all models together. LightGBM is imported by who fits or asks a ranker, never on a night of the blend. One thread, a fixed
+cost more than all models together. With s the sum of the trees, each tree fits
+
+    lambda_c = sum over the user's c' of other relevance of +- |what NDCG gains where c and c' change places| / (1 + e^(s_better - s_worse)).
+
+LightGBM is imported by who fits or asks a ranker, never on a night of the blend. One thread, a fixed
 seed: the same sample gives the same trees, and a row the same score in any batch.
 
 Shapes:  M models · B users · T candidates of all users, in one flat array · R shortlisted candidates · F features
