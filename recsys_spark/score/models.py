@@ -20,7 +20,7 @@ KINDS = {
     USER_COSINE: ("recsys_spark.item_models.user_neighbours", "UserNeighbourModel"),
     SVD: ("recsys_spark.item_models.spectral", "SpectralModel"),
     CONTENT: ("recsys_spark.item_models.neighbours", "ContentModel"),
-    # imported when there is one, so that a night of baselines never loads torch
+    # imported when there is one, so that a night of baselines does without torch
     NETWORK: ("recsys_spark.networks.item_model", "NetworkModel"),
 }
 

@@ -20,8 +20,9 @@ from recsys_spark.item_models.products import offer_products
 
 USERS = 256
 """Users whose scores of a tile are written at a time, by a model that is no inner product: with a tile of 1,024 items, 1 MiB."""
-MANY = 1 << 21
-"""Numbers of all item vectors from which on screen.py is the faster one, where the processor has what it needs: below, products are not what takes the time."""
+MANY = 1 << 22
+"""Numbers of all item vectors from which on screen.py is the faster one, where the processor has what it needs: with fewer, it gains less than torch
+costs to import."""
 
 
 def top_candidates(
