@@ -39,7 +39,8 @@ class Similarity:
 
         s[j, i] = n / (n + shrinkage) * (sum over U of d_u^(-2 user_power) * d_j^-source_power * d_i^-target_power)^similarity_power
 
-    Plain cosine has user_power 0, source and target power 0.5, similarity_power 1 and no shrinkage (asymmetric cosine and powers: Aiolli, RecSys 2013). With norm_power, what is kept of this is divided by
+    Plain cosine has user_power 0, source and target power 0.5, similarity_power 1 and no shrinkage (asymmetric cosine and powers:
+    Aiolli, RecSys 2013). With norm_power, what is kept of this is divided by
 
         (sum over j of s[j, i]^2)^(norm_power / 2)
 

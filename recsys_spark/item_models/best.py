@@ -45,6 +45,17 @@ class Hidden:
         part.indptr = self.indptr[start : stop + 1]
         return part
 
+    def most_had(self, most: int, groups: int) -> tuple[np.ndarray, np.ndarray]:
+        """(items int64 [P], bool [I]: whether an item is one of them) of the items that stand in most of the histories and are not banned; P is `most`
+        at most, and a whole number of times `groups`."""
+        counts = np.bincount(self.seen, minlength=len(self.banned))
+        counts[self.banned] = 0
+        n = min(most, np.count_nonzero(counts)) // groups * groups
+        items = np.argpartition(-counts, n - 1)[:n]
+        among = np.zeros(len(counts), bool)
+        among[items] = True
+        return items, among
+
 
 class Best:
     """The best m of each of B users; `offer` tiles by ascending item, then take the `pairs` or the `lists`."""

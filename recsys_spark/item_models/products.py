@@ -43,16 +43,11 @@ def _raise_floors(best: Best, users: np.ndarray, vectors: np.ndarray) -> None:
     tried, in G groups, and of the best of each group the m-th is taken, or a later one by as many as are in the user's own history."""
     hidden = best.hidden
     groups = -(-GROUPS * best.m // PANEL) * PANEL
-    each = len(vectors) // TRIED // groups
-    counts = np.bincount(hidden.seen, minlength=len(vectors))
-    counts[hidden.banned] = 0
-    if not each or np.count_nonzero(counts) < each * groups:
+    tried, is_tried = hidden.most_had(len(vectors) // TRIED, groups)
+    if not len(tried):
         return
-    tried = np.argpartition(-counts, each * groups - 1)[: each * groups]
-    is_tried = np.zeros(len(vectors), bool)
-    is_tried[tried] = True
     reached = _reached(
-        users.ravel(), vectors[tried].ravel(), groups, each, users.shape[1], best.m,
+        users.ravel(), vectors[tried].ravel(), groups, len(tried) // groups, users.shape[1], best.m,
         hidden.indptr, hidden.seen, is_tried,
     )  # fmt: skip
     best.floors[:] = np.nextafter(reached - best.margins, np.float32(-np.inf))

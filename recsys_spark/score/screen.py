@@ -70,18 +70,11 @@ def offer_screened(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int
 def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray, width: int) -> bool:
     """Set the floors to just below what is surely reached by m items that are not hidden, some `width` items at a time. False as `offer_screened`."""
     hidden = best.hidden
-    counts = np.bincount(hidden.seen, minlength=len(vectors))
-    counts[hidden.banned] = 0
     groups = GROUPS * best.m
-    n = min(len(vectors) // TRIED, np.count_nonzero(counts)) // groups * groups
-    if not n:
-        return True
-    tried = np.argpartition(-counts, n - 1)[:n]
-    is_tried = np.zeros(len(vectors), bool)
-    is_tried[tried] = True
+    tried, is_tried = hidden.most_had(len(vectors) // TRIED, groups)
     reached = np.full((len(hidden), groups), -np.inf, np.float32)
     step = max(width // groups, 1) * groups
-    for first in range(0, n, step):
+    for first in range(0, len(tried), step):
         part = tried[first : first + step]
         right = _narrow(vectors[part])
         if right is None:
