@@ -112,25 +112,55 @@ def _beyond(found: dict[str, Any]) -> Table:
 
 
 def _price(found: dict[str, Any], facts: RunFacts) -> list[Block]:
-    """What diversity costs, where it was asked for: against what differs within a list, where categories tell, and against what all lists show."""
+    """What diversity and caps cost, where they were asked for: against what differs within a list, where categories tell, and against what all lists
+    show."""
+    score = facts.settings("score").get("score", {})
     entries = found.get(price.PRICE) or []
+    by_lambda, by_cap = ([e for e in entries if name in e] for name in (price.LAMBDA, price.CAP))
+    return [
+        *_curves(
+            by_lambda,
+            [f"λ {entry[price.LAMBDA]:g}" for entry in by_lambda],
+            [entry[price.LAMBDA] == round(1 - score.get("diversity", 0.0), 4) for entry in by_lambda],
+            ("The price of diversity", "The price of coverage"),
+            "λ weighs relevance against likeness",
+            found["gate_k"],
+        ),
+        *_curves(
+            by_cap,
+            [f"at most {entry[price.CAP]}" if entry[price.CAP] else "any number" for entry in by_cap],
+            [entry[price.CAP] == score.get("max_per_category") for entry in by_cap],
+            ("The price of a cap, by diversity", "The price of a cap, by coverage"),
+            "A cap is the most items of one category in a list, which may end early for it",
+            found["gate_k"],
+        ),
+    ]
+
+
+def _curves(
+    entries: list[dict[str, Any]],
+    labels: list[str],
+    asked: list[bool],
+    titles: tuple[str, str],
+    what: str,
+    k: int,
+) -> list[Block]:
+    """NDCG against diversity and against coverage, so far as they are known."""
     if not entries:
         return []
-    k, lambdas = found["gate_k"], [entry[price.LAMBDA] for entry in entries]
-    asked = round(1 - facts.settings("score").get("score", {}).get("diversity", 0.0), 4)
-    chosen = lambdas.index(asked) if asked in lambdas else None
     users = f"On {max(entry['users'] for entry in entries):,} users"
     told = {
-        "diversity": ("The price of diversity", "diversity within a list", f"{users}: to the right the items of a list differ more, and"),
-        "coverage": ("The price of coverage", "share of the catalogue shown", f"{users}: to the right more of the catalogue is shown, and"),
+        "diversity": ("diversity within a list", f"{users}: to the right the items of a list differ more, and"),
+        "coverage": ("share of the catalogue shown", f"{users}: to the right more of the catalogue is shown, and"),
     }  # fmt: skip
+    chosen = asked.index(True) if any(asked) else None
     figures: list[Block] = []
-    for name, (title, x, gain) in told.items():
+    for title, (name, (x, gain)) in zip(titles, told.items()):
         if any(entry[name] is None or entry["ndcg"] is None for entry in entries):
             continue
         points = [(entry[name], entry["ndcg"]) for entry in entries]
-        svg = plots.trade(points, [f"λ {value:g}" for value in lambdas], chosen, x, f"NDCG@{k}")
-        how = f"{gain} further down fewer hidden items are found. λ weighs relevance against likeness; the large dot is tonight's."
+        svg = plots.trade(points, labels, chosen, x, f"NDCG@{k}")
+        how = f"{gain} further down fewer hidden items are found. {what}; the large dot is tonight's."
         figures.append(Figure(title, svg, how))
     return figures
 

@@ -1,7 +1,8 @@
-"""What diversity costs: the lists of a sample of test users, spread out more and less, against what was hidden from them."""
+"""What diversity and caps cost: the lists of a sample of test users, spread out more and less, against what was hidden from them."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from recsys_spark import columns as c
@@ -13,17 +14,20 @@ if TYPE_CHECKING:
     from recsys_spark.evaluate.backtest import Catalogue
 
 PRICE = "price"
-LAMBDA = "lambda"
+LAMBDA, CAP = "lambda", "cap"
+NO_CAP = "none"
 
 
 def measure(
     lists: DataFrame, positives: DataFrame, histories: DataFrame, catalogue: Catalogue, k: int
 ) -> list[dict[str, Any]]:
-    """One entry a lambda, falling: lambda, users, and of lists cut at k mean ndcg, mean diversity (None without categories) and coverage.
+    """One entry a lambda, falling, and then one a cap, falling from none: lambda or cap (None for none), users, and of lists cut at k mean ndcg,
+    mean diversity (None without categories) and coverage.
 
-    `lists` is the table candidates with lambda in the place of the model. Only users who have lists are measured, all on all lambdas.
+    `lists` is the table candidates with lambda, or the cap after "cap ", in the place of the model. Only users who have lists are measured, all on all
+    of these.
     """
-    names = sorted((row[0] for row in lists.select(c.MODEL).distinct().collect()), key=float, reverse=True)
+    names = sorted((row[0] for row in lists.select(c.MODEL).distinct().collect()), key=_place)
     if not names:
         return []
     asked = positives.join(lists, c.USER_IDX, "left_semi")
@@ -34,7 +38,7 @@ def measure(
     shown = per_user.shown_counts(lists, k)
     return [
         {
-            LAMBDA: float(name),
+            **_step(name),
             "users": means[name]["users"],
             "ndcg": means[name]["ndcg"],
             "diversity": means[name][per_user.DIVERSITY],
@@ -42,3 +46,16 @@ def measure(
         }
         for name in names
     ]
+
+
+def _step(name: str) -> dict[str, Any]:
+    if not name.startswith(CAP):
+        return {LAMBDA: float(name)}
+    cap = name.removeprefix(f"{CAP} ")
+    return {CAP: None if cap == NO_CAP else int(cap)}
+
+
+def _place(name: str) -> tuple[bool, float]:
+    step = _step(name)
+    value = step.get(LAMBDA, step.get(CAP))
+    return CAP in step, -math.inf if value is None else -value

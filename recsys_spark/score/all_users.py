@@ -17,7 +17,17 @@ import pyarrow as pa
 from pyspark import Accumulator, AccumulatorParam, SparkContext, TaskContext
 from pyspark.sql import DataFrame
 
-from recsys_spark.columns import BECAUSE, ITEM_IDX, MODEL, PADDING_ITEM, RANK, SCORE, SOURCE, USER_IDX
+from recsys_spark.columns import (
+    BECAUSE,
+    ITEM_IDX,
+    MODEL,
+    PADDING_ITEM,
+    RANK,
+    SCORE,
+    SEGMENT,
+    SOURCE,
+    USER_IDX,
+)
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import models
@@ -70,7 +80,7 @@ def score_users(
 
 
 def sample_candidates(histories: DataFrame, crew: Crew, search: Search) -> DataFrame:
-    """One row a user: their candidates, every model's scores of them (model by model), and their held-out items.
+    """Rows of sample.SCHEMA, one a user.
 
     `histories` is the table of that name, of one moment, of users with a history, and a column `held_out`.
     """
@@ -106,7 +116,7 @@ def _lists(
 def _sample(opened: Opened, users: pa.RecordBatch, search: Search) -> Iterator[pa.RecordBatch]:
     histories = Histories.from_arrow(users)
     found = score_candidates(opened, histories, _on_device(search), list(opened), Watch())
-    yield sample_rows(found, users, histories.lengths())
+    yield sample_rows(found, users)
 
 
 def _on_device(search: Search) -> Search:
@@ -166,19 +176,21 @@ def _reasons(ranked: Ranked, row: np.ndarray, column: np.ndarray) -> pa.Array:
     return pa.array(found, mask=found == PADDING_ITEM)
 
 
-def sample_rows(found: Scored, users: pa.RecordBatch, lengths: np.ndarray) -> pa.RecordBatch:
-    """The sample's rows of a batch, whose histories have `lengths` int64 [B]; padding left out."""
+def sample_rows(found: Scored, users: pa.RecordBatch) -> pa.RecordBatch:
+    """The sample's rows of a batch; padding left out."""
     real = found.items > 0
     ends = np.concatenate([[0], np.cumsum(real.sum(axis=1))]).astype(np.int32)
     by_user = found.scores.transpose(1, 0, 2)[
         np.broadcast_to(real[:, None, :], (len(real), len(found.scores), real.shape[1]))
     ]
+    given = {name: users.column(users.schema.names.index(name)) for name in (ITEM_IDX, SEGMENT, HELD_OUT)}
     columns = [
         pa.array(_ids(users)),
-        pa.array(lengths, pa.int64()),
+        given[ITEM_IDX].cast(pa.list_(pa.int32())),
+        given[SEGMENT],
         pa.ListArray.from_arrays(pa.array(ends), pa.array(found.items[real])),
         pa.ListArray.from_arrays(pa.array(ends * np.int32(len(found.scores))), pa.array(by_user)),
-        users.column(users.schema.names.index(HELD_OUT)).cast(pa.list_(pa.int32())),
+        given[HELD_OUT].cast(pa.list_(pa.int32())),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 

@@ -31,6 +31,11 @@ class Decision:
     selection: Selection | None = None
     contest: Contest | None = None
 
+    @property
+    def crossed_ndcg(self) -> float | None:
+        """NDCG@k on valid of what ships, each user by trees and weights that were learned on others; None where there was too little to choose by."""
+        return float(self.selection.kept.ndcg.mean()) if self.selection else None
+
     def plain(self) -> dict[str, Any]:
         """The tree of fusion.json, but for what it was learned on."""
         found = self.selection
@@ -39,6 +44,7 @@ class Decision:
             "weights": dict(zip(self.models, self.blend.weights)),
             "ships": RANKER if self.ranker else BLEND,
             "valid_ndcg": self.valid_ndcg,
+            "crossed_ndcg": self.crossed_ndcg,
             "leave_one_out": {name: e.plain() for name, e in found.adds.items()} if found else {},
             "dropped": [{"model": m, **e.plain()} for m, e in found.dropped.items()] if found else [],
             "contest": asdict(self.contest) if self.contest else None,

@@ -16,6 +16,7 @@ import numpy as np
 from recsys_spark.columns import PADDING_ITEM
 from recsys_spark.compiled import compiled
 from recsys_spark.item_models.best import rank_pairs
+from recsys_spark.score.diversity import Categories
 
 ZSCORE = "zscore"
 RRF = "rrf"
@@ -35,11 +36,12 @@ class Blend:
 @dataclass(frozen=True)
 class Fusion:
     """What makes the fused list: the `models` that take part, their blend, and the file of the ranker (ranker.py) that orders the blend's
-    best anew, where one is shipped."""
+    best anew, where one is shipped, and the items' categories, which it is told of."""
 
     models: tuple[str, ...]
     blend: Blend
     ranker: str | None = None
+    categories: Categories | None = None
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.item_models.inner import InnerProductModel
 from recsys_spark.score import fusion, ranker
-from recsys_spark.score.diversity import Variety, spread_out
+from recsys_spark.score.diversity import Categories, Variety, spread_out
 from recsys_spark.score.fusion import Fusion, Rows
 from recsys_spark.score.reasons import explain
 from recsys_spark.score.topk import top_candidates
+from recsys_spark.score.traits import Traits
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,11 @@ def _of_known(
         yield Ranked(name, everyone, items, scores, np.full(items.shape, number))
     depth = found.items.shape[1] if wanted.varieties else wanted.length
     with watch.on(FUSED):
-        reorder = _reorder(wanted, search.candidates, found, histories) if wanted.fusion.ranker else None
+        reorder = (
+            _reorder(wanted, search.candidates, found, models[POPULARITY], histories)
+            if wanted.fusion.ranker
+            else None
+        )
         items, scores, given = fusion.fuse(wanted.fusion.blend, found.scores, found.items, depth, reorder)
         shares = np.full((len(names), *items.shape), -np.inf, np.float32)
         shares[[names.index(name) for name in wanted.fusion.models]] = given
@@ -167,13 +172,15 @@ def _fused(
 
 
 def _reorder(
-    wanted: Wanted, depth: int, found: Scored, histories: Histories
+    wanted: Wanted, depth: int, found: Scored, popularity: ItemModel, histories: Histories
 ) -> Callable[[np.ndarray], np.ndarray]:
     """From the blend's scores float32 [B, C] to the ranker's."""
     names = wanted.fusion.models
     booster = ranker.load(str(wanted.fusion.ranker), names)
     scores = found.scores.reshape(len(names), -1)
-    told = ranker.Told.of(names, Rows.padded(found.items), scores, histories.lengths(), depth)
+    traits = Traits.of(histories, popularity, wanted.fusion.categories or Categories.none(popularity.n_items))
+    rows, items = Rows.padded(found.items), found.items.ravel()
+    told = ranker.Told.of(names, rows, items, scores, traits, depth)
     return lambda total: ranker.rerank(booster, told, total.ravel(), wanted.length).reshape(total.shape)
 
 

@@ -1,4 +1,5 @@
-"""The learned ranker: LambdaMART (Burges, MSR-TR-2010-82) by LightGBM, over what the models say of the blend's best candidates.
+"""The learned ranker: LambdaMART (Burges, MSR-TR-2010-82) by LightGBM, over what the models say of the blend's best candidates and what is known of
+these and of the user.
 
 It orders the best `SHORTLIST` times top_n of the blend anew, and nothing else: further down a held-out item is rare, and of 900 candidates a user it would
 cost more than all models together. With s the sum of the trees, each tree fits
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys_spark.columns import POPULARITY
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import InputUnreadable
+from recsys_spark.score import traits
 from recsys_spark.score.fusion import METHODS, RRF, RRF_K, Rows, shares
+from recsys_spark.score.traits import Traits
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -54,44 +56,47 @@ _opened: dict[str, tuple[str, Booster]] = {}
 
 @dataclass(frozen=True)
 class Told:
-    """What is known of the candidates of B users, by `rows`: the models' shares by each method (fusion.shares) and popularity's own scores
-    float32 [T]; history int64 [B], the lengths of histories; `depth`, how many candidates each model has listed."""
+    """What is known of the candidates `items` int32 [T] of B users, by `rows`: the models' shares by each method (fusion.shares); the users' `traits`;
+    `depth`, how many candidates each model has listed."""
 
     models: Sequence[str]
     rows: Rows
+    items: np.ndarray
     shares: dict[str, np.ndarray]
-    popular: np.ndarray
-    history: np.ndarray
+    traits: Traits
     depth: int
 
     @classmethod
     def of(
-        cls, models: Sequence[str], rows: Rows, scores: np.ndarray, history: np.ndarray, depth: int
+        cls,
+        models: Sequence[str],
+        rows: Rows,
+        items: np.ndarray,
+        scores: np.ndarray,
+        traits: Traits,
+        depth: int,
     ) -> Told:
-        """From the models' scores float32 [M, T]. Without popularity, which is so only where it is asked what that adds, nothing is popular."""
-        known = POPULARITY in models
-        popular = scores[list(models).index(POPULARITY)] if known else np.zeros(scores.shape[1], np.float32)
+        """From the models' scores float32 [M, T]."""
         given = {method: shares(method, scores, rows) for method in METHODS}
-        return cls(models, rows, given, popular, history, depth)
+        return cls(models, rows, items, given, traits, depth)
 
 
 def feature_names(models: Sequence[str]) -> list[str]:
     """The columns of `features`."""
     each = [f"{method}_{name}" for method in METHODS for name in models]
-    return [*each, "lists", POPULARITY, "history", "blend"]
+    return [*each, "lists", "blend", *traits.NAMES]
 
 
 def features(told: Told, blend: np.ndarray, at: np.ndarray, user: np.ndarray) -> np.ndarray:
     """float32 [R, F] of the candidates `at` int64 [R] of the users `user` int64 [R]; `blend` float32 [T] are the blend's scores.
 
-    Of each model the standard score and 1 / (60 + rank) among the user's candidates; how many models list the item; popularity's own score (the
-    item's share of the training pairs, in the user's segment if there are any); the history's length; the blend's score. Trees only compare, so
-    logarithms of these would change nothing.
+    Of each model the standard score and 1 / (60 + rank) among the user's candidates; how many models list the item; the blend's score; and
+    traits.NAMES. Trees only compare, so logarithms of these would change nothing.
     """
     each = [told.shares[method][:, at] for method in METHODS]
     # what is among the first `depth` of all candidates is what the model itself has listed
     lists = (each[METHODS.index(RRF)] >= np.float32(1 / (RRF_K + told.depth))).sum(axis=0)
-    columns = [*each[0], *each[1], lists, told.popular[at], told.history[user], blend[at]]
+    columns = [*each[0], *each[1], lists, blend[at], *told.traits(told.items[at], user)]
     return np.stack(columns, axis=1).astype(np.float32)
 
 

@@ -12,50 +12,60 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from recsys_spark.columns import ITEM_IDX, USER_IDX
+from recsys_spark.columns import ITEM_IDX, POPULARITY, SEGMENT, USER_IDX
 from recsys_spark.compiled import compiled
+from recsys_spark.item_models.base import ItemModel
+from recsys_spark.item_models.histories import Histories
 from recsys_spark.mixing import mix
+from recsys_spark.score.diversity import Categories
 from recsys_spark.score.fusion import Rows, shares
+from recsys_spark.score.traits import Traits
 
 SCORES, HELD_OUT, HISTORY = "scores", "held_out", "history"
 SCHEMA = pa.schema(
     {
         USER_IDX: pa.int64(),
-        HISTORY: pa.int64(),
+        HISTORY: pa.list_(pa.int32()),
+        SEGMENT: pa.string(),
         ITEM_IDX: pa.list_(pa.int32()),
         SCORES: pa.list_(pa.float32()),
         HELD_OUT: pa.list_(pa.int32()),
     }
 )
-"""One row a user: the length of their history, their candidates, every model's scores of these (model by model), their held-out items."""
-DDL = f"{USER_IDX} bigint, {HISTORY} bigint, {ITEM_IDX} array<int>, {SCORES} array<float>, {HELD_OUT} array<int>"
+"""One row a user: their history and segment, their candidates, every model's scores of these (model by model), their held-out items."""
+DDL = (
+    f"{USER_IDX} bigint, {HISTORY} array<int>, {SEGMENT} string, {ITEM_IDX} array<int>, {SCORES} array<float>, "
+    f"{HELD_OUT} array<int>"
+)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """users, history (lengths) and held_out (numbers of items) int64 [U]; rows, of flat arrays: items int32 [T], scores float32 [M, T], listed
-    bool [M, T] (whether the model's own list has the candidate), relevant bool [T] (whether it was held out).
+    """users and held_out (numbers of items) int64 [U]; rows, of flat arrays: items int32 [T], scores float32 [M, T], listed
+    bool [M, T] (whether the model's own list has the candidate), relevant bool [T] (whether it was held out). `traits` of the users.
 
     From a user none of whose held-out items is a candidate nothing can be learned: they count, but keep no candidates.
     """
 
     models: tuple[str, ...]
     users: np.ndarray
-    history: np.ndarray
     held_out: np.ndarray
     rows: Rows
     items: np.ndarray
     scores: np.ndarray
     listed: np.ndarray
     relevant: np.ndarray
+    traits: Traits
     depth: int
     """How many candidates each model has listed."""
 
     @classmethod
-    def of(cls, table: pa.Table, models: Sequence[str], depth: int) -> Sample:
-        """From rows of `SCHEMA`."""
+    def of(
+        cls, table: pa.Table, models: Sequence[str], popularity: ItemModel, categories: Categories, depth: int
+    ) -> Sample:
+        """From rows of `SCHEMA`; `popularity` is the item model of that name."""
         table = table.sort_by(USER_IDX).combine_chunks()
-        users, history = (np.asarray(table[name], np.int64) for name in (USER_IDX, HISTORY))
+        users = np.asarray(table[USER_IDX], np.int64)
         lengths, held_out = (_lengths(table[name]) for name in (ITEM_IDX, HELD_OUT))
         items = _flat(table[ITEM_IDX])
         rows = Rows.of(lengths)
@@ -72,7 +82,16 @@ class Sample:
         listed = np.zeros(scores.shape, bool)
         _mark_first(scores, rows.starts, rows.lengths, depth, listed)
         return cls(
-            tuple(models), users, history, held_out, rows, items[kept], scores, listed, relevant[kept], depth
+            tuple(models),
+            users,
+            held_out,
+            rows,
+            items[kept],
+            scores,
+            listed,
+            relevant[kept],
+            Traits.of(_histories(table), popularity, categories),
+            depth,
         )
 
     def only(self, models: Sequence[str]) -> Sample:
@@ -84,6 +103,7 @@ class Sample:
         return replace(
             self,
             models=tuple(models),
+            traits=self.traits if POPULARITY in models else self.traits.without_popularity(),
             rows=Rows.of(np.bincount(self.user[kept], minlength=len(self.users))),
             items=self.items[kept],
             scores=np.stack([self.scores[m, kept] for m in numbers]),
@@ -110,6 +130,14 @@ class Sample:
         """int64 each: rows of users, parted by a hash of user_idx, so that a user is always on the same side."""
         odd = mix(self.users) >> np.uint64(63) == 1
         return np.flatnonzero(~odd), np.flatnonzero(odd)
+
+
+def _histories(table: pa.Table) -> Histories:
+    """Without times and weights, which nobody asks for."""
+    items = _flat(table[HISTORY])
+    indptr = np.concatenate([[0], np.cumsum(_lengths(table[HISTORY]))])
+    times, weights = np.zeros(len(items), np.int64), np.zeros(len(items), np.float32)
+    return Histories(indptr, items, times, weights, table[SEGMENT].to_pylist())
 
 
 def _lengths(column: pa.ChunkedArray) -> np.ndarray:

@@ -189,7 +189,9 @@ def fit_ranker(sample: Sample, blend: Blend, *, length: int, k: int) -> str:
 
 def tell(sample: Sample) -> ranker.Told:
     """The sample as a ranker sees it."""
-    return ranker.Told.of(sample.models, sample.rows, sample.scores, sample.history, sample.depth)
+    return ranker.Told.of(
+        sample.models, sample.rows, sample.items, sample.scores, sample.traits, sample.depth
+    )
 
 
 def _estimates(values: np.ndarray, bootstrap: Bootstrap) -> list[Estimate]:

@@ -1,6 +1,7 @@
 """The score stage. Backtest: learn the fusion on valid, then every model's and the fused lists for test. Release: the top N of every user.
 
-Writes, backtest: fusion.json, ranker.txt (if a ranker ships), lists/ and, with score.diversity, price/ (the table candidates; `model` is lambda) and,
+Writes, backtest: fusion.json, ranker.txt (if a ranker ships), lists/ and, with score.diversity or
+score.max_per_category, price/ (the table candidates; `model` is lambda, or the cap after "cap ") and,
 where users or items are held out whole, cold_user/ and cold_item/ (candidates; `model` as cold.py says) ·
 release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
 """
@@ -49,8 +50,8 @@ FUSION_FILE = "fusion.json"
 RANKER_FILE = "ranker.txt"
 BLOCKED_FILE = "blocked.json"
 PRICE = "price"
-PRICED, PRICE_USERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 2000
-"""What diversity costs is told of these, beside the one that is set, on at most so many test users."""
+PRICED, PRICED_CAPS, PRICE_USERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), (1, 2, 3, 5, 10), 2000
+"""What diversity and caps cost is told of these, beside the one that is set, on at most so many test users; of caps also what none costs."""
 NEWCOMERS = 5000
 """At most so many users tell how those held out whole are served, and as many how items are."""
 
@@ -91,6 +92,14 @@ def run(context: Context, pass_name: str) -> None:
         work=lambda folder: job(_Desk.make(context, pass_name, names, blocked, folder)),
         force=context.force,
     )
+
+
+def learn(context: Context) -> dict[str, Any]:
+    """The content of fusion.json by the backtest's models, without anybody's lists: nothing of the test fold is read."""
+    folder = context.layout.stage(NAME, c.BACKTEST)
+    folder.mkdir(parents=True, exist_ok=True)
+    blocked = read_blocked(context.config.score.blocked_items)
+    return _learn(_Desk.make(context, c.BACKTEST, context.models(c.BACKTEST), blocked, folder))
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ class _Desk:
         ranker = str(self.ranker) if told["ships"] == RANKER else None
         published, variety = self.pass_name == c.RELEASE, self.variety
         return Wanted(
-            Fusion(names, blend, ranker),
+            Fusion(names, blend, ranker, self.categories if ranker else None),
             self.context.config.score.top_n,
             each=not published,
             reasons=published,
@@ -164,9 +173,13 @@ class _Desk:
         score = self.context.config.score
         if not score.diversity and score.max_per_category is None:
             return None
+        return Variety(score.diversity, score.max_per_category, self.categories)
+
+    @cached_property
+    def categories(self) -> Categories:
+        """Those of the items."""
         folder = self.context.layout.table("clean", self.pass_name, "items")
-        items = store.read_arrow(folder, "items", [c.ITEM_IDX, c.CATEGORIES])
-        return Variety(score.diversity, score.max_per_category, Categories.of(items, len(self.banned)))
+        return Categories.of(store.read_arrow(folder, "items", [c.ITEM_IDX, c.CATEGORIES]), len(self.banned))
 
     @property
     def know_new_items(self) -> list[str]:
@@ -176,12 +189,14 @@ class _Desk:
         return [name for name in self.models if name in able]
 
     def version(self, fusion: Fusion) -> str:
-        """Hash of the item models, the fusion, and how lists are spread out if they are: equal versions give equal lists for equal histories."""
+        """Hash of the item models, the fusion, how lists are spread out if they are, and the categories where one of these asks for them: equal versions
+        give equal lists for equal histories."""
         headers = {name: base.read_header(folder) for name, folder in self.models.items()}
         weights = dict(zip(fusion.models, fusion.blend.weights))
         ranker = [self.ranker.read_text(encoding="utf-8")] if fusion.ranker else []
         variety = [[v.diversity, v.cap] for v in (self.variety,) if v]
-        return manifest.digest([headers, fusion.blend.method, weights, *ranker, *variety])
+        categories = [self.categories.version] if ranker or variety else []
+        return manifest.digest([headers, fusion.blend.method, weights, *ranker, *variety, *categories])
 
 
 def _backtest(desk: _Desk) -> dict[str, Any]:
@@ -192,7 +207,7 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
     histories = desk.table("histories", c.TEST).join(tested, c.USER_IDX, "left_semi")
     lists, counts = _counted(desk, histories, wanted)
     rows = store.write(lists, desk.folder / "lists", "candidates")
-    if desk.variety and desk.variety.diversity:
+    if desk.variety:
         _price(desk, histories, wanted, desk.variety)
     _cold(desk, wanted)
     version = desk.version(wanted.fusion)
@@ -201,9 +216,14 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
 
 
 def _price(desk: _Desk, histories: DataFrame, wanted: Wanted, variety: Variety) -> None:
-    """The fused lists of users chosen by hash, spread out more and less, for the report to tell what diversity costs."""
-    chosen = _by_hash(histories, PRICE_USERS)
-    ladder = {f"{1 - d:.4g}": replace(variety, diversity=d) for d in sorted({*PRICED, variety.diversity})}
+    """The fused lists of users chosen by hash, spread out more and less, for the report to tell what that costs."""
+    chosen, ladder = _by_hash(histories, PRICE_USERS), {}
+    if variety.diversity:
+        steps = sorted({*PRICED, variety.diversity})
+        ladder |= {f"{1 - d:.4g}": replace(variety, diversity=d) for d in steps}
+    if variety.cap is not None:
+        caps = [None, *sorted({*(n for n in PRICED_CAPS if n < wanted.length), variety.cap})]
+        ladder |= {f"cap {cap or 'none'}": replace(variety, cap=cap) for cap in caps}
     lists = score_users(chosen, desk.crew, desk.search, replace(wanted, each=False, varieties=ladder))
     store.write(lists, desk.folder / PRICE, "candidates")
 
@@ -297,7 +317,7 @@ def _counted(
 def _learn(desk: _Desk) -> dict[str, Any]:
     """The content of fusion.json, learned on users with a history and valid items, chosen by hash; writes the ranker, if one ships.
 
-    Only this sample comes to the driver: 4 bytes a model and candidate, about 25 kB a user with seven models of 200 candidates,
+    Only this sample comes to the driver: histories, and 4 bytes a model and candidate, about 25 kB a user with seven models of 200 candidates,
     and while a ranker is tried some four times that.
     """
     from pyspark.sql import functions as F
@@ -308,7 +328,8 @@ def _learn(desk: _Desk) -> dict[str, Any]:
     eligible = desk.table("histories", c.VALID).where(F.size(c.ITEM_IDX) > 0).join(held_out, c.USER_IDX)
     chosen = eligible.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(score.fusion_users)
     table = sample_candidates(chosen, desk.crew, desk.search).toArrow()
-    sample = Sample.of(table, names, score.candidates)
+    popularity = item_models.load(desk.models[c.POPULARITY])
+    sample = Sample.of(table, names, popularity, desk.categories, score.candidates)
     bootstrap = Bootstrap(judged.bootstrap_samples, judged.confidence, judged.seed)
     found = decide(
         sample,

@@ -254,7 +254,19 @@ def test_the_price_of_diversity_stands_where_it_was_asked_for(tmp_path, page):
     assert "The price of diversity" in found and "The price of coverage" in found
     assert "On 40 users: to the right the items of a list differ more" in found
     assert "λ 0.7" in found
-    facts.metrics["price"][0]["diversity"] = None  # without categories
+    assert "The price of a cap" not in found
+    capped = [{**entry, "cap": None}, {**entry, "cap": 3, "ndcg": 0.15, "diversity": 0.6}]
+    facts.metrics["price"] += capped
+    found = render(facts)
+    assert "The price of a cap, by diversity" in found and "The price of a cap, by coverage" in found
+    assert "at most 3" in found and "any number" in found
+    assert (
+        "A cap is the most items of one category in a list, which may end early for it; the large dot is tonight&#39;s."
+        in found
+    )
+    facts.metrics["price"] = capped
+    assert "The price of diversity" not in render(facts) and "The price of a cap" in render(facts)
+    facts.metrics["price"] = [{**entry, "lambda": 1.0, "diversity": None}]  # without categories
     assert "The price of diversity" not in render(facts) and "The price of coverage" in render(facts)
 
 

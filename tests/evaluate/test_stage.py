@@ -40,8 +40,9 @@ def candidates():
 
 
 def spread_out():
-    """Of users 0 and 1, with lambda in the place of the model."""
+    """Of users 0 and 1, with lambda or a cap in the place of the model."""
     lists = {"0.9": {0: [1, 4, 3], 1: [3, 4, 1]}, "1": {0: [4, 1, 3], 1: [1, 2, 3]}}
+    lists |= {"cap 2": lists["0.9"], "cap none": lists["1"], "cap 10": lists["1"]}
     return [
         {"user_idx": u, "model": m, "rank": rank, "item_idx": i, "score": 1 / rank, "source": "als"}
         for m, own in lists.items() for u, items in own.items() for rank, i in enumerate(items, 1)
@@ -139,13 +140,17 @@ def examples(context):
 
 def test_the_price_of_diversity_is_that_of_the_users_who_have_such_lists(metrics):
     """By hand, at k = 2; categories are 1: a b, 2: b, 3: none, 4: b."""
-    first, second = metrics["price"]
+    first, second, *capped = metrics["price"]
     assert (first["lambda"], second["lambda"], first["users"]) == (1.0, 0.9, 2)
     assert first["ndcg"] == pytest.approx((1 + 1) / 2)
     assert second["ndcg"] == pytest.approx((1 / math.log2(3) + 0) / 2)
     assert first["diversity"] == pytest.approx(1 - 1 / 2)  # of 4 and 1, of 1 and 2
     assert second["diversity"] == pytest.approx(1 - 1 / 2)  # of 1 and 4; nothing is known of 3 and 4
     assert (first["coverage"], second["coverage"]) == (3 / 4, 3 / 4)
+    assert [entry["cap"] for entry in capped] == [None, 10, 2]
+    step = {"lambda", "cap"}
+    one, other, *same = [{k: v for k, v in entry.items() if k not in step} for entry in metrics["price"]]
+    assert same == [one, one, other]
 
 
 def test_every_user_with_positives_is_measured_on_every_model(context):

@@ -11,11 +11,13 @@ from recsys_spark.columns import TEST
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import models as item_models
 from recsys_spark.score.all_users import Crew, list_rows, sample_candidates, score_users, stopwatch
+from recsys_spark.score.diversity import Categories
 from recsys_spark.score.fusion import ZSCORE, Blend, Fusion
 from recsys_spark.score.lists import Search, Wanted, Watch, rank, score_candidates
 from recsys_spark.score.sample import Sample
 from recsys_spark.tables import contract as contracts
 from recsys_spark.tables import store
+from score.sample_world import popularity_of
 from score.world import MODELS, N_ITEMS, N_USERS, histories, put_models
 
 BANNED = np.isin(np.arange(N_ITEMS), [0, 5])
@@ -70,12 +72,15 @@ def test_the_sample_is_every_model_s_scores_of_the_candidates(table, folders):
     """Each user's own index is held out, and an item that is none."""
     known = table.where("size(item_idx) > 0").selectExpr("*", "array(cast(user_idx as int), 99) as held_out")
     rows = sample_candidates(known, Crew(folders, batch=3, partitions=2), SEARCH).toArrow()
-    sample = Sample.of(rows, MODELS, SEARCH.candidates)
+    sample = Sample.of(rows, MODELS, popularity_of(N_ITEMS), Categories.none(N_ITEMS), SEARCH.candidates)
     asked = [row for row in histories((TEST,)) if row["item_idx"]]
     opened = {name: item_models.load(folder) for name, folder in folders.items()}
     expected = score_candidates(opened, batch_of(asked), SEARCH, MODELS, Watch())
     assert sample.users.tolist() == [row["user_idx"] for row in asked]
-    assert sample.history.tolist() == [len(row["item_idx"]) for row in asked]
+    known = sample.traits.histories
+    assert known.lengths().tolist() == [len(row["item_idx"]) for row in asked]
+    assert known.items.tolist() == [item for row in asked for item in row["item_idx"]]
+    assert known.segments == [row["segment"] for row in asked]
     assert set(sample.held_out) == {2}
     telling = 0
     for u, row in enumerate(asked):

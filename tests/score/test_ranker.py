@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from recsys_spark.errors import InputUnreadable
+from recsys_spark.item_models.histories import Histories
 from recsys_spark.score import ranker
+from recsys_spark.score.diversity import Categories
 from recsys_spark.score.fusion import Blend, Fusion, Rows
 from recsys_spark.score.lists import Search, Wanted, rank
 from recsys_spark.score.selection import fit_ranker
+from recsys_spark.score.traits import Traits
 from score.fake_models import FakeModel, random_histories
-from score.sample_world import make_sample, noise, plant
+from score.sample_world import category_world, make_sample, noise, plant, popularity_of
 
 TWO = ("popularity", "als")
 
@@ -24,10 +27,16 @@ def text():
     return fit_ranker(make_sample(scores, held_out, TWO), Blend("zscore", (0.25, 0.75)), length=6, k=5)
 
 
+def told_of(rows, items, scores, histories, depth):
+    traits = Traits.of(histories, popularity_of(90), Categories.none(90))
+    return ranker.Told.of(TWO, rows, items, scores, traits, depth)
+
+
 def test_features_of_a_small_case():
     scores = np.array([[1, 2, 3, 5, 5], [4, 6, 2, 0, 8]], np.float32)
     rows = Rows.of(np.array([3, 2]))
-    told = ranker.Told.of(TWO, rows, scores, np.array([7, 9]), depth=1)
+    histories = Histories.of([[11, 12], [13]])
+    told = told_of(rows, np.array([3, 5, 7, 4, 6], np.int32), scores, histories, depth=1)
     blend = np.arange(5, dtype=np.float32)
     found = dict(
         zip(ranker.feature_names(TWO), ranker.features(told, blend, np.array([1, 4]), np.array([0, 1])).T)
@@ -38,9 +47,9 @@ def test_features_of_a_small_case():
     np.testing.assert_allclose(found["rrf_popularity"], [1 / 62, 1 / 62], rtol=1e-6)
     np.testing.assert_allclose(found["rrf_als"], [1 / 61, 1 / 61], rtol=1e-6)
     assert found["lists"].tolist() == [1, 1]  # each is als's first and popularity's second
-    assert found["popularity"].tolist() == [2, 5]
-    assert found["history"].tolist() == [7, 9]
     assert found["blend"].tolist() == [1, 4]
+    assert found["popularity"].tolist() == [5, 6]  # of items 5 and 6, by popularity_of
+    assert found["history"].tolist() == [2, 1]
 
 
 def test_the_shortlist_is_the_blend_s_best_ties_by_item():
@@ -54,7 +63,8 @@ def test_the_shortlist_is_the_blend_s_best_ties_by_item():
 def test_only_the_shortlist_has_a_score(text):
     scores, _ = noise(3, width=80, n_models=2)
     rows = Rows.of(np.full(3, 80))
-    told = ranker.Told.of(TWO, rows, scores.reshape(2, -1), np.full(3, 5), depth=1000)
+    items = np.tile(np.arange(1, 81, dtype=np.int32), 3)
+    told = told_of(rows, items, scores.reshape(2, -1), Histories.of([[81], [82], [83]]), depth=1000)
     blend = scores[1].ravel()
     found = ranker.rerank(ranker.of_text(text), told, blend, 6)
     assert np.isfinite(found).reshape(3, 80).sum(axis=1).tolist() == [ranker.SHORTLIST * 6] * 3
@@ -92,6 +102,33 @@ def test_lists_by_the_ranker_fall_name_their_source_and_do_not_depend_on_the_bat
             part = collect(rank(models, batch, Search(banned, 40, tile), what))
             found |= {(name, user + start): row for (name, user), row in part.items()}
         assert found == whole
+
+
+def test_lists_are_told_of_the_users_own_categories_as_the_sample_was(tmp_path):
+    """A ranker that only categories teach: in the lists the items of each user's own category come first, in any batch, and in the order in which the
+    sample's rows would be put."""
+    world = category_world(n_users=600, width=60)
+    sample = make_sample(world.scores, world.held_out, TWO, categories=world.categories)
+    blend = Blend("zscore", (0.5, 0.5))
+    text = fit_ranker(sample, blend, length=20, k=10)
+    (tmp_path / "ranker.txt").write_text(text)
+    models = {"popularity": popularity_of(61), "als": FakeModel(61, 4, "als", levels=50)}
+    search = Search(np.arange(61) == 0, 200, 16)
+    what = Wanted(Fusion(TWO, blend, str(tmp_path / "ranker.txt"), world.categories), length=20)
+    histories = Histories.of([[1 + user % 60] for user in range(60)])
+    whole = collect(rank(models, histories, search, what))
+    kind = world.category
+    own = [np.mean(kind[whole["fused", user][0][:3]] == kind[1 + user % 60]) for user in range(60)]
+    assert np.mean(own) > 0.8  # of a user's 60 items 4 more are
+    blind = collect(
+        rank(models, histories, search, Wanted(Fusion(TWO, blend, what.fusion.ranker), length=20))
+    )
+    assert np.mean([np.mean(kind[blind["fused", u][0][:3]] == kind[1 + u % 60]) for u in range(60)]) < 0.4
+    found = {}
+    for start, batch in zip(range(0, 60, 7), histories.batches(7)):
+        part = collect(rank(models, batch, search, what))
+        found |= {(name, user + start): row for (name, user), row in part.items()}
+    assert found == whole
 
 
 def test_a_file_that_is_no_ranker_or_of_other_models_is_refused(text, tmp_path):

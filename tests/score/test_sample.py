@@ -2,24 +2,28 @@
 
 import pyarrow as pa
 
+from recsys_spark.score.diversity import Categories
 from recsys_spark.score.sample import SCHEMA, Sample
-from score.sample_world import NAMES, make_sample, noise
+from score.sample_world import NAMES, make_sample, noise, popularity_of
 
 
 def table(rows):
-    names = ("user_idx", "history", "item_idx", "scores", "held_out")
+    names = ("user_idx", "history", "segment", "item_idx", "scores", "held_out")
     return pa.Table.from_pylist([dict(zip(names, row)) for row in rows], SCHEMA)
 
 
 def test_rows_in_any_order_and_users_who_tell_nothing():
     rows = [
-        (9, 3, [2, 5, 7], [1, 2, 3, 30, 20, 10], [7, 99]),
-        (4, 8, [1, 5], [5, 6, 50, 60], [2]),  # 2 is no candidate: nothing is kept but the user
-        (6, 1, [], [], [1]),
-        (7, 2, [3], [9, 90], [3]),
+        (9, [1, 3, 5], "a", [2, 5, 7], [1, 2, 3, 30, 20, 10], [7, 99]),
+        (4, [6, 4], None, [1, 5], [5, 6, 50, 60], [2]),  # 2 is no candidate: nothing is kept but the user
+        (6, [2], None, [], [], [1]),
+        (7, [8, 9], "b", [3], [9, 90], [3]),
     ]
-    sample = Sample.of(table(rows), ("a", "b"), depth=1)
-    assert sample.users.tolist() == [4, 6, 7, 9] and sample.history.tolist() == [8, 1, 2, 3]
+    sample = Sample.of(table(rows), ("a", "b"), popularity_of(10), Categories.none(10), depth=1)
+    histories = sample.traits.histories
+    assert sample.users.tolist() == [4, 6, 7, 9] and histories.lengths().tolist() == [2, 1, 2, 3]
+    assert histories.items.tolist() == [6, 4, 2, 8, 9, 1, 3, 5]
+    assert histories.segments == [None, None, "b", "a"]
     assert sample.held_out.tolist() == [1, 1, 1, 2] and sample.telling.tolist() == [2, 3]
     assert sample.items.tolist() == [3, 2, 5, 7]
     assert sample.scores.tolist() == [[9, 1, 2, 3], [90, 30, 20, 10]]
@@ -28,16 +32,16 @@ def test_rows_in_any_order_and_users_who_tell_nothing():
 
 
 def test_an_empty_sample():
-    sample = Sample.of(table([]), ("a", "b"), depth=1)
+    sample = Sample.of(table([]), ("a", "b"), popularity_of(10), Categories.none(10), depth=1)
     assert len(sample.users) == len(sample.items) == len(sample.telling) == 0
 
 
 def test_without_a_model_its_scores_and_what_only_it_listed_are_gone():
     rows = [
-        (1, 1, [1, 2, 3], [9, 1, 1, 1, 9, 1, 1, 1, 9], [3]),  # each lists its own; 3 is c's
-        (2, 1, [1, 2, 3], [9, 1, 1, 1, 9, 1, 1, 1, 9], [1]),
+        (1, [4], None, [1, 2, 3], [9, 1, 1, 1, 9, 1, 1, 1, 9], [3]),  # each lists its own; 3 is c's
+        (2, [4], None, [1, 2, 3], [9, 1, 1, 1, 9, 1, 1, 1, 9], [1]),
     ]
-    sample = Sample.of(table(rows), ("a", "b", "c"), depth=1)
+    sample = Sample.of(table(rows), ("a", "b", "c"), popularity_of(10), Categories.none(10), depth=1)
     other = sample.only(("b", "a"))
     assert other.models == ("b", "a")
     assert other.rows.lengths.tolist() == [0, 2]  # the first user's held-out item was c's alone

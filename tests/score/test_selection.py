@@ -129,6 +129,26 @@ def gated(n_users=1500, seed=0):
     return scores, held_out
 
 
+@pytest.mark.parametrize("fusion", ["blend", "auto"])
+def test_what_ships_is_told_as_it_fares_on_users_it_was_not_learned_on(fusion):
+    """Of what ships here nothing is dropped, so its halves can be judged again."""
+    sample = make_sample(*both())
+    found = decide(sample, **{**OPTIONS, "fusion": fusion, "drop": False})
+    crossed = selection.crossed(sample, found.blend.method, 10)
+    judge = selection.by_ranker(found.blend.method, 10, 20) if found.ranker else selection.by_blend
+    told = found.plain()["crossed_ndcg"]
+    assert told == pytest.approx(judge(sample, crossed).ndcg.mean())
+    if fusion == "blend":
+        assert told < found.valid_ndcg["fused"]
+    else:
+        assert told == pytest.approx(found.contest.ranker)
+
+
+def test_of_few_users_nothing_is_told_that_was_learned_on_them():
+    found = decide(make_sample(*useful(150)), **OPTIONS)
+    assert found.crossed_ndcg is None and found.plain()["crossed_ndcg"] is None
+
+
 def test_a_model_that_only_a_ranker_has_use_for_stays_where_one_ships():
     found = decide(make_sample(*gated()), **{**OPTIONS, "fusion": "auto"})
     assert found.plain()["ships"] == "ranker"

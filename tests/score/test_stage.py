@@ -9,6 +9,7 @@ from recsys_spark.columns import BACKTEST, RELEASE
 from recsys_spark.errors import InputMissing, LawBroken, StageMissing
 from recsys_spark.item_models import base
 from recsys_spark.score import stage
+from recsys_spark.score.diversity import Categories
 from recsys_spark.tables import manifest, store
 from score.world import MODELS, N_ITEMS, N_USERS, UNLISTED, WITHDRAWN, category_of, finish_features, histories
 
@@ -157,6 +158,18 @@ def test_models_of_different_sizes_are_refused(tmp_path):
         stage.run(context, BACKTEST)
 
 
+def test_a_cap_alone_tells_its_price(spark, tmp_path):
+    context = finish_features(
+        tmp_path, spark, score={"top_n": TOP_N, "candidates": 20, "max_per_category": 1}
+    )
+    stage.run(context, BACKTEST)
+    price = table(context, BACKTEST, "price", "candidates")
+    assert set(price["model"]) == {"cap 1", "cap 2", "cap 3", "cap none"}
+    most = price.assign(category=price["item_idx"].map(category_of))
+    most = most.groupby(["model", "user_idx", "category"]).size().groupby("model").max()
+    assert most["cap 1"] == 1 and most["cap 2"] == 2 and most["cap none"] > 2
+
+
 def test_spread_out_lists_keep_the_cap_and_tell_their_price(spark, tmp_path):
     score = {"top_n": TOP_N, "candidates": 20, "partitions": 2, "diversity": 0.25, "max_per_category": 2}
     context = finish_features(tmp_path, spark, score=score)
@@ -171,17 +184,24 @@ def test_spread_out_lists_keep_the_cap_and_tell_their_price(spark, tmp_path):
     )
     assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
     price = table(context, BACKTEST, "price", "candidates")
-    assert set(price["model"]) == {"1", "0.9", "0.8", "0.75", "0.7", "0.6", "0.5"}
+    caps = {f"cap {cap}" for cap in (*(cap for cap in stage.PRICED_CAPS if cap < TOP_N), "none")}
+    assert set(price["model"]) == {"1", "0.9", "0.8", "0.75", "0.7", "0.6", "0.5"} | caps
     assert set(price["user_idx"]) == set(range(0, N_USERS, 2))
     lists = table(context, BACKTEST, "lists", "candidates")
     names = ["user_idx", "rank", "item_idx", "score"]
     own = [
         frame[names].sort_values(names, ignore_index=True)
-        for frame in (price[price["model"] == "0.75"], lists[lists["model"] == "fused"])
+        for frame in (
+            price[price["model"] == "0.75"],
+            price[price["model"] == "cap 2"],
+            lists[lists["model"] == "fused"],
+        )
     ]
-    assert own[0].equals(own[1])
+    assert own[0].equals(own[2]) and own[1].equals(own[2])
     fusion = json.loads(context.layout.table("score", BACKTEST, "fusion.json").read_text())
+    items = store.read_arrow(context.layout.table("clean", BACKTEST, "items"), "items")
+    categories = Categories.of(items, N_ITEMS).version
     headers = {name: base.read_header(context.layout.table("baselines", RELEASE, name)) for name in MODELS}
     assert counts(context, RELEASE)["model_version"] == manifest.digest(
-        [headers, fusion["method"], fusion["weights"], [0.25, 2]]
+        [headers, fusion["method"], fusion["weights"], [0.25, 2], categories]
     )
