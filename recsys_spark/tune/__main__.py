@@ -1,4 +1,4 @@
-"""Searches for better settings of single models, judged on the valid fold, and writes an overlay that the job takes as it is.
+"""Searches for better settings of single models or of all together, judged on the valid fold, and writes an overlay that the job takes as it is.
 
     python -m recsys_spark.tune --config conf/demo.yaml --space conf/tune/item_cosine.yaml --minutes 10
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from recsys_spark import job
 from recsys_spark.clean import stage as clean
+from recsys_spark.columns import FUSED
 from recsys_spark.errors import ConfigError
 from recsys_spark.job import Context
 from recsys_spark.tables.layout import StudyLayout
@@ -119,7 +120,10 @@ class _Results:
 
 def _question(context: Context, settings: Settings, groups: list[Group]) -> dict[str, Any]:
     """Everything that the study's NDCGs depend on, by name."""
-    facts = {"run date": context.run_date.isoformat(), **settings.facts()}
+    facts = {
+        "run date": context.run_date.isoformat(),
+        **settings.facts(fused=any(g.model == FUSED for g in groups)),
+    }
     facts |= {f"{_FILES}{name}": identity for name, identity in clean.inputs(context).items()}
     return facts | {
         f"{group.model} space, {key}": spec(distribution)
@@ -163,7 +167,7 @@ def _begun(layout: StudyLayout) -> date | None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m recsys_spark.tune",
-        description="Search for better settings of single models, judged on the valid fold.",
+        description="Search for better settings of single models or of all together, judged on the valid fold.",
     )
     job.add_arguments(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""How good settings are: one model, fitted on the train fold by the stages' own code, and the NDCG of its lists for valid users.
+"""How good settings are: one model or the fused list of all, fitted on the train fold by the stages' own code, and the NDCG for valid users.
 
 The tables are made once by the stages themselves, in a run of the study's own; the pairs' blocks once for all trials of the models that need
 nothing else. What is held out for the test is never read.
@@ -29,6 +29,8 @@ from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.job import Context
 from recsys_spark.score import models as item_models
+from recsys_spark.score import stage as score
+from recsys_spark.score.decision import FEWEST
 from recsys_spark.score.exclusions import exclusions, read_blocked
 from recsys_spark.score.topk import top_candidates
 from recsys_spark.split import stage as split
@@ -42,7 +44,7 @@ from recsys_spark.tune.settings import Settings
 if TYPE_CHECKING:
     from recsys_spark.config.sections import Config
 
-TUNABLE = (*baselines.OF_PAIRS, c.NETWORK)
+TUNABLE = (*c.MODELS, c.FUSED)
 
 
 def mean_ndcg(model: ItemModel, held: Held, banned: np.ndarray, *, k: int, batch: int, tile: int) -> float:
@@ -88,7 +90,9 @@ class Judge:
 
     def objective(self, model: str) -> Objective:
         """What judges settings of `model`, one of TUNABLE. Only the network reports on its way, after each epoch."""
-        return self._network if model == c.NETWORK else partial(self._of_pairs, model)
+        if model in baselines.OF_PAIRS:
+            return partial(self._of_pairs, model)
+        return {c.NETWORK: self._network, c.FUSED: self._fused}.get(model) or partial(self._of_stage, model)
 
     @cached_property
     def _desk(self) -> baselines.Desk:
@@ -98,12 +102,36 @@ class Judge:
     def _config(self, values: Mapping[str, Any]) -> Config:
         return self.settings.config_with({**values, "paths.root": str(self.layout.root)})
 
+    @staticmethod
+    def _only(models: list[str]) -> dict[str, Any]:
+        """Settings of a night of these baselines, which asks nothing of others."""
+        return {"baselines.models": list(dict.fromkeys([c.POPULARITY, *models])), "score.diversity": 0.0}
+
     def _of_pairs(self, name: str, values: dict[str, Any], report: Report) -> float:
         desk = replace(self._desk, section=self._config(values).baselines)
         files = self.layout.scratch / name
         shutil.rmtree(files, ignore_errors=True)
         model, _ = baselines.OF_PAIRS[name](desk, files)
         return self._ndcg(model)
+
+    def _of_stage(self, name: str, values: dict[str, Any], report: Report) -> float:
+        alone = {**self._only([name]), "train.enabled": False}
+        baselines.run(replace(self.context, config=self._config({**values, **alone})), c.BACKTEST)
+        return self._ndcg(item_models.load(self.layout.table("baselines", c.BACKTEST, name)))
+
+    def _fused(self, values: dict[str, Any], report: Report) -> float:
+        """What ships, each user by trees and weights that were learned on others."""
+        config = self._config(values)
+        context = replace(self.context, config=config)
+        for stage in (features, baselines, *([train] if config.train.enabled else [])):
+            stage.run(context, c.BACKTEST)
+        ndcg = score.learn(context)["crossed_ndcg"]
+        if ndcg is None:
+            raise LawBroken(
+                f"with fewer than {FEWEST} users who have valid items among their candidates the fusion cannot be judged; "
+                "hold out more (split), or search single models"
+            )
+        return float(ndcg)
 
     def _network(self, values: dict[str, Any], report: Report) -> float:
         from recsys_spark.train.checkpoint import (
@@ -118,7 +146,7 @@ class Judge:
         config = self._config(values)
         taken = config.train.takes_from
         if taken:  # these, and no other baseline
-            config = self._config({**values, "baselines.models": [c.POPULARITY, *taken]})
+            config = self._config({**values, **self._only(taken)})
         context = replace(self.context, config=config)
         features.run(context, c.BACKTEST)
         if taken:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from recsys_spark.columns import FUSED
 from recsys_spark.tune.search import Found
 
 
@@ -27,9 +28,15 @@ def best_values(found: Sequence[Found]) -> dict[str, Any]:
 
 def head(found: Sequence[Found], *, overlay: Path, date: str, k: int, users: int) -> list[str]:
     """What there is to say of a search, a line a model."""
+    together = any(each.group.model == FUSED for each in found)
+    of = (
+        "the users whom the fusion is learned on (score.fusion_users), all models together, each user by trees and weights that were learned on others"
+        if together
+        else f"{users:,} users' valid items, each model alone"
+    )
     return [
         f"{overlay} with the settings that a search found (python -m recsys_spark.tune), {date} UTC",
-        f"NDCG@{k} of {users:,} users' valid items, each model alone; the test items were not looked at",
+        f"NDCG@{k} of {of}; the test items were not looked at",
         *map(line, found),
     ]
 

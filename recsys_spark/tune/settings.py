@@ -14,6 +14,12 @@ from recsys_spark.config.sections import Config
 CONCERNED = ("clean", "split", "features", "baselines", "train")
 """Sections that what a model reaches on valid may depend on."""
 
+FUSION = {
+    "score": ("top_n", "candidates", "fusion_users", "fusion", "drop"),
+    "evaluate": ("bootstrap_samples", "confidence", "seed"),
+}
+"""What the fused list on valid depends on besides."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -41,11 +47,14 @@ class Settings:
         """The config with values at dotted keys; `ConfigError` when they do not go together."""
         return check(self.tree_with(values), self.overlay)
 
-    def facts(self) -> dict[str, Any]:
-        """What may decide how good a model is, by dotted key, as JSON values."""
+    def facts(self, *, fused: bool) -> dict[str, Any]:
+        """What may decide how good a model is, and with `fused` how good the fused list is, by dotted key, as JSON values."""
         dump = self.config.model_dump(mode="json")
         asked = {"gate_k": self.config.evaluate.gate_k, "blocked_items": self.config.score.blocked_items}
-        return dict(_flat({name: dump[name] for name in CONCERNED})) | asked
+        tree = {name: dump[name] for name in CONCERNED}
+        if fused:
+            tree |= {part: {name: dump[part][name] for name in names} for part, names in FUSION.items()}
+        return dict(_flat(tree)) | asked
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:

@@ -20,12 +20,14 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from recsys_spark.columns import NETWORK
+from recsys_spark.columns import FUSED, NETWORK
 from recsys_spark.config.load import fault_of, field_of
 from recsys_spark.errors import ConfigError
 
 DIGITS = 4
 """Significant digits of a number that is tried: an overlay says exactly what was judged, and a person can read it."""
+OF_FUSION = ("score.candidates", "score.fusion", "score.drop")
+"""Settings of the fusion that a search of all models may try beside theirs; the others would change what is measured, or nothing."""
 _WAYS = "a list of choices, or {low: …, high: …} with log: true for a scale"
 
 
@@ -51,10 +53,12 @@ class Group:
 def read(files: Sequence[Path], models: Collection[str], tunable: Collection[str]) -> list[Group]:
     """The groups of all `files`, in their order; `ConfigError` tells every fault of all of them.
 
-    `models` are those that the config names, `tunable` those that can be judged alone.
+    `models` are those that the config names, `tunable` those that can be judged; FUSED needs no name.
     """
     faults: list[str] = []
     groups: dict[str, Group] = {}
+    sections = {name: _sections(name) for name in models}
+    sections[FUSED] = (*(own for part in sections.values() for own in part), *OF_FUSION)
     for file in files:
         for model, keys in _tree(file, faults):
             where = f"{file}: {model}"
@@ -62,14 +66,18 @@ def read(files: Sequence[Path], models: Collection[str], tunable: Collection[str
                 faults.append(f"{where}: searched twice; leave it in one place")
             elif model not in tunable:
                 faults.append(f"{where}: cannot be searched; these can: {', '.join(tunable)}")
-            elif model not in models:
+            elif model not in {*models, FUSED}:
                 faults.append(
                     f"{where}: the config does not name it; it has {', '.join(models)} (baselines.models, train.enabled)"
                 )
             elif not isinstance(keys, dict) or not keys:
                 faults.append(f"{where}: must hold keys of the config, each with {_WAYS}")
             else:
-                groups[model] = Group(model, dict(_keys(where, model, keys, faults)))
+                groups[model] = Group(model, dict(_keys(where, sections[model], keys, faults)))
+    if FUSED in groups and len(groups) > 1:
+        faults.append(
+            f"{FUSED}: has the settings of all models, so it is searched alone; leave the others out"
+        )
     if not groups and not faults:
         faults.append(f"{', '.join(map(str, files))}: nothing to search")
     if faults:
@@ -100,12 +108,15 @@ def _tree(file: Path, faults: list[str]) -> Iterator[tuple[str, Any]]:
     yield from ((str(model), keys) for model, keys in tree.items())
 
 
+def _sections(model: str) -> tuple[str, ...]:
+    return ("train.", "features.") if model == NETWORK else (f"baselines.{model}.",)
+
+
 def _keys(
-    where: str, model: str, keys: Mapping[Any, Any], faults: list[str]
+    where: str, sections: Sequence[str], keys: Mapping[Any, Any], faults: list[str]
 ) -> Iterator[tuple[str, BaseDistribution]]:
-    sections = ("train.", "features.") if model == NETWORK else (f"baselines.{model}.",)
     for name, told in keys.items():
-        if not str(name).startswith(sections):
+        if not any(name == own or (own.endswith(".") and str(name).startswith(own)) for own in sections):
             faults.append(
                 f"{where}: {name}: not of this model's section, {' or '.join(s.rstrip('.') for s in sections)}; "
                 "other keys would change what is measured, or nothing"

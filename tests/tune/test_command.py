@@ -15,6 +15,7 @@ from recsys_spark.tune.search import Search
 
 SPACES = {
     "item_cosine": "item_cosine: {baselines.item_cosine.user_power: {low: 0.1, high: 1.2}}",
+    "fused": "fused: {baselines.item_cosine.user_power: {low: 0.1, high: 1.2}}",
     "als": "als: {baselines.als.factors: [8, 64, 128], baselines.als.regularization: {low: 0.1, high: 10, log: true}}",
 }
 
@@ -143,6 +144,19 @@ def test_what_no_model_depends_on_may_change(world):
     world.patience = 6
     assert run(world, "--set", "publish.files=9") == command.STOPPED
     assert world.judged == 6 and load(study(world) / "best.yaml").publish.files == 9
+
+
+def test_what_the_fusion_depends_on_may_not_change_where_all_models_are_searched_together(world, capsys):
+    changes = [["--set", "evaluate.confidence=0.5"], ["--set", "score.fusion_users=9"]]
+    run(world, spaces=["fused"])
+    head = (study(world, "fused") / "best.yaml").read_text().splitlines()[1]
+    assert head.startswith("# NDCG@10 of the users whom the fusion is learned on")
+    for change in changes:
+        capsys.readouterr()
+        assert run(world, *change, spaces=["fused"]) == 2
+        assert f"{change[1].split('=')[0]}: was " in capsys.readouterr().err
+    run(world)
+    assert all(run(world, *change) == command.STOPPED for change in changes)
 
 
 def test_groups_share_the_minutes_and_the_overlay(world, monkeypatch):

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from night import RUN_DATE
-from recsys_spark.columns import BACKTEST
+from recsys_spark.columns import BACKTEST, MODELS
+from recsys_spark.errors import LawBroken
 from recsys_spark.job import Context
+from recsys_spark.score import decision
 from recsys_spark.tables.layout import StudyLayout
-from recsys_spark.tune.judge import TUNABLE, Judge
+from recsys_spark.tune.judge import Judge
 from recsys_spark.tune.settings import Settings
 
 
@@ -33,17 +35,28 @@ def judge(finished_night, spark, tmp_path_factory):
 
 
 def known(judge: Judge) -> dict[str, float]:
-    """Valid NDCG of each model alone, as the score stage found it."""
+    """Valid NDCG of each model alone, as the score stage found it, and of what ships."""
     path: Path = judge.layout.table("score", BACKTEST, "fusion.json")
     return dict(json.loads(path.read_text())["valid_ndcg"])
 
 
-@pytest.mark.parametrize("model", TUNABLE)
+@pytest.mark.parametrize("model", MODELS)
 def test_the_settings_of_the_night_reach_what_they_reached_in_the_night(judge, model):
     reports = []
     ndcg = judge.objective(model)({}, lambda *told: reports.append(told))
     assert ndcg == pytest.approx(known(judge)[model], abs=1e-6)
     assert reports == []  # the network of the night is there, so nothing is trained
+
+
+def test_all_models_together_are_judged_by_what_was_learned_on_others(judge, monkeypatch):
+    objective = judge.objective("fused")
+    with pytest.raises(LawBroken, match="fewer than 200 users who have valid items"):
+        objective({}, None)
+    monkeypatch.setattr(decision, "FEWEST", 20)
+    crossed = objective({"score.fusion": "blend", "score.drop": False}, None)
+    told = known(judge)
+    assert 0 < crossed < told["fused"]  # the blend of the night, where it was learned
+    assert objective({"score.fusion": "blend", "score.drop": False, "score.candidates": 5}, None) != crossed
 
 
 def test_other_settings_are_other_models(judge):

@@ -12,6 +12,8 @@ from recsys_spark.tune.space import Group, read, spec
 
 SHIPPED = sorted((Path(__file__).parents[2] / "conf" / "tune").glob("*.yaml"))
 MODELS = ["popularity", "als", "item_cosine", "network"]
+TOGETHER = {"fused": MODELS}
+"""What the overlay of a shipped space names, where that is not its model alone."""
 TUNABLE = ["als", "item_cosine", "user_cosine", "network"]
 
 
@@ -55,6 +57,44 @@ network:
             "features.history_length": IntDistribution(10, 200, log=True),
         },
     )
+
+
+def test_all_models_together_have_the_keys_of_all_and_need_no_name(tmp_path):
+    text = """
+fused:
+  baselines.als.factors: [16, 64]
+  train.dropout: {low: 0, high: 0.5}
+  score.candidates: [100, 200]
+  score.fusion: [blend, ranker]
+"""
+    (group,) = read([put(tmp_path, text)], MODELS, [*TUNABLE, "fused"])
+    assert group.model == "fused" and len(group.keys) == 4
+    text = """
+fused:
+  score.fusion_users: [100, 200]
+  score.diversity: {low: 0, high: 0.5}
+  split.valid_n: [1, 2]
+"""
+    with pytest.raises(ConfigError) as caught:
+        read([put(tmp_path, text)], MODELS, [*TUNABLE, "fused"])
+    told = [line.split(": ")[2:4] for line in caught.value.faults]
+    assert [key for key, _ in told] == ["score.fusion_users", "score.diversity", "split.valid_n"]
+    assert all("would change what is measured, or nothing" in why for _, why in told)
+
+
+def test_all_models_together_are_searched_alone_and_without_keys_of_models_that_are_not_there(tmp_path):
+    texts = (
+        "fused: {score.candidates: [100, 200]}",
+        "als: {baselines.als.factors: [16, 64]}",
+        "fused: {baselines.svd.factors: [16, 64]}",
+    )
+    files = [put(tmp_path, text, f"{i}.yaml") for i, text in enumerate(texts)]
+    with pytest.raises(ConfigError, match="fused: has the settings of all models, so it is searched alone"):
+        read(files[:2], MODELS, [*TUNABLE, "fused"])
+    with pytest.raises(
+        ConfigError, match="baselines.svd.factors: not of this model's section, baselines.popu"
+    ):
+        read(files[2:], MODELS, [*TUNABLE, "fused"])
 
 
 def test_several_files_are_one_search_in_their_order(tmp_path):
@@ -139,7 +179,7 @@ def test_a_file_that_is_not_there(tmp_path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_spaces_are_sound(path):
     model = path.stem
-    (group,) = read([path], [model], [model])
+    (group,) = read([path], TOGETHER.get(model, [model]), [model])
     assert group.model == model and len(group.keys) >= 4
     assert all(spec(distribution) for distribution in group.keys.values())
 
@@ -148,7 +188,7 @@ def test_the_shipped_spaces_are_sound(path):
 def test_the_shipped_spaces_hold_the_defaults(path):
     """Then the search may learn from the settings that most start with."""
     model = path.stem
-    (group,) = read([path], [model], [model])
+    (group,) = read([path], TOGETHER.get(model, [model]), [model])
     defaults = Config.model_validate({"paths": {"root": "out", "events": "log.csv"}}).model_dump()
 
     def default(key):
