@@ -61,6 +61,8 @@ class HorovodCommunicator(Communicator):
             self.hvd.broadcast_(tensor, 0, name=f"first.{name}")
 
     def average(self, gradients: list[Tensor]) -> None:
+        if self.size == 1:  # they are the means; to ask would cost a step up to a cycle of Horovod's talks
+            return
         dense = [g for g in gradients if not g.is_sparse]
         # in one piece: Horovod negotiates every tensor, and its own optimizer waits for each of them in turn
         together = torch.cat([g.flatten() for g in dense])

@@ -21,6 +21,7 @@ from recsys_spark.item_models import base
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.train import launch as launching
 from recsys_spark.train.loop import Communicator, train
+from recsys_spark.train.workers import HorovodCommunicator
 from train.two_ranks import CASES
 from train.world import (
     batches_of,
@@ -121,6 +122,14 @@ def test_a_worker_that_learns_from_users(tmp_path):
     model = base.load(tmp_path / "train" / "network", {"network": NetworkModel})
     assert (model.parameters["encoder"], model.parameters["examples"]) == ("attention", "users")
     assert {"encoder.blocks.1.inner.weight", "encoder.place.weight"} <= model.arrays.keys()
+
+
+def test_a_rank_of_its_own_asks_nobody_for_the_means():
+    alone = HorovodCommunicator.__new__(HorovodCommunicator)
+    alone.size, alone.hvd = 1, None
+    gradients = [torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 3.0]]).to_sparse()]
+    alone.average(gradients)
+    assert [g.to_dense().tolist() for g in gradients] == [[1, 2], [[0, 3]]]
 
 
 def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
