@@ -57,7 +57,7 @@ NEWCOMERS = 5000
 
 # how the work is cut, not what comes out
 _EXECUTION_ONLY = {"user_batch", "item_tile", "partitions"}
-_JUDGED_BY = ("gate_k", "bootstrap_samples", "confidence", "seed")
+JUDGED_BY = ("gate_k", "bootstrap_samples", "confidence", "seed")
 """Of `evaluate`: how the fusion is judged."""
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def run(context: Context, pass_name: str) -> None:
         read.append((NAME, c.BACKTEST))
     blocked = read_blocked(context.config.score.blocked_items)
     of_the_pass = {
-        c.BACKTEST: {name: getattr(context.config.evaluate, name) for name in _JUDGED_BY},
+        c.BACKTEST: {name: getattr(context.config.evaluate, name) for name in JUDGED_BY},
         c.RELEASE: {c.RUN_DATE: context.run_date.isoformat()},
     }
     settings = {

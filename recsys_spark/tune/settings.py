@@ -10,13 +10,16 @@ from typing import Any
 
 from recsys_spark.config.load import check, load, read, with_values
 from recsys_spark.config.sections import Config
+from recsys_spark.score.stage import JUDGED_BY
 
 CONCERNED = ("clean", "split", "features", "baselines", "train")
 """Sections that what a model reaches on valid may depend on."""
 
+GATE_K = "gate_k"
+"""Of `evaluate`: what every model depends on."""
 FUSION = {
     "score": ("top_n", "candidates", "fusion_users", "fusion", "drop"),
-    "evaluate": ("bootstrap_samples", "confidence", "seed"),
+    "evaluate": tuple(name for name in JUDGED_BY if name != GATE_K),
 }
 """What the fused list on valid depends on besides."""
 
@@ -50,7 +53,7 @@ class Settings:
     def facts(self, *, fused: bool) -> dict[str, Any]:
         """What may decide how good a model is, and with `fused` how good the fused list is, by dotted key, as JSON values."""
         dump = self.config.model_dump(mode="json")
-        asked = {"gate_k": self.config.evaluate.gate_k, "blocked_items": self.config.score.blocked_items}
+        asked = {GATE_K: self.config.evaluate.gate_k, "blocked_items": self.config.score.blocked_items}
         tree = {name: dump[name] for name in CONCERNED}
         if fused:
             tree |= {part: {name: dump[part][name] for name in names} for part, names in FUSION.items()}

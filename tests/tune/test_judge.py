@@ -35,7 +35,7 @@ def judge(finished_night, spark, tmp_path_factory):
 
 
 def known(judge: Judge) -> dict[str, float]:
-    """Valid NDCG of each model alone, as the score stage found it, and of what ships."""
+    """Valid NDCG of each model alone, as the score stage found it, and under fused of the blend where it was learned."""
     path: Path = judge.layout.table("score", BACKTEST, "fusion.json")
     return dict(json.loads(path.read_text())["valid_ndcg"])
 
