@@ -7,8 +7,26 @@ patch_source() {
     # torch 2.13's headers are C++20; the release asks for 14.
     sed -i 's/set(CMAKE_CXX_STANDARD 14)/set(CMAKE_CXX_STANDARD 20)/' CMakeLists.txt horovod/torch/CMakeLists.txt
     [ "$(cat CMakeLists.txt horovod/torch/CMakeLists.txt | grep -c 'CMAKE_CXX_STANDARD 20')" = 2 ] || return
+    wake_on_tensors || return
     # A CUDA build of torch beside no nvcc, or half a toolkit: the CPU operations alone.
     [ "$backend" = nccl ] || sed -i 's/(CUDA_HOME is not None)/False/' cmake/Modules/FindPytorch.cmake
+}
+
+# Horovod's thread that talks to the other ranks sleeps for HOROVOD_CYCLE_TIME whatever comes, and a tensor waits for half of it. With this a tensor wakes it,
+# and it does not sleep while one waits for the other ranks: a talk takes as long as the last of them sleeps.
+wake_on_tensors() {
+    local common=horovod/common
+    sed -i 's/^#include <mutex>$/#include <chrono>\n#include <condition_variable>\n&/
+        s/^  Status AddToTensorQueue(.*/  void WaitForTensor(std::chrono::steady_clock::duration at_most) {\
+    std::unique_lock<std::mutex> lock(mutex_);\
+    added_.wait_for(lock, at_most, [this] { return !tensor_table_.empty(); });\
+  }\
+&/
+        s/^  mutable std::mutex mutex_;$/&\n  std::condition_variable added_;/' $common/tensor_queue.h
+    sed -i '/TensorQueue::AddToTensorQueue/,/^}/ s/  return Status::OK();/  added_.notify_one();\n&/' $common/tensor_queue.cc
+    sed -i 's/std::this_thread::sleep_for(sleep_duration);/state.process_set_table.Get(0).tensor_queue.WaitForTensor(sleep_duration);/' \
+        $common/operations.cc
+    [ "$(cat $common/{tensor_queue.{h,cc},operations.cc} | grep -c 'added_\|WaitForTensor')" = 6 ]
 }
 
 build() ( # a subshell: neither the folder nor the variables outlive it
@@ -40,7 +58,7 @@ import platform, sysconfig, torch
 print(platform.python_version(), torch.__version__, torch.version.cuda, sysconfig.get_path("purelib") + "/nvidia/nccl")')
 backend=cpu
 [ "$cuda" = None ] || ! command -v nvcc >/dev/null || backend=nccl
-key="torch$torch-python${version%.*}-$(uname -m)-$backend-$( (echo "$requirement"; declare -f patch_source build) | sha256sum | cut -c1-12)"
+key="torch$torch-python${version%.*}-$(uname -m)-$backend-$( (echo "$requirement"; declare -f patch_source wake_on_tensors build) | sha256sum | cut -c1-12)"
 cached="$CACHE/horovod/$key"
 
 if ! compgen -G "$cached/*.whl" >/dev/null; then

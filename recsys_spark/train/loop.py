@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from recsys_spark.networks.losses import full_softmax, sampled_softmax
 from recsys_spark.networks.two_tower import TwoTower
@@ -101,8 +102,9 @@ class Communicator:
     def broadcast(self, tensors: dict[str, Tensor]) -> None:
         """Overwrite every worker's tensors by those of worker 0."""
 
-    def average(self, gradients: list[Tensor]) -> None:
-        """Overwrite every worker's `gradients` by their means; on all workers the same tensors in the same order. Sparse ones stay sparse."""
+    def average(self, parameters: list[Parameter]) -> None:
+        """Overwrite every worker's gradients of `parameters` by their means; on all workers the same parameters in the same order have one. Sparse ones
+        stay sparse."""
 
 
 def train(
@@ -261,9 +263,11 @@ def _epoch(
         )
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = rate
-            optimizer.zero_grad()
+            # where there are others to exchange them with, dense gradients stay where they lie
+            alone = communicator.size == 1 or isinstance(optimizer, torch.optim.SparseAdam)
+            optimizer.zero_grad(set_to_none=alone)
         loss.backward()
-        communicator.average([p.grad for p in network.parameters() if p.grad is not None])
+        communicator.average(list(network.parameters()))
         for optimizer in optimizers:
             optimizer.step()
         n = len(batch["item_idx"])

@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from recsys_spark.errors import TrainingFailed
 from recsys_spark.lifeline import end_with
@@ -35,22 +36,18 @@ PAUSE_S = 0.0001
 """Between two looks at an exchange that is under way [s]."""
 
 
-GPU_CYCLE_MS = "0.2"
-"""Of HOROVOD_ENVIRONMENT where ranks have GPUs: a step takes a few milliseconds there, and leaves the processor to Horovod's talks."""
-
-
 class HorovodCommunicator(Communicator):
     """A group of Horovod ranks. Sparse gradients travel sparse: rows and their numbers are gathered, not the table."""
 
     def __init__(self) -> None:
         import horovod.torch as hvd
 
-        if torch.cuda.is_available():
-            os.environ["HOROVOD_CYCLE_TIME"] = GPU_CYCLE_MS
         hvd.init()
         self.hvd = hvd
         self.rank, self.size = hvd.rank(), hvd.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
+        self._together = torch.empty(0)
+        self._pieces: list[Tensor] = []
 
     def allreduce_sum(self, values: Tensor) -> Tensor:
         total: Tensor = self.hvd.allreduce(values, op=self.hvd.Sum)
@@ -60,22 +57,32 @@ class HorovodCommunicator(Communicator):
         for name, tensor in sorted(tensors.items()):
             self.hvd.broadcast_(tensor, 0, name=f"first.{name}")
 
-    def average(self, gradients: list[Tensor]) -> None:
-        if self.size == 1:  # they are the means; to ask would cost a step up to a cycle of Horovod's talks
+    def average(self, parameters: list[Parameter]) -> None:
+        if self.size == 1:  # they are the means
             return
-        dense = [g for g in gradients if not g.is_sparse]
+        dense = [p for p in parameters if p.grad is not None and not p.grad.is_sparse]
+        sparse = [p.grad for p in parameters if p.grad is not None and p.grad.is_sparse]
         # in one piece: Horovod negotiates every tensor, and its own optimizer waits for each of them in turn
-        together = torch.cat([g.flatten() for g in dense])
-        waiting = [self.hvd.allreduce_async_(together, op=self.hvd.Average, name="gradients")]
-        sparse = [g for g in gradients if g.is_sparse]
+        waiting = self.hvd.allreduce_async_(self._in_one_piece(dense), op=self.hvd.Average, name="gradients")
         finish = [
             self.hvd.sparse_allreduce_async(g, op=self.hvd.Average, name=f"sparse.{i}")
             for i, g in enumerate(sparse)
         ]
-        self._wait(waiting[0])
-        torch._foreach_copy_([g.view(-1) for g in dense], together.split([g.numel() for g in dense]))
+        self._wait(waiting)
         for gradient, result in zip(sparse, finish, strict=True):
             gradient.copy_(result())
+
+    def _in_one_piece(self, parameters: list[Parameter]) -> Tensor:
+        """One tensor of all their gradients, which are pieces of it from now on: nothing is copied for as long as they stay where they are."""
+        if len(parameters) != len(self._pieces) or any(
+            p.grad is not piece for p, piece in zip(parameters, self._pieces, strict=True)
+        ):
+            self._together = torch.cat([cast(Tensor, p.grad).flatten() for p in parameters])
+            pieces = self._together.split([p.numel() for p in parameters])
+            self._pieces = [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
+            for parameter, piece in zip(parameters, self._pieces, strict=True):
+                parameter.grad = piece
+        return self._together
 
     def _wait(self, handle: Any) -> None:
         """Horovod's own way of waiting is to ask again and again, on a processor that the other ranks and its own threads need."""

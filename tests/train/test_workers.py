@@ -127,9 +127,31 @@ def test_a_worker_that_learns_from_users(tmp_path):
 def test_a_rank_of_its_own_asks_nobody_for_the_means():
     alone = HorovodCommunicator.__new__(HorovodCommunicator)
     alone.size, alone.hvd = 1, None
-    gradients = [torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 3.0]]).to_sparse()]
-    alone.average(gradients)
-    assert [g.to_dense().tolist() for g in gradients] == [[1, 2], [[0, 3]]]
+    parameters = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1, 2))]
+    parameters[0].grad = torch.tensor([1.0, 2.0])
+    parameters[1].grad = torch.tensor([[0.0, 3.0]]).to_sparse()
+    alone.average(parameters)
+    assert [p.grad.to_dense().tolist() for p in parameters] == [[1, 2], [[0, 3]]]
+
+
+def test_an_exchange_does_not_wait_for_the_cycle():
+    """Horovod as it comes would let each of the six sums wait for the end of a cycle."""
+    pytest.importorskip("horovod.torch", reason="horovod is not installed")
+    cycle_s = 5
+    code = (
+        "import time, torch; from recsys_spark.train.workers import HorovodCommunicator; ranks = HorovodCommunicator(); clock = time.monotonic(); "
+        "sums = [float(ranks.allreduce_sum(torch.tensor([1.0 + ranks.rank]))) for _ in range(6)]; print('TOLD', sums, time.monotonic() - clock)"
+    )
+    env = {**os.environ, **launching.environment(1), "HOROVOD_CYCLE_TIME": str(1000 * cycle_s)}
+    command = [*launching.horovodrun(2), sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line.split("TOLD ")[1] for line in done.stdout.splitlines() if "TOLD " in line]
+    assert len(told) == 2
+    for line in told:
+        sums, seconds = line.rsplit(" ", 1)
+        assert sums == str([3.0] * 6)
+        assert float(seconds) < cycle_s
 
 
 def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
