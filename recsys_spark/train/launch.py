@@ -34,9 +34,6 @@ _HOROVODRUN = (
 )
 
 HOROVOD_ENVIRONMENT = {
-    # [ms] between two talks of the ranks about what is ready, while none has anything: a tensor wakes them (.make/horovod.sh). Each talk costs 0.2 to 0.3 ms
-    # of a core, and one in 25 ms is one in a step of a small network
-    "HOROVOD_CYCLE_TIME": "25",
     # a rank that lost its peers must not wait for them for ever
     "HOROVOD_STALL_CHECK_TIME_SECONDS": "60",
     "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "300",

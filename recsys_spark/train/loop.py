@@ -103,8 +103,8 @@ class Communicator:
         """Overwrite every worker's tensors by those of worker 0."""
 
     def average(self, parameters: list[Parameter]) -> None:
-        """Overwrite every worker's gradients of `parameters` by their means; on all workers the same parameters in the same order have one. Sparse ones
-        stay sparse."""
+        """Give every worker's `parameters` the means of their gradients; on all workers the same parameters in the same order have one. Sparse ones stay
+        sparse."""
 
 
 def train(
@@ -263,9 +263,7 @@ def _epoch(
         )
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = rate
-            # where there are others to exchange them with, dense gradients stay where they lie
-            alone = communicator.size == 1 or isinstance(optimizer, torch.optim.SparseAdam)
-            optimizer.zero_grad(set_to_none=alone)
+            optimizer.zero_grad()
         loss.backward()
         communicator.average(list(network.parameters()))
         for optimizer in optimizers:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,12 +46,9 @@ class HorovodCommunicator(Communicator):
         self.hvd = hvd
         self.rank, self.size = hvd.rank(), hvd.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
-        self._together = torch.empty(0)
-        self._pieces: list[Tensor] = []
 
     def allreduce_sum(self, values: Tensor) -> Tensor:
-        total: Tensor = self.hvd.allreduce(values, op=self.hvd.Sum)
-        return total
+        return self._wait(self.hvd.allreduce_async(values, op=self.hvd.Sum))
 
     def broadcast(self, tensors: dict[str, Tensor]) -> None:
         for name, tensor in sorted(tensors.items()):
@@ -60,35 +57,27 @@ class HorovodCommunicator(Communicator):
     def average(self, parameters: list[Parameter]) -> None:
         if self.size == 1:  # they are the means
             return
-        dense = [p for p in parameters if p.grad is not None and not p.grad.is_sparse]
+        dense = {p: p.grad for p in parameters if p.grad is not None and not p.grad.is_sparse}
         sparse = [p.grad for p in parameters if p.grad is not None and p.grad.is_sparse]
         # in one piece: Horovod negotiates every tensor, and its own optimizer waits for each of them in turn
-        waiting = self.hvd.allreduce_async_(self._in_one_piece(dense), op=self.hvd.Average, name="gradients")
+        together = torch.cat([g.flatten() for g in dense.values()])
+        waiting = self.hvd.allreduce_async_(together, op=self.hvd.Average, name="gradients")
         finish = [
             self.hvd.sparse_allreduce_async(g, op=self.hvd.Average, name=f"sparse.{i}")
             for i, g in enumerate(sparse)
         ]
         self._wait(waiting)
+        for parameter, piece in zip(dense, together.split([g.numel() for g in dense.values()]), strict=True):
+            parameter.grad = piece.view_as(parameter)
         for gradient, result in zip(sparse, finish, strict=True):
             gradient.copy_(result())
 
-    def _in_one_piece(self, parameters: list[Parameter]) -> Tensor:
-        """One tensor of all their gradients, which are pieces of it from now on: nothing is copied for as long as they stay where they are."""
-        if len(parameters) != len(self._pieces) or any(
-            p.grad is not piece for p, piece in zip(parameters, self._pieces, strict=True)
-        ):
-            self._together = torch.cat([cast(Tensor, p.grad).flatten() for p in parameters])
-            pieces = self._together.split([p.numel() for p in parameters])
-            self._pieces = [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
-            for parameter, piece in zip(parameters, self._pieces, strict=True):
-                parameter.grad = piece
-        return self._together
-
-    def _wait(self, handle: Any) -> None:
+    def _wait(self, handle: Any) -> Tensor:
         """Horovod's own way of waiting is to ask again and again, on a processor that the other ranks and its own threads need."""
         while not self.hvd.poll(handle):
             time.sleep(PAUSE_S)
-        self.hvd.synchronize(handle)
+        result: Tensor = self.hvd.synchronize(handle)
+        return result
 
 
 def launch_in_executors(job: Job, workers: int, threads: int, timeout_s: int) -> None:
