@@ -55,6 +55,16 @@ def launch(job, n=1):
     launching.launch(job, workers=n, launcher="local", threads=1, timeout_s=60)
 
 
+def on_two_ranks(*arguments, **environment):
+    """What Python with `arguments` says as two ranks of Horovod."""
+    path = os.pathsep.join([str(REPO), str(REPO / "tests")])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
+    command = [*launching.horovodrun(2), sys.executable, *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def processes(job):
     """Every live process that works on `job`."""
     found = []
@@ -148,11 +158,8 @@ for step in range(6):
     means += parameter.grad.unique().tolist()
 print("TOLD", means, time.monotonic() - clock)
 """
-    env = {**os.environ, **launching.environment(1), "HOROVOD_CYCLE_TIME": str(1000 * cycle_s)}
-    command = [*launching.horovodrun(2), sys.executable, "-c", code]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = [line.split("TOLD ")[1] for line in done.stdout.splitlines() if "TOLD " in line]
+    said = on_two_ranks("-c", code, HOROVOD_CYCLE_TIME=str(1000 * cycle_s))
+    told = [line.split("TOLD ")[1] for line in said.splitlines() if "TOLD " in line]
     assert len(told) == 2
     for line in told:
         means, seconds = line.rsplit(" ", 1)
@@ -176,14 +183,7 @@ def two_ranks(tmp_path_factory):
     pytest.importorskip("horovod.torch", reason="horovod is not installed")
     out = tmp_path_factory.mktemp("ranks")
     script = Path(__file__).with_name("two_ranks.py")
-    command = [*launching.horovodrun(2), sys.executable, str(script), str(out)]
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "tests")]),
-    }
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    on_two_ranks(str(script), str(out))
     return {
         (name, case, rank): np.load(out / f"{name}-{case}-{rank}.npz")
         for name in ("whole", "resumed")
