@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 N = 20
 WIDE, WIDE_SAMPLE = 200_000, 10_000
 WARM_USERS, WARM_PASSES = 5000, 4
+MANY_USERS = 4096
+"""Batch of the peer on a GPU, and of ours beside its default."""
 OURS_TIMED = (
     "Parquet histories read, users folded in, scored, seen out, Parquet written; Spark session started before"
 )
@@ -204,9 +206,9 @@ def top_n_gpu() -> None:
         indptr, seen, np.zeros(len(seen), np.int64), np.ones(len(seen), np.float32), [None] * WIDE
     )
     hidden, vectors = Hidden(_search(WIDE + 1).banned, pairs), model.arrays["items"]
+    few = Score().user_batch
 
-    def ours(device: str | None, n: int) -> np.ndarray:
-        step = Score().user_batch
+    def ours(device: str | None, n: int, step: int = few) -> np.ndarray:
         found = [
             top_candidates(
                 model, users[lo : lo + step], hidden.rows(lo, min(lo + step, n)), N, Score().item_tile, device
@@ -216,7 +218,7 @@ def top_n_gpu() -> None:
         return np.concatenate(found)
 
     def plain() -> np.ndarray:
-        step, table, lists = 4096, torch.tensor(vectors, device="cuda"), []
+        step, table, lists = MANY_USERS, torch.tensor(vectors, device="cuda"), []
         for lo in range(0, WIDE, step):
             hi = min(lo + step, WIDE)
             scores = torch.from_numpy(users[lo:hi]).cuda() @ table.T
@@ -230,9 +232,9 @@ def top_n_gpu() -> None:
             lists.append(scores.topk(N, dim=1).indices.int().cpu().numpy())
         return np.concatenate(lists)
 
-    few = Score().user_batch
     exact, found = ours(None, few), ours("cuda", WIDE)
     np.testing.assert_array_equal(found[:few], exact)
+    np.testing.assert_array_equal(found, ours("cuda", WIDE, MANY_USERS))
     plain()  # as warm as ours
     peak = gpu_sgemm_peak()
 
@@ -253,12 +255,18 @@ def top_n_gpu() -> None:
         seconds = time.perf_counter() - clock
         return Timing(seconds * WIDE / few, {"sample_seconds": seconds})
 
+    many = f"ours, {MANY_USERS:,} users at a time"
     told = {
         "ours": "users' vectors at hand, seen out, ties by item, lists in numpy",
         "torch.topk of whole rows, same GPU": "the same, but for ties",
+        many: "the same lists",
         "ours, one core": f"the same lists; {few:,} users timed",
     }
-    peers = {"torch.topk of whole rows, same GPU": timed(plain), "ours, one core": core}
+    peers = {
+        "torch.topk of whole rows, same GPU": timed(plain),
+        many: timed(partial(ours, "cuda", WIDE, MANY_USERS)),
+        "ours, one core": core,
+    }
     config = {**_config(folder), "seen_by_each": SEEN, "timed": told, "master": "one process"}
     measure(f"GPU top-N {WIDE:,} x {WIDE:,}", timed(partial(ours, "cuda", WIDE)), peers, config)
 

@@ -19,6 +19,7 @@ import numpy as np
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.ragged import taken
 
 _WIDE, _NARROW = 64, 16
 """Scores looked at together: one branch for so many."""
@@ -43,6 +44,13 @@ class Hidden:
         """Of users start:stop, sharing memory."""
         part = copy(self)
         part.indptr = self.indptr[start : stop + 1]
+        return part
+
+    def take(self, users: np.ndarray) -> Hidden:
+        """Of these users (int [B']), their histories copied."""
+        part = copy(self)
+        part.indptr, at = taken(self.indptr, users)
+        part.seen = self.seen[at]
         return part
 
     def most_had(self, most: int, groups: int) -> tuple[np.ndarray, np.ndarray]:

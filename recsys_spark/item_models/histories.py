@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_spark.columns import EVENT_TS, ITEM_IDX, SEGMENT, WEIGHT
-from recsys_spark.item_models.ragged import ranges
+from recsys_spark.item_models.ragged import taken
 
 RECENCY_BUCKETS = 24
 """0 is padding; bucket b >= 1 holds gaps g to the user's newest item with floor(log2(1 + g minutes)) = b - 1, capped."""
@@ -91,9 +91,7 @@ class Histories:
 
     def take(self, rows: np.ndarray) -> Histories:
         """The users `rows` (int [B']), copied."""
-        lengths = self.lengths()[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        at = ranges(self.indptr[rows], lengths)
+        indptr, at = taken(self.indptr, rows)
         return Histories(
             indptr, self.items[at], self.times[at], self.weights[at], [self.segments[r] for r in rows]
         )

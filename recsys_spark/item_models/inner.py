@@ -33,7 +33,7 @@ class InnerProductModel(ItemModel):
         return pair_scores(encoded, self.vectors, items)
 
     def margins(self, encoded: np.ndarray) -> np.ndarray:
-        return margins(encoded, self._largest)
+        return margins(encoded, self.largest)
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -41,7 +41,8 @@ class InnerProductModel(ItemModel):
         return np.asarray(self.arrays["items"]).view(np.ndarray)
 
     @cached_property
-    def _largest(self) -> float:
+    def largest(self) -> float:
+        """The length of the longest of them."""
         return largest_norm(self.vectors)
 
 

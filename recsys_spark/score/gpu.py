@@ -1,14 +1,20 @@
 """The search of topk.py for inner products, on a GPU: tiles of items, the best of each tile picked where it lies.
 
-The m best scores of a row lie in the m blocks whose best are highest, whatever the blocks: a tile is read once for the best of its blocks, and only
-few of the blocks are looked into. What comes back are pairs that are scored again, exactly, as on a CPU, so both give the same lists. Imports torch,
-so it is imported only where there is a GPU to use.
+Products of bfloat16 tell which items can be among the best of a user: all whose product is not further below the m-th best than rounding can put them.
+These few are summed in float64 there, and ordered. A user with more of them than there is room for is searched again with products of float32. The
+m best of a row lie in the m groups whose best are highest, whatever the groups: a tile is read once for the best of its groups, and only few of these are
+looked into.
 
-Shapes:  B users · I items counting the padding item 0, made a multiple of BLOCK · F length of a vector · W items of a tile · r pairs kept
+The lists are those of a CPU, to the last bit: where a sum in another order could be rounded to another float32, the user is left to the caller.
+
+Imports torch, so it is imported only where there is a GPU to use.
+
+Shapes:  B users · I items counting the padding item 0, made a multiple of STEP · F length of a vector · W items of a tile · m length of a list · r pairs kept
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,75 +23,148 @@ from torch import Tensor
 
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.inner import InnerProductModel
+from recsys_spark.item_models.sums import check_scores
 
-CELLS = 1 << 28
-"""Scores that lie on the device at a time: 1 GiB."""
+TILE_BYTES = 1 << 31
+"""Of the scores that lie on the device at a time: in bfloat16, those of 4,096 users and 262,144 items."""
+GROUP = 128
+"""Items of which the best is found first; they stand apart, so that the best of eight groups are found at a time, a register for each of their items."""
+STEP = 8 * GROUP
+"""Tiles have a multiple of so many items."""
+UNIT = 2.0**-8
+"""How far bfloat16 may be from a number, as a share of either."""
+SUMS = 4.0
+"""How much worse than a float32 sum (`model.margins`) a GPU's units for bfloat16 may add up what they multiply: they align some products at a time and cut
+what is below the last bit instead of rounding it (Fasi et al., Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science, 2021)."""
+SMALLEST = 2.0**-124
+"""What may be lost of each product, and of a sum, that is too small for a float32 of full precision."""
+DOUBLE = 2.0**-29
+"""What float64 loses beside float32."""
+torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
-BLOCK = 128
-"""Items of which the best is found first."""
 
-_on_device: WeakKeyDictionary[InnerProductModel, dict[str, Tensor]] = WeakKeyDictionary()
-
-
-def best_pairs(
+def best_lists(
     model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, device: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """(pairs int32 [B, r], crowded int64): as `Best.pairs` and `Best.crowded` give them for users float32 [B, F]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(items int32 [B, m], scores float32 [B, m], open int64): the lists as `top_candidates` gives them for users float32 [B, F], and of whom they are
+    not certain. `LawBroken` when one has a NaN."""
     with torch.no_grad():
-        vectors, rows = _moved(model, device), torch.from_numpy(users).to(device)
-        room = 2 * m + 64
-        scores = torch.full((len(users), room), -torch.inf, device=device)
-        items = torch.zeros((len(users), room), dtype=torch.int64, device=device)
-        width = max(BLOCK, CELLS // max(len(users), 1) // BLOCK * BLOCK)
-        starts = list(range(0, len(vectors), width))
-        barred = _Barred(hidden, starts, len(vectors), device)
-        for at, start in enumerate(starts):
-            tile = rows @ vectors[start : start + width].T
-            barred.put_out(tile, at, start)
-            inside, columns = _promising(tile, room)
-            scores, chosen = torch.cat([scores, inside], dim=1).topk(room, dim=1)
-            items = torch.cat([items, columns + start], dim=1).gather(1, chosen)
-        floor = scores[:, m - 1] - torch.from_numpy(model.margins(users)).to(device)
-        kept = (scores >= floor[:, None]) & (scores > -torch.inf)
-        most = max(m, int(kept.sum(dim=1).max()))  # what is kept comes first, for the scores descend
-        pairs = torch.where(kept, items, 0)[:, :most].int().cpu().numpy()
-        return pairs, np.flatnonzero(kept[:, -1].cpu().numpy())
+        table = _moved(model, device)
+        items, scores, certain = _search(table, model, users, hidden, m, short=True)
+        again = np.flatnonzero(~certain)
+        if len(again):
+            items[again], scores[again], certain[again] = _search(
+                table, model, users[again], hidden.take(again), m, short=False
+            )
+        return items, scores, np.flatnonzero(~certain)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The items' vectors on a device, float32 and bfloat16 [I, F], and the longest of what the latter have lost."""
+
+    vectors: Tensor
+    short: Tensor
+    lost: Tensor
+
+
+def _search(
+    table: _Table, model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, *, short: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(items, scores, bool [B]: whether they are certain), by products of bfloat16 if `short`, else float32."""
+    device = table.vectors.device
+    rows = torch.from_numpy(users).to(device)
+    exact = rows.double()
+    margins = torch.from_numpy(model.margins(users)).to(device).double()
+    left, right = (rows.bfloat16(), table.short) if short else (rows, table.vectors)
+    found, items = _best(left, right, hidden, 2 * m + 64)
+    floor = found[:, m - 1].double()
+    if short:
+        lost = _length(exact - left) * model.largest + _length(left.double()) * table.lost
+        floor -= UNIT * floor.abs() + 2 * (lost + SUMS * margins + rows.shape[1] * SMALLEST)
+        floor -= UNIT * floor.abs()
+    else:
+        check_scores(found.cpu().numpy())
+        floor -= margins
+    kept = (found >= floor[:, None]) & (found > -torch.inf)
+    items, scores, alike = _ranked(table.vectors, exact, torch.where(kept, items, 0), margins * DOUBLE)
+    certain = ~(kept[:, -1] | floor.isnan() | found[:, 0].isnan() | alike)
+    return items[:, :m].int().cpu().numpy(), scores[:, :m].cpu().numpy(), certain.cpu().numpy()
+
+
+def _best(left: Tensor, right: Tensor, hidden: Hidden, room: int) -> tuple[Tensor, Tensor]:
+    """The best `room` products [B, room] of users [B, F] and items [I, F] that are not hidden, descending, and the items int64; NaN counts as the best."""
+    width = max(STEP, TILE_BYTES // (left.element_size() * max(len(left), 1)) // STEP * STEP)
+    barred = _Barred(hidden, len(right), left.device)
+    found = left.new_full((len(left), room), -torch.inf)
+    items = torch.zeros((len(left), room), dtype=torch.int64, device=left.device)
+    for start in range(0, len(right), width):
+        tile = left @ right[start : start + width].T
+        barred.put_out(tile, start)
+        inside, columns = _promising(tile, room)
+        found, chosen = torch.cat([found, inside], dim=1).topk(room, dim=1)
+        items = torch.cat([items, columns + start], dim=1).gather(1, chosen)
+    return found, items
 
 
 def _promising(tile: Tensor, room: int) -> tuple[Tensor, Tensor]:
-    """The scores [B, n] of the `room` blocks whose best are highest, and their columns int64 [B, n], in a tile float32 [B, W]."""
-    blocks = tile.view(len(tile), -1, BLOCK)
-    chosen = blocks.amax(dim=2).topk(min(room, blocks.shape[1]), dim=1).indices[:, :, None]
-    columns = chosen * BLOCK + torch.arange(BLOCK, device=tile.device)
-    return blocks.gather(1, chosen.expand(-1, -1, BLOCK)).flatten(1), columns.flatten(1)
+    """The scores [B, n] of the `room` groups whose best are highest, and their columns int64 [B, n], in a tile [B, W]."""
+    groups = tile.view(len(tile), GROUP, -1)
+    n = groups.shape[2]
+    chosen = groups.amax(dim=1).topk(min(room, n), dim=1).indices[:, None]
+    columns = chosen + torch.arange(0, GROUP * n, n, device=tile.device)[:, None]
+    return groups.gather(2, chosen.expand(-1, GROUP, -1)).flatten(1), columns.flatten(1)
+
+
+def _ranked(vectors: Tensor, rows: Tensor, items: Tensor, errors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Items int64 [B, r] (0 is padding) by (-score, item), their scores float32 [B, r], and whether one of a user's could be rounded otherwise, its
+    float64 sum being off by `errors` [B]; users `rows` are float64 [B, F]."""
+    sums = (vectors[items] * rows[:, None]).sum(dim=2)
+    errors = errors[:, None]
+    real = items > 0
+    alike = (((sums - errors).float() != (sums + errors).float()) & real).any(dim=1)
+    scores = torch.where(real, sums.float() + 0.0, -torch.inf)  # -0.0 becomes 0.0
+    items, order = items.sort(dim=1)
+    scores, best = scores.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return torch.where(scores > -torch.inf, items.gather(1, best), 0), scores, alike
+
+
+def _length(rows: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows, dim=1)
 
 
 class _Barred:
-    """What no list of a batch may hold, in the order of the items, so that a tile's share is a piece of it."""
+    """What no list of a batch may hold."""
 
-    def __init__(self, hidden: Hidden, starts: list[int], n_items: int, device: str):
-        fences = np.array([*starts, n_items])
-        none = np.arange(len(hidden.banned), n_items)  # those that made the items a multiple of BLOCK
-        items = np.append(np.flatnonzero(hidden.banned), none)
-        self.items, self.of_items = torch.from_numpy(items).to(device), np.searchsorted(items, fences)
-        seen = torch.from_numpy(hidden.seen[hidden.indptr[0] : hidden.indptr[-1]]).to(device)
-        owner = torch.from_numpy(np.repeat(np.arange(len(hidden), dtype=np.int32), np.diff(hidden.indptr)))
-        seen, order = seen.sort()
-        self.seen, self.owner = seen.long(), owner.to(device)[order].long()
-        self.of_seen = torch.searchsorted(self.seen, torch.from_numpy(fences).to(device)).tolist()
+    def __init__(self, hidden: Hidden, n_items: int, device: torch.device):
+        none = np.arange(len(hidden.banned), n_items)  # those that made the items a multiple of STEP
+        self.n_items, self.items = n_items, np.append(np.flatnonzero(hidden.banned), none)
+        owner = np.repeat(np.arange(len(hidden)), np.diff(hidden.indptr))
+        self.owner = torch.from_numpy(owner).to(device)
+        self.seen = torch.from_numpy(hidden.seen[hidden.indptr[0] : hidden.indptr[-1]]).to(device).long()
 
-    def put_out(self, tile: Tensor, at: int, start: int) -> None:
-        """Make -inf what is barred of the tile `at`, whose first item is `start`."""
-        tile.index_fill_(1, self.items[slice(*self.of_items[at : at + 2])] - start, -torch.inf)
-        seen = slice(*self.of_seen[at : at + 2])
-        tile[self.owner[seen], self.seen[seen] - start] = -torch.inf
+    def put_out(self, tile: Tensor, start: int) -> None:
+        """Make -inf what is barred of a tile whose first item is `start`."""
+        stop = start + tile.shape[1]
+        inside = self.items[slice(*np.searchsorted(self.items, [start, stop]))] - start
+        tile.index_fill_(1, torch.from_numpy(inside).to(tile.device), -torch.inf)
+        owner, seen = self.owner, self.seen
+        if tile.shape[1] < self.n_items:
+            here = (seen >= start) & (seen < stop)
+            owner, seen = owner[here], seen[here]
+        tile[owner, seen - start] = -torch.inf
 
 
-def _moved(model: InnerProductModel, device: str) -> Tensor:
+_on_device: WeakKeyDictionary[InnerProductModel, dict[str, _Table]] = WeakKeyDictionary()
+
+
+def _moved(model: InnerProductModel, device: str) -> _Table:
     """The items' vectors on the device, where they stay for as long as the model is open."""
     moved = _on_device.setdefault(model, {})
     if device not in moved:
-        vectors = torch.zeros((-(-len(model.vectors) // BLOCK) * BLOCK, model.vectors.shape[1]))
-        vectors[: len(model.vectors)] = torch.tensor(model.vectors)
-        moved[device] = vectors.to(device)
+        padded = torch.zeros((-(-len(model.vectors) // STEP) * STEP, model.vectors.shape[1]))
+        padded[: len(model.vectors)] = torch.tensor(model.vectors)
+        vectors = padded.to(device)
+        short = vectors.bfloat16()
+        moved[device] = _Table(vectors, short, _length(vectors.double() - short.double()).max())
     return moved[device]

@@ -48,14 +48,14 @@ def _by_tiles(
     if device and isinstance(model, InnerProductModel):
         from recsys_spark.score import gpu
 
-        pairs, crowded = gpu.best_pairs(model, encoded, hidden, m, device)
+        items, scores, unsure = gpu.best_lists(model, encoded, hidden, m, device)
     else:
         best = _offered(model, encoded, hidden, m, tile)
         if best.exact:
             return best.lists()
-        pairs, crowded = best.pairs(), best.crowded()
-    items, scores = rank_pairs(pairs, model.score_items(encoded, pairs), m)
-    for user in crowded:
+        pairs, unsure = best.pairs(), best.crowded()
+        items, scores = rank_pairs(pairs, model.score_items(encoded, pairs), m)
+    for user in unsure:
         items[user], scores[user] = _one_by_one(model, encoded, hidden, m, tile, user)
     return items, scores
 

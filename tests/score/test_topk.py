@@ -76,15 +76,15 @@ def test_a_batch_is_the_sum_of_its_users():
     factors=st.sampled_from([1, 8, 64]),
     alike=st.booleans(),
     device=st.sampled_from([None, *DEVICES]),
-    cells=st.sampled_from([1, 2000, gpu.CELLS]),
+    tile_bytes=st.sampled_from([1, 4 * 9 * 1024, gpu.TILE_BYTES]),
     many=st.sampled_from([0, topk.MANY]),
     scale=st.sampled_from([1.0, 1e-16, 1e16]),
 )
 def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
-    seed, n_items, factors, alike, device, cells, many, scale
+    seed, n_items, factors, alike, device, tile_bytes, many, scale
 ):
     """`alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree. `many` 0: bounds in bfloat16
-    come first, where the processor multiplies it and the vectors' `scale` allows it."""
+    come first, where the processor multiplies it and the vectors' `scale` allows it; on a device they always do."""
     rng = np.random.default_rng(seed)
     items = rng.standard_normal((n_items, factors)).astype(np.float32)
     if alike:
@@ -102,7 +102,7 @@ def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
         for size in (1, 4, 9):
             for lo in range(0, 9, size):
                 batch = users[lo : lo + size], hidden.rows(lo, min(lo + size, 9))
-                with mock.patch.object(gpu, "CELLS", cells), mock.patch.object(topk, "MANY", many):
+                with mock.patch.object(gpu, "TILE_BYTES", tile_bytes), mock.patch.object(topk, "MANY", many):
                     found, scores = top_candidates(model, *batch, 6, tile, device)
                 for user, row in enumerate(found, start=lo):
                     mine = histories.items[histories.indptr[user] : histories.indptr[user + 1]]
@@ -110,6 +110,50 @@ def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
                     best = allowed[np.lexsort((allowed, -exact[user, allowed]))][:6]
                     np.testing.assert_array_equal(row[: len(best)], best)
                     np.testing.assert_array_equal(scores[user - lo][: len(best)], exact[user, best])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_products_of_bfloat16_are_enough_where_scores_are_spread(device):
+    """And without what they may be off by, some lists would be wrong."""
+    rng = np.random.default_rng(3)
+    model = FactorModel(20_000, {}, {"items": rng.standard_normal((20_000, 8)).astype(np.float32)})
+    users = rng.standard_normal((200, 8)).astype(np.float32)
+    hidden = Hidden(np.arange(20_000) == 0, Histories.of([[]] * len(users)))
+    with mock.patch.object(gpu, "_search", wraps=gpu._search) as search:
+        items, scores, unsure = gpu.best_lists(model, users, hidden, 20, device)
+    expected = top_candidates(model, users, hidden, 20, 1024)
+    np.testing.assert_array_equal(items, expected[0])
+    np.testing.assert_array_equal(scores, expected[1])
+    assert (search.call_count, len(unsure)) == (1, 0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_who_has_too_many_alike_for_bfloat16_is_searched_by_themselves_in_float32(device):
+    items = np.random.default_rng(4).standard_normal((3000, 2)).astype(np.float32)
+    items[:, 0] = 1 + 1e-4 * items[:, 0]
+    model = FactorModel(3000, {}, {"items": items})
+    users = np.array([[0, 1], [1, 0], [0, -1], [1, 0]], np.float32)
+    histories = Histories.of([[1], [2, 3], [4], [5, 6, 7]])
+    hidden = Hidden(np.arange(3000) == 0, histories)
+    with mock.patch.object(gpu, "_search", wraps=gpu._search) as search:
+        found = gpu.best_lists(model, users, hidden, 5, device)
+    (first, again), expected = search.call_args_list, top_candidates(model, users, hidden, 5, 1024)
+    assert (first.kwargs, again.kwargs) == ({"short": True}, {"short": False})
+    np.testing.assert_array_equal(again.args[2], users[[1, 3]])
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert len(found[2]) == 0
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_whose_score_is_half_way_between_two_float32_is_left_to_the_processor(device):
+    """For a sum in another order might be rounded to the other."""
+    items = np.array([[0, 0], [1, 2.0**-24], [1, 2.0**-23]], np.float32)
+    model, users = FactorModel(3, {}, {"items": items}), np.array([[1, 1], [1, 0]], np.float32)
+    hidden = Hidden(np.arange(3) == 0, Histories.of([[], []]))
+    assert gpu.best_lists(model, users, hidden, 2, device)[2].tolist() == [0]
+    found = top_candidates(model, users, hidden, 2, 8, device)
+    np.testing.assert_array_equal(found, top_candidates(model, users, hidden, 2, 8))
 
 
 def test_what_the_model_keeps_is_not_written_on():
@@ -127,6 +171,16 @@ def test_a_score_that_is_no_number_is_refused():
     encoded[0, 3] = np.nan
     with pytest.raises(LawBroken, match=r"'als' gives NaN scores to 1 of 5"):
         top_candidates(model, encoded, Hidden(np.zeros(5, bool), histories), 2, 8)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_score_that_is_no_number_is_refused_by_a_device_too(device):
+    items = np.ones((70, 4), np.float32)
+    items[65, 2] = np.nan
+    model, histories = FactorModel(70, {}, {"items": items}), Histories.of([[1], [65]])
+    hidden = Hidden(np.zeros(70, bool), histories)
+    with pytest.raises(LawBroken, match="'als' gives NaN scores to 1 of 2 users"):
+        top_candidates(model, np.ones((2, 4), np.float32), hidden, 3, 64, device)
 
 
 @pytest.mark.skipif(not screen.available(), reason="the processor does not multiply bfloat16 matrices")
