@@ -3,8 +3,8 @@
     python benchmarks/night.py conf/demo.yaml [--out build/bench/night-demo.json] [spark-submit options …]
 
 Runs jobs/nightly.py under a root of its own (build/bench/night/<conf>), which is emptied first, so nothing is skipped. Memory is the sum of the
-proportional set sizes (PSS: shared pages count once) of the job's process tree, looked at every half second. The wall time is also kept in results.json,
-as the case "night <conf>".
+proportional set sizes (PSS: shared pages count once) of the job's process tree, looked at every half second. The wall times of the nights, three in turn, are
+also kept in results.json, as the case "night <conf>"; the first night of a clone compiles its loops.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import json
 import shutil
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
-from harness import REPO, Timing, descendants, entry, keep, session_start, submit, told
+from harness import BENCH, Timing, descendants, measure, session_start, submit, told
 
 
 def pss_bytes(pid: int) -> int:
@@ -53,18 +54,12 @@ def stages(run: Path) -> list[dict]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--out", type=Path)
-    arguments, options = parser.parse_known_args()
-    name = arguments.config.stem
-    out = arguments.out or REPO / "build" / "bench" / f"night-{name}.json"
-    root = REPO / "build" / "bench" / "night" / name
+def night(config: Path, root: Path, out: Path, options: list[str]) -> Timing:
+    """One night; what it spent goes into `out` as well."""
     shutil.rmtree(root, ignore_errors=True)
     clock = time.monotonic()
     process = submit(
-        "nightly", "--config", arguments.config, "--set", f"paths.root={root}", "--run-id", "bench",
+        "nightly", "--config", config, "--set", f"paths.root={root}", "--run-id", "bench",
         memory="2g", options=options,
     )  # fmt: skip
     memory = Memory(process.pid)
@@ -80,19 +75,29 @@ def main() -> None:
         spent[f"{stage['pass']} {stage['stage']}"] = stage["seconds"]
     spent["both clean"] = round(spent["both clean"] - session, 3)
     result = {
-        "config": name,
+        "config": config.stem,
         "wall_seconds": round(wall, 1),
         "peak_pss_bytes": memory.peak,
         "spent": spent,
         "stages": found,
     }
-    timing = Timing(wall, {"peak_pss_bytes": memory.peak, "spent": spent})
-    keep(entry(f"night {name}", None, [timing], None, {"conf": f"conf/{name}.yaml"}))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     for what, seconds in spent.items():
         print(f"{what:20} {seconds:7.1f} s {seconds / wall:6.1%}")
     print(f"{'whole night':20} {wall:7.1f} s, peak memory {memory.peak / 2**30:.2f} GiB")
+    return Timing(wall, {"peak_pss_bytes": memory.peak, "spent": spent})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments, options = parser.parse_known_args()
+    name = arguments.config.stem
+    out = arguments.out or BENCH / f"night-{name}.json"
+    work = partial(night, arguments.config, BENCH / "night" / name, out, options)
+    measure(f"night {name}", work, {}, {"conf": f"conf/{name}.yaml"})
 
 
 if __name__ == "__main__":
