@@ -64,12 +64,12 @@ def margins(users: np.ndarray, largest: float) -> np.ndarray:
 
 
 def largest_norm(table: np.ndarray) -> float:
-    """The length of the longest row of `table` [I, F], which may be memory-mapped."""
+    """The length of the longest row of `table` [I, F], which may be memory-mapped; NaN where one has a NaN."""
     squares = [
         np.square(table[lo : lo + ROWS], dtype=np.float64).sum(axis=1).max()
         for lo in range(0, len(table), ROWS)
     ]
-    return float(np.sqrt(max(squares, default=0.0)))
+    return float(np.sqrt(np.max(squares, initial=0.0)))
 
 
 @compiled(fastmath=REORDER)

@@ -1,7 +1,7 @@
 """The search of topk.py for inner products, on a GPU: tiles of items, the best of each tile picked where it lies.
 
 Products of bfloat16 tell which items can be among the best of a user: all whose product is not further below the m-th best than rounding can put them.
-These few are summed in float64 there, and ordered. A user with more of them than there is room for is searched again with products of float32. The
+These few are summed in float64 there, and ordered. Whom that leaves open, for too many items are alike, is searched again with products of float32. The
 m best of a row lie in the m groups whose best are highest, whatever the groups: a tile is read once for the best of its groups, and only few of these are
 looked into.
 
@@ -28,67 +28,82 @@ from recsys_spark.item_models.sums import check_scores
 TILE_BYTES = 1 << 31
 """Of the scores that lie on the device at a time: in bfloat16, those of 4,096 users and 262,144 items."""
 GROUP = 128
-"""Items of which the best is found first; they stand apart, so that the best of eight groups are found at a time, a register for each of their items."""
+"""Items of which the best is found first. They stand W / GROUP apart, so that the best of neighbouring groups are found at once."""
 STEP = 8 * GROUP
-"""Tiles have a multiple of so many items."""
+"""Tiles have a multiple of so many items, so that the scores of eight groups lie in 16 bytes."""
 UNIT = 2.0**-8
 """How far bfloat16 may be from a number, as a share of either."""
 SUMS = 4.0
 """How much worse than a float32 sum (`model.margins`) a GPU's units for bfloat16 may add up what they multiply: they align some products at a time and cut
 what is below the last bit instead of rounding it (Fasi et al., Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science, 2021)."""
-SMALLEST = 2.0**-124
-"""What may be lost of each product, and of a sum, that is too small for a float32 of full precision."""
-DOUBLE = 2.0**-29
-"""What float64 loses beside float32."""
+SMALLEST, LARGEST = 2.0**-124, 2.0**126
+"""What may be lost of each product, and of a sum, that is too small for a float32 of full precision; below what no product overflows."""
+DOUBLE = 2.2 * 2.0**-53
+"""Of each number of a float64 sum: how far two such sums of the same products may be apart, as a share of the vectors' lengths. A tenth is for the terms of
+higher order, as in `inner.margins`."""
+ROWS = 1 << 16
+"""Vectors whose lengths are taken at a time."""
+
+# products are summed in float32, whatever the environment says
 torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def best_lists(
     model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, device: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(items int32 [B, m], scores float32 [B, m], open int64): the lists as `top_candidates` gives them for users float32 [B, F], and of whom they are
+    """(items int32 [B, m], scores float32 [B, m], unsure int64): the lists as `top_candidates` gives them for users float32 [B, F], and of whom they are
     not certain. `LawBroken` when one has a NaN."""
     with torch.no_grad():
-        table = _moved(model, device)
-        items, scores, certain = _search(table, model, users, hidden, m, short=True)
+        table, short = _moved(model, device), _multiplies_bfloat16(device)
+        items, scores, certain = _search(table, model, users, hidden, m, short=short)
         again = np.flatnonzero(~certain)
-        if len(again):
+        if short and len(again):
             items[again], scores[again], certain[again] = _search(
                 table, model, users[again], hidden.take(again), m, short=False
             )
+        check_scores(scores)
         return items, scores, np.flatnonzero(~certain)
+
+
+def _multiplies_bfloat16(device: str) -> bool:
+    return torch.device(device).type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The items' vectors on a device, float32 and bfloat16 [I, F], and the longest of what the latter have lost."""
+    """The items' vectors on a device, float32 and bfloat16 [I, F]; float64 [I] how long they are, and the longest of what the latter have lost."""
 
     vectors: Tensor
     short: Tensor
+    lengths: Tensor
     lost: Tensor
 
 
 def _search(
     table: _Table, model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, *, short: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(items, scores, bool [B]: whether they are certain), by products of bfloat16 if `short`, else float32."""
+    """(items, scores, bool [B]: whether they are certain), by products of bfloat16 if `short`, else float32. The scores of a user who has a NaN are NaN."""
     device = table.vectors.device
     rows = torch.from_numpy(users).to(device)
     exact = rows.double()
+    lengths = _length(exact)
     margins = torch.from_numpy(model.margins(users)).to(device).double()
     left, right = (rows.bfloat16(), table.short) if short else (rows, table.vectors)
     found, items = _best(left, right, hidden, 2 * m + 64)
-    floor = found[:, m - 1].double()
+    floor, fits = found[:, m - 1].double(), lengths * model.largest < LARGEST
     if short:
         lost = _length(exact - left) * model.largest + _length(left.double()) * table.lost
         floor -= UNIT * floor.abs() + 2 * (lost + SUMS * margins + rows.shape[1] * SMALLEST)
         floor -= UNIT * floor.abs()
+        fits &= lost.isfinite()
     else:
-        check_scores(found.cpu().numpy())
         floor -= margins
     kept = (found >= floor[:, None]) & (found > -torch.inf)
-    items, scores, alike = _ranked(table.vectors, exact, torch.where(kept, items, 0), margins * DOUBLE)
-    certain = ~(kept[:, -1] | floor.isnan() | found[:, 0].isnan() | alike)
+    items, scores, doubtful = _ranked(table, exact, lengths, torch.where(kept, items, 0))
+    wrong = found[:, :1].isnan()
+    scores = torch.where(wrong, torch.nan, scores)
+    certain = fits & ~(kept[:, -1] | floor.isnan() | wrong[:, 0] | doubtful)
     return items[:, :m].int().cpu().numpy(), scores[:, :m].cpu().numpy(), certain.cpu().numpy()
 
 
@@ -99,34 +114,36 @@ def _best(left: Tensor, right: Tensor, hidden: Hidden, room: int) -> tuple[Tenso
     found = left.new_full((len(left), room), -torch.inf)
     items = torch.zeros((len(left), room), dtype=torch.int64, device=left.device)
     for start in range(0, len(right), width):
-        tile = left @ right[start : start + width].T
-        barred.put_out(tile, start)
-        inside, columns = _promising(tile, room)
+        inside, columns = _of_tile(left, right[start : start + width], barred, start, room)
         found, chosen = torch.cat([found, inside], dim=1).topk(room, dim=1)
         items = torch.cat([items, columns + start], dim=1).gather(1, chosen)
     return found, items
 
 
-def _promising(tile: Tensor, room: int) -> tuple[Tensor, Tensor]:
-    """The scores [B, n] of the `room` groups whose best are highest, and their columns int64 [B, n], in a tile [B, W]."""
+def _of_tile(left: Tensor, right: Tensor, barred: _Barred, start: int, room: int) -> tuple[Tensor, Tensor]:
+    """The best products of a tile of items [W, F], `room` at most, and their columns int64."""
+    tile = left @ right.T
+    barred.put_out(tile, start)
     groups = tile.view(len(tile), GROUP, -1)
-    n = groups.shape[2]
-    chosen = groups.amax(dim=1).topk(min(room, n), dim=1).indices[:, None]
-    columns = chosen + torch.arange(0, GROUP * n, n, device=tile.device)[:, None]
-    return groups.gather(2, chosen.expand(-1, GROUP, -1)).flatten(1), columns.flatten(1)
+    count = groups.shape[2]
+    chosen = groups.amax(dim=1).topk(min(room, count), dim=1).indices
+    inside = groups.gather(2, chosen[:, None].expand(-1, GROUP, -1)).flatten(1)
+    best, at = inside.topk(min(room, inside.shape[1]), dim=1)
+    looked_into = chosen.shape[1]
+    return best, chosen.gather(1, at % looked_into) + at // looked_into * count
 
 
-def _ranked(vectors: Tensor, rows: Tensor, items: Tensor, errors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _ranked(table: _Table, rows: Tensor, lengths: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Items int64 [B, r] (0 is padding) by (-score, item), their scores float32 [B, r], and whether one of a user's could be rounded otherwise, its
-    float64 sum being off by `errors` [B]; users `rows` are float64 [B, F]."""
-    sums = (vectors[items] * rows[:, None]).sum(dim=2)
-    errors = errors[:, None]
+    sum being taken in another order; users `rows` are float64 [B, F], `lengths` [B] theirs."""
+    sums = (table.vectors[items] * rows[:, None]).sum(dim=2)
+    errors = DOUBLE * (rows.shape[1] + 1) * lengths[:, None] * table.lengths[items]
     real = items > 0
-    alike = (((sums - errors).float() != (sums + errors).float()) & real).any(dim=1)
+    doubtful = (((sums - errors).float() != (sums + errors).float()) & real).any(dim=1)
     scores = torch.where(real, sums.float() + 0.0, -torch.inf)  # -0.0 becomes 0.0
     items, order = items.sort(dim=1)
     scores, best = scores.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return torch.where(scores > -torch.inf, items.gather(1, best), 0), scores, alike
+    return torch.where(scores > -torch.inf, items.gather(1, best), 0), scores, doubtful
 
 
 def _length(rows: Tensor) -> Tensor:
@@ -166,5 +183,9 @@ def _moved(model: InnerProductModel, device: str) -> _Table:
         padded[: len(model.vectors)] = torch.tensor(model.vectors)
         vectors = padded.to(device)
         short = vectors.bfloat16()
-        moved[device] = _Table(vectors, short, _length(vectors.double() - short.double()).max())
+        lengths = torch.cat([_length(part.double()) for part in vectors.split(ROWS)])
+        lost = [
+            _length(v.double() - s).max() for v, s in zip(vectors.split(ROWS), short.split(ROWS), strict=True)
+        ]
+        moved[device] = _Table(vectors, short, lengths, torch.stack(lost).max())
     return moved[device]

@@ -43,3 +43,5 @@ def test_the_largest_norm_is_that_of_any_slice(monkeypatch):
     table = vectors(0, 50, 4, 1)
     monkeypatch.setattr("recsys_spark.item_models.inner.ROWS", 7)
     assert largest_norm(table) == np.linalg.norm(table.astype(np.float64), axis=1).max()
+    table[-1, 0] = np.nan
+    assert np.isnan(largest_norm(table))

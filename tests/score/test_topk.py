@@ -113,27 +113,43 @@ def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_products_of_bfloat16_are_enough_where_scores_are_spread(device):
-    """And without what they may be off by, some lists would be wrong."""
+@pytest.mark.parametrize("tile_bytes", [gpu.TILE_BYTES, 2 * 200 * 14 * 1024])
+def test_products_of_bfloat16_are_enough_where_scores_are_spread(device, tile_bytes):
+    """In one tile, and in two of which the second has fewer groups than are looked into. Without what they may be off by, some lists would be wrong."""
     rng = np.random.default_rng(3)
     model = FactorModel(20_000, {}, {"items": rng.standard_normal((20_000, 8)).astype(np.float32)})
     users = rng.standard_normal((200, 8)).astype(np.float32)
     hidden = Hidden(np.arange(20_000) == 0, Histories.of([[]] * len(users)))
-    with mock.patch.object(gpu, "_search", wraps=gpu._search) as search:
-        items, scores, unsure = gpu.best_lists(model, users, hidden, 20, device)
     expected = top_candidates(model, users, hidden, 20, 1024)
-    np.testing.assert_array_equal(items, expected[0])
-    np.testing.assert_array_equal(scores, expected[1])
-    assert (search.call_count, len(unsure)) == (1, 0)
+
+    def best():
+        with (
+            mock.patch.object(gpu, "_search", wraps=gpu._search) as search,
+            mock.patch.object(gpu, "TILE_BYTES", tile_bytes),
+        ):
+            items, scores, unsure = gpu.best_lists(model, users, hidden, 20, device)
+        assert (search.call_count, len(unsure)) == (1, 0)
+        return items, scores
+
+    for found, wanted in zip(best(), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with (
+        mock.patch.multiple(gpu, UNIT=0, SUMS=0),
+        mock.patch.object(gpu, "_length", lambda rows: rows.new_zeros(len(rows))),
+    ):
+        gpu._on_device.clear()
+        assert (best()[0] != expected[0]).any()
+    gpu._on_device.clear()
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_who_has_too_many_alike_for_bfloat16_is_searched_by_themselves_in_float32(device):
     items = np.random.default_rng(4).standard_normal((3000, 2)).astype(np.float32)
     items[:, 0] = 1 + 1e-4 * items[:, 0]
+    best = 1 + np.argsort(-items[1:, 0])
     model = FactorModel(3000, {}, {"items": items})
     users = np.array([[0, 1], [1, 0], [0, -1], [1, 0]], np.float32)
-    histories = Histories.of([[1], [2, 3], [4], [5, 6, 7]])
+    histories = Histories.of([[1], best[:3].tolist(), [4], best[2:5].tolist()])
     hidden = Hidden(np.arange(3000) == 0, histories)
     with mock.patch.object(gpu, "_search", wraps=gpu._search) as search:
         found = gpu.best_lists(model, users, hidden, 5, device)
@@ -143,6 +159,24 @@ def test_who_has_too_many_alike_for_bfloat16_is_searched_by_themselves_in_float3
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
     assert len(found[2]) == 0
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("largest", [1.0, 9.2127e18])
+def test_a_device_gives_the_processor_s_lists_where_little_is_left_and_where_products_overflow(
+    device, largest
+):
+    rng = np.random.default_rng(5)
+    items = rng.standard_normal((30, 4)).astype(np.float32)
+    items[7] = 0
+    items[8] = -largest  # a score that float32 can hold and bfloat16 cannot
+    model, users = FactorModel(30, {}, {"items": items}), np.full((3, 4), largest, np.float32)
+    everything, half = list(range(1, 30)), list(range(2, 30, 2))
+    hidden = Hidden(np.arange(30) == 0, Histories.of([everything, half, []]))
+    found = top_candidates(model, users, hidden, 45, 8, device)
+    for ours, wanted in zip(found, top_candidates(model, users, hidden, 45, 8), strict=True):
+        np.testing.assert_array_equal(ours, wanted)
+    assert (found[0] > 0).sum(axis=1).tolist() == [0, 15, 29]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -177,10 +211,15 @@ def test_a_score_that_is_no_number_is_refused():
 def test_a_score_that_is_no_number_is_refused_by_a_device_too(device):
     items = np.ones((70, 4), np.float32)
     items[65, 2] = np.nan
-    model, histories = FactorModel(70, {}, {"items": items}), Histories.of([[1], [65]])
-    hidden = Hidden(np.zeros(70, bool), histories)
-    with pytest.raises(LawBroken, match="'als' gives NaN scores to 1 of 2 users"):
-        top_candidates(model, np.ones((2, 4), np.float32), hidden, 3, 64, device)
+    model, users = FactorModel(70, {}, {"items": items}), np.ones((3, 4), np.float32)
+    hidden = Hidden(np.arange(70) == 0, Histories.of([[1], [65], [65, 66]]))
+    with pytest.raises(LawBroken, match="'als' gives NaN scores to 1 of 3 users"):
+        top_candidates(model, users, hidden, 3, 64, device)
+    for where in (None, device):  # of an item that nobody is shown, too
+        with pytest.raises(LawBroken, match="'als' gives NaN scores to"):
+            top_candidates(
+                model, users, Hidden(np.isin(np.arange(70), [0, 65]), Histories.of([[]] * 3)), 3, 64, where
+            )
 
 
 @pytest.mark.skipif(not screen.available(), reason="the processor does not multiply bfloat16 matrices")
