@@ -52,7 +52,7 @@ test: setup ## linters, then every test but the slow ones
 test-slow: setup ## the slow tests alone: the driver killed in every stage (half an hour)
 	@$(BIN)/pytest -m slow $(PYTEST)
 
-bench: setup ## every figure of docs/benchmarks into build/bench, ours beside its peers (two and a quarter hours, on a machine that does nothing else)
+bench: setup ## every figure of docs/benchmarks into build/bench, ours beside its peers (two and a half hours, on a machine that does nothing else)
 	@.make/peers.sh
 	@$(MAKE) data CONF=demo
 	@$(MAKE) data CONF=retail
