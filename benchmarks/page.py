@@ -64,6 +64,10 @@ def _details(entries: list[Mapping[str, Any]]) -> Iterator[str]:
     rest = {key: value for key, value in config.items() if key != TIMED}
     if rest:
         yield f"- config: {_listed(rest)}"
+    if "events" in config:
+        rate = f"{config['events'] / entries[-1]['ours_seconds']:,.0f} events a second"
+        grown = entries[-1].get("growth")
+        yield f"- ours: {rate}" + (f"; {grown:.2f} times linear from the size before" if grown else "")
     facts = {"ours": entries[-1].get("ours_facts")} | {
         e["peer"]: e.get("peer_facts") for e in entries if e["peer"]
     }
