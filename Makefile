@@ -49,7 +49,7 @@ test: setup ## linters, then every test but the slow ones
 	@$(MAKE) lint
 	@$(BIN)/pytest -m 'not slow' $(PYTEST)
 
-test-slow: setup ## the slow tests alone: the driver killed in every stage (half an hour)
+test-slow: setup ## the slow tests alone: the driver killed in every stage (a quarter of an hour)
 	@$(BIN)/pytest -m slow $(PYTEST)
 
 bench: setup ## every figure of docs/benchmarks into build/bench, ours beside its peers (two and a half hours, on a machine that does nothing else)
