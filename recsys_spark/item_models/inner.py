@@ -10,12 +10,15 @@ Shapes:  B users · I items · C candidates a user · F length of a vector
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from recsys_spark.compiled import REORDER, compiled
 from recsys_spark.item_models.base import ItemModel
 
+FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
+"""How far each may be from a number, as a share of it."""
 ROWS = 1 << 16
 """Vectors whose norms are taken at a time."""
 
@@ -56,11 +59,19 @@ def pair_scores(users: np.ndarray, table: np.ndarray, items: np.ndarray) -> np.n
 def margins(users: np.ndarray, largest: float) -> np.ndarray:
     """float32 [B]: how far apart a float32 product and `pair_scores` can put two items of a user, no item vector being longer than `largest`.
 
-    A float32 sum of F products errs by F 2^-24 |u| |v| at most (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §3.1), the
-    one rounding of `pair_scores` by 2^-24 |u| |v|; either of two items may be off by both. A tenth is for the terms of higher order.
+    The one rounding of `pair_scores` to float32 is the rounding of `apart`.
     """
     lengths = np.linalg.norm(users.astype(np.float64), axis=1)
-    return (2.2 * (users.shape[1] + 1) * 2.0**-24 * largest * lengths).astype(np.float32)
+    return apart(largest * lengths, users.shape[1], FLOAT32).astype(np.float32)
+
+
+def apart(lengths: Any, depth: int, unit: float) -> Any:
+    """How far apart two sums of `depth` products can be that are right but for rounding, each rounded once more; `lengths` (an array or a tensor) are |u| |v|.
+
+    A sum errs by depth unit |u| |v| at most (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §3.1), the rounding by
+    unit |u| |v|; either of two may be off by both. A tenth is for the terms of higher order.
+    """
+    return 2.2 * (depth + 1) * unit * lengths
 
 
 def largest_norm(table: np.ndarray) -> float:

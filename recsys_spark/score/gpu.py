@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from recsys_spark.item_models.best import Hidden
-from recsys_spark.item_models.inner import InnerProductModel
+from recsys_spark.item_models.inner import FLOAT32, FLOAT64, InnerProductModel, apart
 from recsys_spark.item_models.sums import check_scores
 
 TILE_BYTES = 1 << 31
@@ -34,13 +34,10 @@ STEP = 8 * GROUP
 UNIT = 2.0**-8
 """How far bfloat16 may be from a number, as a share of either."""
 SUMS = 4.0
-"""How much worse than a float32 sum (`model.margins`) a GPU's units for bfloat16 may add up what they multiply: they align some products at a time and cut
+"""How much worse than a float32 sum (`inner.apart`) a GPU's units for bfloat16 may add up what they multiply: they align some products at a time and cut
 what is below the last bit instead of rounding it (Fasi et al., Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science, 2021)."""
 SMALLEST, LARGEST = 2.0**-124, 2.0**126
 """What may be lost of each product, and of a sum, that is too small for a float32 of full precision; below what no product overflows."""
-DOUBLE = 2.2 * 2.0**-53
-"""Of each number of a float64 sum: how far two such sums of the same products may be apart, as a share of the vectors' lengths. A tenth is for the terms of
-higher order, as in `inner.margins`."""
 ROWS = 1 << 16
 """Vectors whose lengths are taken at a time."""
 
@@ -88,7 +85,7 @@ def _search(
     rows = torch.from_numpy(users).to(device)
     exact = rows.double()
     lengths = _length(exact)
-    margins = torch.from_numpy(model.margins(users)).to(device).double()
+    margins = apart(lengths * model.largest, rows.shape[1], FLOAT32)
     left, right = (rows.bfloat16(), table.short) if short else (rows, table.vectors)
     found, items = _best(left, right, hidden, 2 * m + 64)
     floor, fits = found[:, m - 1].double(), lengths * model.largest < LARGEST
@@ -137,7 +134,7 @@ def _ranked(table: _Table, rows: Tensor, lengths: Tensor, items: Tensor) -> tupl
     """Items int64 [B, r] (0 is padding) by (-score, item), their scores float32 [B, r], and whether one of a user's could be rounded otherwise, its
     sum being taken in another order; users `rows` are float64 [B, F], `lengths` [B] theirs."""
     sums = (table.vectors[items] * rows[:, None]).sum(dim=2)
-    errors = DOUBLE * (rows.shape[1] + 1) * lengths[:, None] * table.lengths[items]
+    errors = apart(lengths[:, None] * table.lengths[items], rows.shape[1], FLOAT64)
     real = items > 0
     doubtful = (((sums - errors).float() != (sums + errors).float()) & real).any(dim=1)
     scores = torch.where(real, sums.float() + 0.0, -torch.inf)  # -0.0 becomes 0.0
