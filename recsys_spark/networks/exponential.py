@@ -60,6 +60,15 @@ def exponentials(numbers, most):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=REORDER)
+def powers_of_float32(logits: np.ndarray, most: np.ndarray, sums: np.ndarray) -> None:
+    """Set `most` float32 [R] to the greatest of each row of `logits` float32 [R, I], replace the row by e**(logit - most), and set `sums`
+    float32 [R] to the sums of the powers."""
+    for row in range(len(logits)):
+        most[row] = most_of(logits[row])
+        sums[row] = exponentials(logits[row], most[row])
+
+
+@compiled(fastmath=REORDER)
 def powers_of_bfloat16(logits: np.ndarray, most: np.ndarray, sums: np.ndarray) -> None:
     """Set `most` float32 [R] to the greatest of each row of `logits` [R, I], replace the row by e**(logit - most), and set `sums` float32
     [R] to the sums of the powers before these are rounded.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_spark.networks.exponential import powers_of_bfloat16
+from recsys_spark.networks.exponential import powers_of_bfloat16, powers_of_float32
 
 ROWS_OF_A_TILE, CELLS_OF_A_TILE = 1024, 1 << 26
 """User rows, and scores, that a CPU works on at a time at most: 128 MiB of bfloat16. Fewer rows stay in its cache, but each product lays out all
@@ -94,9 +94,13 @@ def _powers(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     May overwrite `logits`.
     """
-    if logits.dtype == torch.bfloat16 and not logits.is_cuda:
+    if not logits.is_cuda and logits.dtype in (torch.float32, torch.bfloat16):
         most, total = torch.empty(2, len(logits), 1).unbind()
-        powers_of_bfloat16(logits.view(torch.int16).numpy(), most[:, 0].numpy(), total[:, 0].numpy())
+        asked = most[:, 0].numpy(), total[:, 0].numpy()
+        if logits.dtype == torch.float32:
+            powers_of_float32(logits.numpy(), *asked)
+        else:
+            powers_of_bfloat16(logits.view(torch.int16).numpy(), *asked)
         return logits, most, total
     most = logits.amax(dim=1, keepdim=True).float()
     powers = (logits.float() - most).exp_()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_spark.networks.exponential import exponentials, powers_of_bfloat16
+from recsys_spark.networks.exponential import exponentials, powers_of_bfloat16, powers_of_float32
 
 
 @pytest.mark.parametrize("n", [1, 15, 64, 1000])
@@ -39,6 +39,19 @@ def test_powers_of_halves_are_torch_s(scale):
         (bits.view(torch.int16) - nearest.view(torch.int16)).abs() <= 1
     ).all()  # a last place, where it lay between two
     assert (bits == nearest).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 20.0])
+def test_powers_of_float32_are_torch_s(scale):
+    logits = torch.randn(7, 203, generator=torch.Generator().manual_seed(1)) * scale
+    logits[3] -= 30 * scale  # a row without a positive logit
+    powers, most, sums = logits.clone(), torch.empty(7), torch.empty(7)
+    powers_of_float32(powers.numpy(), most.numpy(), sums.numpy())
+    wide = logits.double()
+    assert torch.equal(most.double(), wide.amax(1))
+    expected = (wide - wide.amax(1, keepdim=True)).exp().clamp(min=2**-126)
+    torch.testing.assert_close(powers.double(), expected, rtol=2e-5, atol=0)
+    torch.testing.assert_close(sums.double(), expected.sum(1), rtol=1e-5, atol=0)
 
 
 def test_negative_rows_have_their_greatest_too():
