@@ -17,7 +17,7 @@ import numpy as np
 from recsys_spark.compiled import REORDER, compiled
 from recsys_spark.item_models.base import ItemModel
 
-FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
+BFLOAT16, FLOAT32, FLOAT64 = 2.0**-8, 2.0**-24, 2.0**-53
 """How far each may be from a number, as a share of it."""
 ROWS = 1 << 16
 """Vectors whose norms are taken at a time."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from recsys_spark.item_models.best import Hidden
-from recsys_spark.item_models.inner import FLOAT32, FLOAT64, InnerProductModel, apart
+from recsys_spark.item_models.inner import BFLOAT16, FLOAT32, FLOAT64, ROWS, InnerProductModel, apart
 from recsys_spark.item_models.sums import check_scores
 
 TILE_BYTES = 1 << 31
@@ -31,15 +31,11 @@ GROUP = 128
 """Items of which the best is found first. They stand W / GROUP apart, so that the best of neighbouring groups are found at once."""
 STEP = 8 * GROUP
 """Tiles have a multiple of so many items, so that the scores of eight groups lie in 16 bytes."""
-UNIT = 2.0**-8
-"""How far bfloat16 may be from a number, as a share of either."""
 SUMS = 4.0
 """How much worse than a float32 sum (`inner.apart`) a GPU's units for bfloat16 may add up what they multiply: they align some products at a time and cut
 what is below the last bit instead of rounding it (Fasi et al., Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science, 2021)."""
 SMALLEST, LARGEST = 2.0**-124, 2.0**126
 """What may be lost of each product, and of a sum, that is too small for a float32 of full precision; below what no product overflows."""
-ROWS = 1 << 16
-"""Vectors whose lengths are taken at a time."""
 
 # products are summed in float32, whatever the environment says
 torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
@@ -91,8 +87,8 @@ def _search(
     floor, fits = found[:, m - 1].double(), lengths * model.largest < LARGEST
     if short:
         lost = _length(exact - left) * model.largest + _length(left.double()) * table.lost
-        floor -= UNIT * floor.abs() + 2 * (lost + SUMS * margins + rows.shape[1] * SMALLEST)
-        floor -= UNIT * floor.abs()
+        floor -= BFLOAT16 * floor.abs() + 2 * (lost + SUMS * margins + rows.shape[1] * SMALLEST)
+        floor -= BFLOAT16 * floor.abs()
         fits &= lost.isfinite()
     else:
         floor -= margins

@@ -24,10 +24,9 @@ import torch
 
 from recsys_spark.compiled import REORDER, compiled
 from recsys_spark.item_models.best import CROWDED, Best, cut, holds, key_of, select
+from recsys_spark.item_models.inner import BFLOAT16, FLOAT32
 
-UNIT = 2.0**-8
-"""How far bfloat16 may be from a number, as a share of it; so far may a bound be below what it was before it was rounded."""
-SUM = 2.0**-23
+SUM = 2 * FLOAT32
 """Twice what each number of a float32 sum may make it err by, as a share of the sum of what is added, signs apart (Higham, Accuracy and Stability of
 Numerical Algorithms, 2002, §3.1). So much of |u| |v| is added to |u - u'| |v|, and so much to each length."""
 SHORTEST, LONGEST = 1e-10, 1e15
@@ -158,7 +157,8 @@ def _reach(bounds, users, lengths, losses, reached):  # type: ignore[no-untyped-
 def _reach_groups(bounds, lost, lengths, length, losses, most):  # type: ignore[no-untyped-def]
     for at in range(len(most)):
         bound = np.uint32(np.uint32(np.uint16(bounds[at])) << np.uint32(16)).view(np.float32)
-        sure = bound - np.float32(UNIT) * abs(bound) - (lost * lengths[at] + length * losses[at])
+        # so far may a bound be below what it was before it was rounded
+        sure = bound - np.float32(BFLOAT16) * abs(bound) - (lost * lengths[at] + length * losses[at])
         most[at] = max(sure, most[at])
 
 
@@ -177,7 +177,7 @@ def _set_floors(reached, m, indptr, seen, is_tried, margins, floors):  # type: i
 @compiled
 def _below(number):  # type: ignore[no-untyped-def]
     """The `_order` of the greatest bfloat16 that nothing above a float32 is rounded to."""
-    number = np.float32(number * (1 - UNIT - 1e-6 if number > 0 else 1 + UNIT + 2e-5))
+    number = np.float32(number * (1 - BFLOAT16 - 1e-6 if number > 0 else 1 + BFLOAT16 + 2e-5))
     word = number.view(np.uint32)
     if word >> np.uint32(31):
         word += np.uint32(0xFFFF)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from recsys_spark.item_models.best import Best, Hidden
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.inner import BFLOAT16
 from recsys_spark.score import screen
 
 needs_bfloat16 = pytest.mark.skipif(
@@ -41,15 +42,15 @@ def test_bounds_are_above_the_scores_and_by_no_more_than_they_say(seed, factors,
     left, right = screen._narrow(users, of_users=True), screen._narrow(items)
     bounds = screen._floats(screen._bounds(left, right))[:20, :70].astype(np.float64)
     exact = users.astype(np.float64) @ items.astype(np.float64).T
-    assert (bounds + screen.UNIT * abs(bounds) >= exact).all()
+    assert (bounds + BFLOAT16 * abs(bounds) >= exact).all()
     lengths, losses = screen._floats(right[:70, -2:]).astype(np.float64).T
     allowed = screen._floats(left[:20, -2:]).astype(np.float64) @ np.stack([lengths, losses])
-    assert (bounds - screen.UNIT * abs(bounds) - 2 * allowed <= exact).all()
+    assert (bounds - BFLOAT16 * abs(bounds) - 2 * allowed <= exact).all()
     whole = np.linalg.norm(items.astype(np.float64), axis=1)
     assert (lengths >= whole).all()
     np.testing.assert_allclose(lengths, whole, rtol=0.01)
     assert (
-        allowed <= 2.2 * screen.UNIT * np.outer(np.linalg.norm(users.astype(np.float64), axis=1), whole)
+        allowed <= 2.2 * BFLOAT16 * np.outer(np.linalg.norm(users.astype(np.float64), axis=1), whole)
     ).all()
 
 
@@ -84,9 +85,9 @@ def test_order_is_that_of_the_numbers():
         above = values[order > screen._below(number)].astype(np.float64)
         below = values[order <= screen._below(number)].astype(np.float64)
         # what is not looked at cannot have been rounded from a number above
-        assert (below + screen.UNIT * abs(below) <= number).all()
+        assert (below + BFLOAT16 * abs(below) <= number).all()
         # and little else is looked at
-        assert (above >= number - 2.01 * screen.UNIT * abs(number)).all()
+        assert (above >= number - 2.01 * BFLOAT16 * abs(number)).all()
 
 
 @needs_bfloat16

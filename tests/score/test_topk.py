@@ -134,7 +134,7 @@ def test_products_of_bfloat16_are_enough_where_scores_are_spread(device, tile_by
     for found, wanted in zip(best(), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
     with (
-        mock.patch.multiple(gpu, UNIT=0, SUMS=0),
+        mock.patch.multiple(gpu, BFLOAT16=0, SUMS=0),
         mock.patch.object(gpu, "_length", lambda rows: rows.new_zeros(len(rows))),
     ):
         gpu._on_device.clear()
