@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from recsys_spark.train.optimizer import Optimizer
+
 log = logging.getLogger(__name__)
 
 FILE = "last.safetensors"
@@ -66,7 +68,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as flat tensors named `parameter/key`; plain numbers (step counts) as float64 scalars."""
     flat = {}
     for parameter, entries in optimizer.state_dict()["state"].items():
@@ -77,7 +79,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return flat
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Give `optimizer` the state that `optimizer_tensors` took from one of the same parameters."""
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():

@@ -25,6 +25,7 @@ from recsys_spark.networks.losses import full_softmax, sampled_softmax
 from recsys_spark.networks.two_tower import TwoTower
 from recsys_spark.train import checkpoint
 from recsys_spark.train.negatives import Candidates
+from recsys_spark.train.optimizer import AdamW, Optimizer
 from recsys_spark.train.validation import ndcg_sum
 
 if TYPE_CHECKING:
@@ -187,13 +188,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def make_optimizers(network: TwoTower, plan: Plan) -> list[torch.optim.Optimizer]:
+def make_optimizers(network: TwoTower, plan: Plan) -> list[Optimizer]:
     """AdamW for all, but SparseAdam for the item table when its gradients are sparse."""
     table = network.items.ids.weight
     rest = [p for p in network.parameters() if not (network.sparse and p is table)]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(rest, weight_decay=plan.weight_decay, fused=True)
-    ]
+    optimizers: list[Optimizer] = [AdamW(rest, weight_decay=plan.weight_decay)]
     return [*optimizers, torch.optim.SparseAdam([table])] if network.sparse else optimizers
 
 
@@ -211,7 +210,7 @@ def divergence_weight(plan: Plan, at: float) -> float:
 
 
 def _resume(
-    network: TwoTower, optimizers: list[torch.optim.Optimizer], communicator: Communicator, checkpoints: Path
+    network: TwoTower, optimizers: list[Optimizer], communicator: Communicator, checkpoints: Path
 ) -> tuple[Progress, dict[str, Tensor]]:
     found = checkpoint.load(checkpoints)
     progress, best = Progress(), {}
@@ -236,7 +235,7 @@ def _epoch(
     plan: Plan,
     epoch: int,
     batches: Iterator[Batch],
-    optimizers: list[torch.optim.Optimizer],
+    optimizers: list[Optimizer],
     candidates: Candidates | None,
     communicator: Communicator,
     device: torch.device,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recsys_spark.train import checkpoint
+from recsys_spark.train.optimizer import AdamW
 
 
 def test_groups_and_state_come_back_bit_for_bit(tmp_path):
@@ -51,7 +52,7 @@ def weights_after(steps, optimizer, weight, sparse):
     return weight.detach().clone()
 
 
-@pytest.mark.parametrize(("kind", "sparse"), [(torch.optim.AdamW, False), (torch.optim.SparseAdam, True)])
+@pytest.mark.parametrize(("kind", "sparse"), [(AdamW, False), (torch.optim.SparseAdam, True)])
 def test_a_restored_optimizer_goes_on_as_if_nothing_happened(kind, sparse):
     whole, half, resumed = (torch.nn.Parameter(torch.ones(4, 2)) for _ in range(3))
     expected = weights_after([1, 2, 3, 4], kind([whole], lr=0.1), whole, sparse)
