@@ -37,12 +37,14 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass
 class Context:
-    """What a stage works in. `cutoff` is midnight UTC of the run date: events at or after it belong to a later night."""
+    """What a stage works in. `cutoff` is midnight UTC of the run date: events at or after it belong to a later night. `many_stages`: others
+    follow in this process, with Python in their tasks."""
 
     config: Config
     layout: Layout
     run_date: date
     force: bool = False
+    many_stages: bool = False
     _session: list[SparkSession] = field(default_factory=list)
 
     @property
@@ -68,7 +70,7 @@ class Context:
     @cached_property
     def spark(self) -> SparkSession:
         """The session, started by the first stage that has something to do; contexts made from one another share it."""
-        from recsys_spark.tables.session import make_session
+        from recsys_spark.tables.session import make_session, start_python_workers
 
         if self._session:
             return self._session[0]
@@ -85,6 +87,8 @@ class Context:
         )
         log.info("spark: %s, started in %.1f s", session.sparkContext.master, time.monotonic() - clock)
         self._session.append(session)
+        if self.many_stages:
+            start_python_workers(session)
         return session
 
     def stop(self) -> None:
@@ -124,6 +128,7 @@ def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
     context = None
     try:
         context = make_context(arguments)
+        context.many_stages = len(stages) > 1
         with exclusive(context.layout):
             _run(stages, arguments.passes, context)
         return 0

@@ -6,6 +6,8 @@ import logging
 import math
 import os
 import sys
+import threading
+from contextlib import suppress
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -73,6 +75,20 @@ def make_session(
         cores = session.sparkContext.defaultParallelism
         session.conf.set(_PARTITIONS, str(partitions_for(input_bytes, cores)))
     return session
+
+
+def start_python_workers(session: SparkSession) -> None:
+    """In local mode, have the daemon of the Python workers start beside the first stages, which leave it time: its imports take seconds of one core,
+    and whoever needs it first would wait for them. On a cluster each executor has its own."""
+    master = session.sparkContext.master
+    if master != "local" and not master.startswith("local["):
+        return
+
+    def start() -> None:
+        with suppress(Exception):  # who needs it will start it and be told
+            session.range(1).mapInArrow(lambda batches: batches, "id bigint").collect()
+
+    threading.Thread(target=start, name="python workers", daemon=True).start()
 
 
 def partitions_for(input_bytes: int, cores: int) -> int:
