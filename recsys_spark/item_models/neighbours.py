@@ -141,14 +141,16 @@ def _score_items(
     """Fill scores [B, C] of the items [B, C]."""
     sums = np.zeros(len(indptr) - 1, np.float64)
     for user in range(len(items)):
-        for at in range(starts[user], starts[user + 1]):
-            for x in range(indptr[chosen[at]], indptr[chosen[at] + 1]):
-                sums[neighbours[x]] += similarities[x]
+        history = chosen[starts[user] : starts[user + 1]]
+        _add(history, indptr, neighbours, similarities, sums)
         for c in range(items.shape[1]):
             scores[user, c] = sums[items[user, c]]
-        for at in range(starts[user], starts[user + 1]):
-            for x in range(indptr[chosen[at]], indptr[chosen[at] + 1]):
-                sums[neighbours[x]] = 0
+        if _entries(history, indptr) > len(sums):
+            sums[:] = 0
+        else:
+            for item in history:
+                for x in range(indptr[item], indptr[item + 1]):
+                    sums[np.uint32(neighbours[x])] = 0
 
 
 @compiled
@@ -170,13 +172,44 @@ def _top(
     keys = np.empty(ROOM * m, np.uint64)
     for user in range(len(items)):
         n = 0
-        for at in range(starts[user], starts[user + 1]):
-            for x in range(indptr[chosen[at]], indptr[chosen[at] + 1]):
-                item = neighbours[x]
-                before = sums[item]
-                after = before + similarities[x]
-                touched[n] = item  # stays there when it is new
-                n += (before == 0) & (after != 0)
-                sums[item] = after
         history = chosen[starts[user] : starts[user + 1]]
+        if _entries(history, indptr) > n_items:
+            # asking each item once costs less than asking each entry whether its item is new
+            _add(history, indptr, neighbours, similarities, sums)
+            for item in range(n_items):
+                touched[n] = item
+                n += sums[item] != 0
+        else:
+            for own in history:
+                for x in range(indptr[own], indptr[own + 1]):
+                    item = np.uint32(neighbours[x])
+                    before = sums[item]
+                    after = before + similarities[x]
+                    touched[n] = item  # stays there when it is new
+                    n += (before == 0) & (after != 0)
+                    sums[item] = after
         take_best(sums, touched, n, history, banned, values, keys, items[user], scores[user])
+
+
+@compiled
+def _entries(history: np.ndarray, indptr: np.ndarray) -> int:
+    """How many entries the table's rows of `history` have together."""
+    n = 0
+    for item in history:
+        n += indptr[item + 1] - indptr[item]
+    return n
+
+
+@compiled
+def _add(
+    history: np.ndarray,
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    similarities: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """Add the table's rows of `history` to `sums` float64 [I], in their order."""
+    for item in history:
+        for x in range(indptr[item], indptr[item + 1]):
+            # no sign, so no place counted from the end
+            sums[np.uint32(neighbours[x])] += similarities[x]
