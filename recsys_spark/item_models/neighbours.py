@@ -182,12 +182,12 @@ def _top(
         else:
             for own in history:
                 for x in range(indptr[own], indptr[own + 1]):
-                    item = np.uint32(neighbours[x])
-                    before = sums[item]
+                    near = np.uint32(neighbours[x])
+                    before = sums[near]
                     after = before + similarities[x]
-                    touched[n] = item  # stays there when it is new
+                    touched[n] = near  # stays there when it is new
                     n += (before == 0) & (after != 0)
-                    sums[item] = after
+                    sums[near] = after
         take_best(sums, touched, n, history, banned, values, keys, items[user], scores[user])
 
 
