@@ -1,4 +1,4 @@
-"""AdamW: torch's arithmetic without torch's class, which imports torch's compiler when it is made; that takes 1.7 s of each worker, and nothing here is
+"""AdamW: torch's arithmetic without torch's class, which imports torch's compiler when it is made; that takes 1.8 s of each worker, and nothing here is
 compiled by it."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class AdamW:
     """Decoupled weight decay (Loshchilov & Hutter, ICLR 2019) with the usual betas, in one kernel for all parameters.
 
-    Used as those of `torch.optim` are: the rate is `param_groups[0]["lr"]`, and `state_dict` and `load_state_dict` speak their format.
+    Used as those of `torch.optim` are: the rate is `param_groups[0]["lr"]`, and `state_dict()["state"]` has their form.
     """
 
     def __init__(self, parameters: list[Parameter], *, lr: float = 0.0, weight_decay: float = 0.0):
@@ -34,11 +34,11 @@ class AdamW:
         """Move the parameters that have a gradient."""
         group = self.param_groups[0]
         moved = [(i, p) for i, p in enumerate(group["params"]) if p.grad is not None]
-        states = [self.state.setdefault(i, {}) for i, _ in moved]
-        for (_, parameter), state in zip(moved, states, strict=True):
-            if not state:
-                state |= {"step": torch.zeros((), device=parameter.device)}
-                state |= {name: torch.zeros_like(parameter) for name in _MOMENTS}
+        for i, parameter in moved:
+            if i not in self.state:
+                moments = {name: torch.zeros_like(parameter) for name in _MOMENTS}
+                self.state[i] = {"step": torch.zeros((), device=parameter.device), **moments}
+        states = [self.state[i] for i, _ in moved]
         adamw(
             [p for _, p in moved],
             [p.grad for _, p in moved],
