@@ -51,6 +51,7 @@ def make_job(run: Path, epochs: int) -> Job:
         features=str((run / "release" / "features").resolve()),
         output="",
         checkpoints="",
+        weights="",
         start="",
         neighbours="",
         examples=features["counts"]["examples"],

@@ -403,6 +403,10 @@ class Train(Section):
     epochs: Count = Field(
         default=6, description="at most; the learning rate falls to nothing at their end [epochs]"
     )
+    warm_epochs: Count | None = Field(
+        default=None,
+        description="release: epochs of a training that starts from the backtest's weights; null: it starts anew, and takes as many as were best there [epochs]",
+    )
     minutes: Positive | None = Field(
         default=None,
         description="that the backtest's training may take; the first epoch tells how many fit, two at least; null: as long as it takes [min]",

@@ -74,14 +74,18 @@ def train(facts: RunFacts) -> list[Block]:
     title = f"NDCG@{k} on the validation items" if k else "NDCG on the validation items"
     how = "It should rise; training stops when it no longer does. The large dot is the epoch that was kept."
     falls = Figure("Training loss", loss, "It should fall, steeply at first.")
-    return [Text(_training(facts.training, epochs, best)), falls, Figure(title, ndcg, how)]
+    warm = facts.settings("train").get("warm_epochs")
+    return [Text(_training(facts.training, epochs, best, warm)), falls, Figure(title, ndcg, how)]
 
 
-def _training(training: dict[str, Any], epochs: list[dict[str, Any]], best: int | None) -> str:
+def _training(
+    training: dict[str, Any], epochs: list[dict[str, Any]], best: int | None, warm: int | None
+) -> str:
     workers, device = training.get("workers", 1), str(training.get("device", "cpu")).upper()
     speed = [e["examples_per_s"] for e in epochs if e.get("examples_per_s")]
     text = f"{len(epochs)} epochs with {workers} worker{'s' if workers != 1 else ''} on {device}"
     text += f", {wording.seconds(sum(e.get('seconds', 0) for e in epochs))} in all"
     text += f", {plots.short(sum(speed) / len(speed))} examples a second" if speed else ""
-    kept = f"; epoch {best} was best on the validation items, and tonight's network is trained for as many"
+    tonight = f"goes on from there for {warm} more" if warm else "is trained for as many"
+    kept = f"; epoch {best} was best on the validation items, and tonight's network {tonight}"
     return text + (kept if best else "") + "."

@@ -51,6 +51,14 @@ class TwoTower(nn.Module):
         )
         self.users = a.make_encoder(dropout)
 
+    @torch.no_grad()
+    def start_from(self, weights: dict[str, Tensor], trained: Tensor) -> None:
+        """Take the `weights` of a network of the same architecture. Items that it was not trained on, by `trained` bool [I], keep the start that they
+        have here: there they were wrong answers only."""
+        own = self.items.ids.weight.clone()
+        self.load_state_dict(weights)
+        self.items.ids.weight[~trained] = own[~trained]
+
     def forward(self, questions: Questions, candidates: Tensor | None = None) -> Answers:
         """The user rows of `questions` and the items they are asked about: all of them, or, with `candidates` (int64 [C], ascending), those that
         the batch needs, each once."""

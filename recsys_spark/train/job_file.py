@@ -9,12 +9,15 @@ from typing import Any
 
 from recsys_spark.tables.manifest import write_json
 
+WEIGHTS = "weights"
+"""The folder in `output` that gets the weights which a later training starts from."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json.
+    """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json, and weights/ where the release starts from them.
 
-    `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random; `neighbours` that of the item_cosine
+    `weights` is the folder of the weights to start from, empty where there are none. `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random; `neighbours` that of the item_cosine
     model that says which items are neighbours, empty where that is no matter. There are `examples` of the `kind`
     that features.examples names. `settings` is the train section of the config; `epochs`, `decay_epochs` (of which the learning rate makes its way)
     and `validate` say what this pass makes of it.
@@ -23,6 +26,7 @@ class Job:
     features: str
     output: str
     checkpoints: str
+    weights: str
     start: str
     neighbours: str
     examples: int

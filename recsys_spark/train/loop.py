@@ -39,8 +39,8 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train: at most `epochs` of `steps` steps each, and of these as many as fit into `seconds`; the other names are those of the
-    config's train section."""
+    """How to train: at most `epochs` of `steps` steps each, and of these as many as fit into `seconds`; `warm` says that the network is trained already.
+    The other names are those of the config's train section."""
 
     epochs: int
     seconds: float | None
@@ -49,6 +49,7 @@ class Plan:
     learning_rate: float
     warmup_epochs: float
     decay_epochs: int
+    warm: bool
     weight_decay: float
     temperature: float
     kl_weight: float
@@ -205,8 +206,9 @@ def learning_rate(plan: Plan, at: float, workers: int) -> float:
 
 
 def divergence_weight(plan: Plan, at: float) -> float:
-    """What a nat of divergence counts after `at` epochs: it rises linearly to kl_weight at the end of `decay_epochs`."""
-    return plan.kl_weight * min(at / plan.decay_epochs, 1.0)
+    """What a nat of divergence counts after `at` epochs: it rises linearly to kl_weight at the end of `decay_epochs`,
+    but in a network that is trained already is there from the start."""
+    return plan.kl_weight * (1.0 if plan.warm else min(at / plan.decay_epochs, 1.0))
 
 
 def _resume(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from recsys_spark.columns import BACKTEST, ITEM_COSINE, NETWORK, RELEASE, SVD
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import LawBroken, StageMissing
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest
 from recsys_spark.tables.manifest import Manifest, digest, require
-from recsys_spark.train.job_file import Job
+from recsys_spark.train.job_file import WEIGHTS, Job
 from recsys_spark.train.launch import launch
 
 NAME = "train"
@@ -81,12 +81,20 @@ def make_job(
     backtest: Manifest | None,
     settings: dict[str, Any],
 ) -> Job:
-    """What the workers are told. The release trains for as many epochs as were best in the backtest, of as many as that had time for."""
+    """What the workers are told. The release starts from the backtest's weights for `warm_epochs`; without, it starts anew and trains for as many
+    epochs as were best in the backtest, of as many as that had time for."""
     if not features.counts["examples"]:
         raise LawBroken(
             f"{context.layout.table('features', pass_name, 'examples')}: no user has two items, so there is nothing to train on; "
             "set train.enabled to false"
         )
+    epochs = decay_epochs = settings["epochs"]
+    weights = ""
+    if backtest:
+        epochs, decay_epochs = backtest.counts["best_epoch"], backtest.counts["planned_epochs"]
+        if settings["warm_epochs"]:
+            epochs = decay_epochs = settings["warm_epochs"]
+            weights = str(_weights(context))
     taken = {
         name: str(context.layout.table("baselines", pass_name, name).resolve())
         for name in context.config.train.takes_from
@@ -95,6 +103,7 @@ def make_job(
         features=str(context.layout.stage("features", pass_name).resolve()),
         output=str(folder.resolve()),
         checkpoints=str(checkpoints.resolve()),
+        weights=weights,
         start=taken.get(SVD, ""),
         neighbours=taken.get(ITEM_COSINE, ""),
         examples=features.counts["examples"],
@@ -102,11 +111,21 @@ def make_job(
         n_items=clean.counts["n_items"],
         n_features=features.counts["features"],
         history_length=features.settings["history_length"],
-        epochs=backtest.counts["best_epoch"] if backtest else settings["epochs"],
-        decay_epochs=backtest.counts["planned_epochs"] if backtest else settings["epochs"],
+        epochs=epochs,
+        decay_epochs=decay_epochs,
         validate=backtest is None,
         settings=settings,
     )
+
+
+def _weights(context: Context) -> Path:
+    """Where the backtest's training left its weights."""
+    folder = context.layout.table(NAME, BACKTEST, WEIGHTS).resolve()
+    if not folder.is_dir():
+        raise StageMissing(
+            f"{folder}: the backtest kept no weights, for train.warm_epochs was null then; train it again, or set that to null"
+        )
+    return folder
 
 
 def counts(folder: Path) -> dict[str, Any]:

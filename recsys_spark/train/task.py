@@ -18,9 +18,9 @@ from recsys_spark.networks.item_tower import feature_matrix
 from recsys_spark.networks.two_tower import TwoTower
 from recsys_spark.tables import store
 from recsys_spark.tables.manifest import write_json
-from recsys_spark.train import feed
+from recsys_spark.train import checkpoint, feed
 from recsys_spark.train.held import read_held
-from recsys_spark.train.job_file import Job
+from recsys_spark.train.job_file import WEIGHTS, Job
 from recsys_spark.train.loop import Communicator, Plan, Progress, train
 from recsys_spark.train.negatives import Candidates
 
@@ -45,6 +45,8 @@ def run_worker(job: Job, communicator: Communicator) -> None:
         network.items.start_at(*read_start(Path(job.start), s["dimension"]))
     if job.neighbours:
         network.items.set_neighbours(*read_neighbours(Path(job.neighbours), s["neighbours"]))
+    if job.weights:
+        network.start_from(*read_weights(Path(job.weights)))
     steps, batch = feed.batch_plan(job.examples, communicator.size, s["batch_size"])
     plan = make_plan(job, steps)
     progress = train(
@@ -67,6 +69,8 @@ def run_worker(job: Job, communicator: Communicator) -> None:
         checkpoints=Path(job.checkpoints),
     )
     if communicator.rank == 0:
+        if job.validate and s["warm_epochs"]:
+            write_weights(Path(job.output) / WEIGHTS, network, counts)
         base.save(Path(job.output) / NetworkModel.kind, NetworkModel.of(network.cpu()))
         write_json(Path(job.output) / "training.json", summary(progress, plan, communicator.size))
 
@@ -88,6 +92,7 @@ def make_plan(job: Job, steps: int) -> Plan:
     return Plan(
         epochs=job.epochs,
         decay_epochs=job.decay_epochs,
+        warm=bool(job.weights),
         # the release does as much as the backtest found best
         seconds=60 * s["minutes"] if s["minutes"] and job.validate else None,
         steps=steps,
@@ -105,6 +110,20 @@ def summary(progress: Progress, plan: Plan, workers: int) -> dict[str, Any]:
         "workers": workers,
         "device": device,
     }
+
+
+def write_weights(folder: Path, network: TwoTower, counts: torch.Tensor) -> None:
+    """Keep the weights of `network`, trained on `counts` pairs of each item, int64 [I]."""
+    checkpoint.save(folder, {"network": network.state_dict(), "items": {"counts": counts}}, {})
+
+
+def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """What `write_weights` kept: (weights, bool [I] whether the item was trained on)."""
+    found = checkpoint.load(folder)
+    if found is None:
+        raise RuntimeError(f"{folder}: the backtest's weights cannot be read; train it again with --force")
+    groups, _ = found
+    return groups["network"], groups["items"]["counts"] > 0
 
 
 def read_start(folder: Path, dimension: int) -> tuple[torch.Tensor, torch.Tensor]:

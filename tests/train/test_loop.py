@@ -197,6 +197,11 @@ def test_divergence_counts_more_and_more_until_the_end():
     assert [divergence_weight(plan, at) for at in (0, 1, 3, 4, 5)] == pytest.approx([0, 0.1, 0.3, 0.4, 0.4])
 
 
+def test_divergence_counts_in_full_where_training_goes_on():
+    plan = make_plan(2, 5, kl_weight=0.4, warm=True)
+    assert [divergence_weight(plan, at) for at in (0, 1, 2)] == [0.4] * 3
+
+
 def test_negatives_are_real_items_and_the_same_for_the_same_seed():
     candidates = Candidates(torch.tensor([0, 5, 3, 2]), batch=2, negatives=500)
     targets = torch.tensor([3, 1])

@@ -10,16 +10,18 @@ import torch
 
 from factories import finish_stage, make_context
 from recsys_spark.columns import BACKTEST, RELEASE
-from recsys_spark.errors import LawBroken, TrainingFailed
+from recsys_spark.errors import LawBroken, StageMissing, TrainingFailed
 from recsys_spark.item_models import base
 from recsys_spark.item_models.neighbours import NeighbourModel
 from recsys_spark.item_models.spectral import SpectralModel
+from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.tables import manifest
 from recsys_spark.train import stage
 from recsys_spark.train.checkpoint import read_state
+from recsys_spark.train.job_file import WEIGHTS
 from recsys_spark.train.launch import launch
-from recsys_spark.train.task import read_neighbours, read_start
-from train.world import circle, write_features
+from recsys_spark.train.task import read_neighbours, read_start, read_weights
+from train.world import circle, make_network, write_features
 
 ITEMS, LENGTH = 25, 8
 SMALL = {"dimension": 8, "hidden": 16, "batch_size": 64, "epochs": 3, "dropout": 0.0}
@@ -80,6 +82,53 @@ def test_the_release_falls_to_nothing_where_the_backtest_had_time_for(tmp_path):
     assert SMALL["epochs"] > backtest["planned_epochs"] == release["planned_epochs"] == 2
     assert len(release["epochs"]) == backtest["best_epoch"] == 2
     assert release["epochs"][-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_release_may_go_on_from_the_backtest(tmp_path):
+    """From what it knows, for as many epochs as are asked for, at whose end the learning rate is nothing."""
+    context = prepare(tmp_path, learning_rate=0.01, warm_epochs=2)
+    for pass_name in (BACKTEST, RELEASE):
+        stage.run(context, pass_name)
+    backtest, release = (training(context, name) for name in (BACKTEST, RELEASE))
+    losses = [[entry["loss"] for entry in story["epochs"]] for story in (backtest, release)]
+    assert len(losses[1]) == 2
+    assert losses[1][0] < losses[0][-1] < losses[0][0]
+    assert release["epochs"][-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_release_starts_at_the_best_epoch_but_for_items_that_were_unknown(tmp_path):
+    context = prepare(tmp_path, warm_epochs=1)
+    stage.run(context, BACKTEST)
+    kept = context.layout.table("train", BACKTEST, WEIGHTS)
+    weights, trained = read_weights(kept)
+    assert trained.tolist() == [False] + [True] * (ITEMS - 1)  # the padding item is nobody's
+    network = make_network(ITEMS, LENGTH, n_features=1)
+    rows = network.items.ids.weight.detach().clone()
+    trained[7] = False
+    network.start_from(weights, trained)
+    mine = network.items.ids.weight
+    assert torch.equal(mine[~trained], rows[~trained])
+    assert torch.equal(mine[trained], weights["items.ids.weight"][trained])
+    model = base.load(context.layout.table("train", BACKTEST, "network"), {"network": NetworkModel})
+    for name, tensor in network.users.state_dict().items():
+        np.testing.assert_array_equal(tensor, model.arrays["encoder." + name])
+
+
+def test_weights_that_were_not_kept_or_cannot_be_read(tmp_path):
+    context = prepare(tmp_path)
+    stage.run(context, BACKTEST)
+    later = make_context(tmp_path, train={**SMALL, "warm_epochs": 1})
+    with pytest.raises(
+        StageMissing, match="weights: the backtest kept no weights, for train.warm_epochs was null"
+    ):
+        stage.run(later, RELEASE)
+    stage.run(later, BACKTEST)
+    for file in later.layout.table("train", BACKTEST, WEIGHTS).iterdir():
+        file.write_bytes(b"not a tensor")
+    with pytest.raises(
+        TrainingFailed, match="the backtest's weights cannot be read; train it again with --force"
+    ):
+        stage.run(later, RELEASE)
 
 
 def test_a_finished_training_is_skipped(context, monkeypatch):

@@ -23,7 +23,7 @@ from recsys_spark.train.task import Job
 SETTINGS = {
     "dimension": 8, "hidden": 16, "start": "random", "neighbours": 0, "dropout": 0.0, "patience": 50, "batch_size": 64, "learning_rate": 0.02, "warmup_epochs": 0.5,
     "weight_decay": 0.0, "temperature": 0.2, "encoder": "mlp", "layers": 1, "attention_heads": 2, "kl_weight": 0.2, "negatives": 16, "full_softmax_items": 1000, "metric_k": 5, "valid_users": 1000,
-    "mixed_precision": True, "seed": 3, "minutes": None,
+    "mixed_precision": True, "seed": 3, "minutes": None, "warm_epochs": None,
 }  # fmt: skip
 
 
@@ -71,13 +71,22 @@ def make_network(
 ) -> TwoTower:
     torch.manual_seed(0)
     shape = {"dimension": 8, "hidden": 16, "heads": 2, **architecture}
-    return TwoTower(Architecture(n_items, 0, length, **shape), dropout=dropout, sparse=sparse)
+    n_features = shape.pop("n_features", 0)
+    return TwoTower(Architecture(n_items, n_features, length, **shape), dropout=dropout, sparse=sparse)
 
 
 def make_plan(epochs: int, steps: int, **changes) -> Plan:
     values = {name: SETTINGS[name] for name in Plan.__dataclass_fields__ if name in SETTINGS}
     return Plan(
-        **{**values, "epochs": epochs, "decay_epochs": epochs, "seconds": None, "steps": steps, **changes}
+        **{
+            **values,
+            "epochs": epochs,
+            "decay_epochs": epochs,
+            "seconds": None,
+            "steps": steps,
+            "warm": False,
+            **changes,
+        }
     )
 
 
@@ -147,6 +156,6 @@ def make_job(
 ) -> Job:
     output.mkdir(parents=True, exist_ok=True)
     return Job(
-        features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), start="", neighbours="", examples=examples, kind=kind,
+        features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), weights="", start="", neighbours="", examples=examples, kind=kind,
         n_items=n_items, n_features=1, history_length=length, epochs=epochs, decay_epochs=epochs, validate=validate, settings={**SETTINGS, "epochs": epochs, **settings},
     )  # fmt: skip
