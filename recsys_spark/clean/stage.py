@@ -49,6 +49,7 @@ from recsys_spark.job import Context
 from recsys_spark.tables import store
 from recsys_spark.tables.files import RawFile, find, format_of, identity
 from recsys_spark.tables.manifest import run_stage
+from recsys_spark.tables.together import together
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _work(context: Context, files: Files, folder: Path) -> dict[str, Any]:
 
 
 def _clean(context: Context, files: Files, folder: Path, scratch: Path) -> dict[str, Any]:
-    items, users = _items_file(context, files), _users_file(context, files)
+    items, users = together(lambda: _items_file(context, files), lambda: _users_file(context, files))
     rows, seen = _rows(context, files, items, scratch)
     log.info(
         "clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed"
@@ -110,11 +111,15 @@ def _clean(context: Context, files: Files, folder: Path, scratch: Path) -> dict[
     _check_log(context, files, rows, seen)
 
     events, n_users = pinned(_events(rows, users, USER_ID))
-    user_index, user_counts = _index(context, "user", events, n_users)
-    item_index, item_counts = _index(context, "item", *pinned(_events(rows, items, ITEM_ID)))
-    written = _write_log(context, rows, seen, events, user_index, item_index, folder)
+    (user_index, user_counts), (item_index, item_counts) = together(
+        lambda: _index(context, "user", events, n_users),
+        lambda: _index(context, "item", *pinned(_events(rows, items, ITEM_ID))),
+    )
+    written, (user_table, user_gaps) = together(
+        lambda: _write_log(context, rows, seen, events, user_index, item_index, folder),
+        lambda: _write_users(context, user_index, users, events, folder),
+    )
     item_table, item_gaps = _write_items(context, item_index, items, folder)
-    user_table, user_gaps = _write_users(context, user_index, users, events, folder)
     return {
         **written,
         **item_table,

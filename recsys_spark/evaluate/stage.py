@@ -16,6 +16,7 @@ from recsys_spark.evaluate.backtest import Catalogue
 from recsys_spark.evaluate.run_facts import EXAMPLES_FILE, METRICS_FILE, VERDICT_FILE, RunFacts
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
+from recsys_spark.tables.together import together
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -77,27 +78,29 @@ def _measure(context: Context, folder: Path, known_users: int) -> dict[str, Any]
     lists = store.read(spark, layout.table("score", c.BACKTEST, "lists"), "candidates")
     bootstrap = Bootstrap(config.bootstrap_samples, config.confidence, config.seed)
     models = [*context.config.models, c.FUSED]
-    found = backtest.measure(
-        lists=lists,
-        positives=positives,
-        histories=histories,
-        catalogue=catalogue,
-        baselines=list(context.config.baselines.models),
-        models=models,
-        cutoffs=config.cutoffs,
-        gate_k=config.gate_k,
-        known_users=known_users,
-        bootstrap=bootstrap,
-        bootstrap_users=config.bootstrap_users,
-        folder=folder,
+    bench = cold.Bench(histories, catalogue, config.gate_k, bootstrap)
+    found, newcomers = together(
+        lambda: backtest.measure(
+            lists=lists,
+            positives=positives,
+            histories=histories,
+            catalogue=catalogue,
+            baselines=list(context.config.baselines.models),
+            models=models,
+            cutoffs=config.cutoffs,
+            gate_k=config.gate_k,
+            known_users=known_users,
+            bootstrap=bootstrap,
+            bootstrap_users=config.bootstrap_users,
+            folder=folder,
+        ),
+        lambda: backtest.finite(_newcomers(context, held_out, lists, models, bench)),
     )
     spread_out = layout.table("score", c.BACKTEST, price.PRICE)
     if spread_out.is_dir():
         varied = store.read(spark, spread_out, "candidates")
         entries = price.measure(varied, positives, histories, catalogue, config.gate_k)
         found[price.PRICE] = backtest.finite(entries)
-    bench = cold.Bench(histories, catalogue, config.gate_k, bootstrap)
-    newcomers = backtest.finite(_newcomers(context, held_out, lists, models, bench))
     return {**found, cold.COLD_START: newcomers} if newcomers else found
 
 

@@ -16,6 +16,7 @@ from recsys_spark.features import content, shuffling
 from recsys_spark.features.histories import BACKTEST_MOMENTS, RELEASE_MOMENTS, make_histories, make_positives
 from recsys_spark.job import Context
 from recsys_spark.tables import manifest, store
+from recsys_spark.tables.together import together
 
 NAME = "features"
 PASSES = (BACKTEST, RELEASE)
@@ -42,16 +43,18 @@ def run(context: Context, pass_name: str) -> None:
         moments = BACKTEST_MOMENTS if pass_name == BACKTEST else RELEASE_MOMENTS
         with _partitions_kept(spark):
             store.write(make_histories(folds, users, moments), folder / "histories", "histories")
-        if pass_name == BACKTEST:
-            store.write(make_positives(folds), folder / "positives", "positives")
-        store.write(content.make_item_counts(folds), folder / "item_counts", "item_counts")
-        features, dropped = _write_content(spark, items, folder, settings["min_category_items"])
         histories = store.read(spark, folder / "histories", "histories").where(
             F.col(AS_OF) == (VALID if pass_name == BACKTEST else RELEASE)
         )
-        counts = write_examples(
-            histories, folder / "examples", **{k: v for k, v in settings.items() if k != "min_category_items"}
-        )
+        of_examples = {k: v for k, v in settings.items() if k != "min_category_items"}
+        works = [
+            lambda: write_examples(histories, folder / "examples", **of_examples),
+            lambda: _write_content(spark, items, folder, settings["min_category_items"]),
+            lambda: store.write(content.make_item_counts(folds), folder / "item_counts", "item_counts"),
+        ]
+        if pass_name == BACKTEST:
+            works.append(lambda: store.write(make_positives(folds), folder / "positives", "positives"))
+        counts, (features, dropped), *_ = together(*works)
         spark.catalog.clearCache()
         return {**counts, "features": features, "dropped_features": dropped}
 

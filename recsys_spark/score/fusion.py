@@ -82,6 +82,12 @@ def shares(method: str, scores: np.ndarray, rows: Rows) -> np.ndarray:
     return found
 
 
+def listed(ranks: np.ndarray, depth: int) -> np.ndarray:
+    """bool [M, T]: which candidates are in the model's own list of `depth`, from `ranks`, its `shares` by RRF. All of that list are among the candidates,
+    and no candidate beats them."""
+    return ranks >= np.float32(1 / (RRF_K + depth))
+
+
 def parts(method: str, scores: np.ndarray, items: np.ndarray) -> np.ndarray:
     """float32 [M, B, C]: `shares` of scores float32 [M, B, C] of items int32 [B, C]; 0 where padded."""
     return shares(method, scores.reshape(len(scores), -1), Rows.padded(items)).reshape(scores.shape)

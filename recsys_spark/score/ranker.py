@@ -15,7 +15,9 @@ Shapes:  M models · B users · T candidates of all users, in one flat array · 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ import numpy as np
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import InputUnreadable
 from recsys_spark.score import traits
-from recsys_spark.score.fusion import METHODS, RRF, RRF_K, Rows, shares
+from recsys_spark.score.fusion import METHODS, RRF, Rows, listed, shares
 from recsys_spark.score.traits import Traits
 
 if TYPE_CHECKING:
@@ -94,8 +96,7 @@ def features(told: Told, blend: np.ndarray, at: np.ndarray, user: np.ndarray) ->
     traits.NAMES. Trees only compare, so logarithms of these would change nothing.
     """
     each = [told.shares[method][:, at] for method in METHODS]
-    # what is among the first `depth` of all candidates is what the model itself has listed
-    lists = (each[METHODS.index(RRF)] >= np.float32(1 / (RRF_K + told.depth))).sum(axis=0)
+    lists = listed(each[METHODS.index(RRF)], told.depth).sum(axis=0)
     columns = [*each[0], *each[1], lists, blend[at], *told.traits(told.items[at], user)]
     return np.stack(columns, axis=1).astype(np.float32)
 
@@ -113,8 +114,7 @@ def fit(
     told: Told, blend: np.ndarray, relevant: np.ndarray, users: np.ndarray, *, length: int, k: int
 ) -> str:
     """The ranker for lists of `length` as LightGBM's text, learned on the rows `users` int64 of users; `relevant` bool [T]. Aims at NDCG@k."""
-    import lightgbm
-
+    lightgbm = _lightgbm()
     asked = Rows(told.rows.starts[users], told.rows.lengths[users])
     at, user = shortlist(blend, asked, SHORTLIST * length)
     hits = np.bincount(user[relevant[at]], minlength=len(users))
@@ -144,9 +144,8 @@ def rerank(booster: Booster, told: Told, blend: np.ndarray, length: int) -> np.n
 
 def of_text(text: str) -> Booster:
     """The ranker that `fit` gave."""
-    import lightgbm
-
-    return lightgbm.Booster(model_str=text)
+    booster: Booster = _lightgbm().Booster(model_str=text)
+    return booster
 
 
 def load(path: str, models: Sequence[str]) -> Booster:
@@ -164,6 +163,18 @@ def load(path: str, models: Sequence[str]) -> Booster:
         raise InputUnreadable(
             f"{path} is not a ranker of {', '.join(models)}: {error}; run jobs/score.py --pass backtest again with --force"
         ) from error
+
+
+def _lightgbm() -> Any:
+    """LightGBM without its face for scikit-learn, whose import would take a second of whoever ranks; where there is no such package, it does without."""
+    unasked = "sklearn" not in sys.modules
+    if unasked:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # what cannot be imported
+    try:
+        return importlib.import_module("lightgbm")
+    finally:
+        if unasked:
+            sys.modules.pop("sklearn", None)
 
 
 def _unreadable() -> tuple[Any, ...]:

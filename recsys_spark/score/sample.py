@@ -6,19 +6,18 @@ Shapes:  M models · U users, by ascending user_idx · T candidates of all users
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from recsys_spark.columns import ITEM_IDX, POPULARITY, SEGMENT, USER_IDX
-from recsys_spark.compiled import compiled
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.histories import Histories
 from recsys_spark.mixing import mix
 from recsys_spark.score.diversity import Categories
-from recsys_spark.score.fusion import Rows, shares
+from recsys_spark.score.fusion import RRF, Rows, listed, shares
 from recsys_spark.score.traits import Traits
 
 SCORES, HELD_OUT, HISTORY = "scores", "held_out", "history"
@@ -58,6 +57,7 @@ class Sample:
     traits: Traits
     depth: int
     """How many candidates each model has listed."""
+    _shares: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -79,20 +79,21 @@ class Sample:
         flat = _flat(table[SCORES])
         scores = np.stack([flat[first + m * step] for m in range(len(models))])
         rows = Rows.of(np.bincount(user[kept], minlength=len(lengths)))
-        listed = np.zeros(scores.shape, bool)
-        _mark_first(scores, rows.starts, rows.lengths, depth, listed)
-        return cls(
+        ranks = shares(RRF, scores, rows)
+        sample = cls(
             tuple(models),
             users,
             held_out,
             rows,
             items[kept],
             scores,
-            listed,
+            listed(ranks, depth),
             relevant[kept],
             Traits.of(_histories(table), popularity, categories),
             depth,
         )
+        sample._shares[RRF] = ranks
+        return sample
 
     def only(self, models: Sequence[str]) -> Sample:
         """As if there were no other models: their scores, and the candidates that one of them lists."""
@@ -113,7 +114,9 @@ class Sample:
 
     def shares(self, method: str) -> np.ndarray:
         """float32 [M, T]: what each model gives to each candidate before weighting."""
-        return shares(method, self.scores, self.rows)
+        if method not in self._shares:
+            self._shares[method] = shares(method, self.scores, self.rows)
+        return self._shares[method]
 
     @cached_property
     def user(self) -> np.ndarray:
@@ -156,14 +159,3 @@ def _among(user: np.ndarray, items: np.ndarray, held: np.ndarray, held_items: np
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         found[place[keys[place] == wanted]] = True
     return found
-
-
-@compiled
-def _mark_first(scores, starts, lengths, depth, found):  # type: ignore[no-untyped-def]
-    """A model's own list are its first `depth` candidates by (-score, item): all of them are in the union, and nothing in it beats them."""
-    for m in range(len(scores)):
-        for user in range(len(starts)):
-            first, last = starts[user], starts[user] + lengths[user]
-            order = np.argsort(-scores[m, first:last], kind="mergesort")
-            for place in range(min(depth, last - first)):
-                found[m, first + order[place]] = True

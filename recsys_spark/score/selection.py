@@ -24,7 +24,7 @@ import numpy as np
 from recsys_spark.bootstrap import Bootstrap, Estimate
 from recsys_spark.columns import POPULARITY
 from recsys_spark.score import ranker
-from recsys_spark.score.fusion import Blend, weighted_sum
+from recsys_spark.score.fusion import METHODS, Blend, weighted_sum
 from recsys_spark.score.learning import WHOLE, Objective, Units, shared
 from recsys_spark.score.sample import Sample
 
@@ -189,9 +189,8 @@ def fit_ranker(sample: Sample, blend: Blend, *, length: int, k: int) -> str:
 
 def tell(sample: Sample) -> ranker.Told:
     """The sample as a ranker sees it."""
-    return ranker.Told.of(
-        sample.models, sample.rows, sample.items, sample.scores, sample.traits, sample.depth
-    )
+    given = {method: sample.shares(method) for method in METHODS}
+    return ranker.Told(sample.models, sample.rows, sample.items, given, sample.traits, sample.depth)
 
 
 def _estimates(values: np.ndarray, bootstrap: Bootstrap) -> list[Estimate]:

@@ -38,6 +38,7 @@ from recsys_spark.score.fusion import Blend, Fusion
 from recsys_spark.score.lists import Search, Wanted
 from recsys_spark.score.sample import HELD_OUT, Sample
 from recsys_spark.tables import manifest, store
+from recsys_spark.tables.together import together
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -206,10 +207,14 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
     tested = desk.table("positives", c.TEST).select(c.USER_IDX)
     histories = desk.table("histories", c.TEST).join(tested, c.USER_IDX, "left_semi")
     lists, counts = _counted(desk, histories, wanted)
-    rows = store.write(lists, desk.folder / "lists", "candidates")
-    if desk.variety:
-        _price(desk, histories, wanted, desk.variety)
-    _cold(desk, wanted)
+    works = [
+        lambda: store.write(lists, desk.folder / "lists", "candidates"),
+        lambda: _cold_users(desk, wanted),
+        lambda: _cold_items(desk, wanted),
+    ]
+    if variety := desk.variety:
+        works.append(lambda: _price(desk, histories, wanted, variety))
+    rows, *_ = together(*works)
     version = desk.version(wanted.fusion)
     dropped = [entry[c.MODEL] for entry in told[c.DROPPED]]
     return {"rows": rows, **counts(), **desk.counts, c.DROPPED: dropped, c.MODEL_VERSION: version}
@@ -234,19 +239,22 @@ def _by_hash(users: DataFrame, most: int) -> DataFrame:
     return users.orderBy(F.xxhash64(c.USER_IDX), c.USER_IDX).limit(most)
 
 
-def _cold(desk: _Desk, wanted: Wanted) -> None:
-    """The lists of newcomers, for the report to tell how these are served."""
-    from pyspark.sql import functions as F
-
-    shares, histories = desk.context.config.split, desk.table("histories", c.TEST)
-    if shares.cold_user_share:
+def _cold_users(desk: _Desk, wanted: Wanted) -> None:
+    """The lists of new users, for the report to tell how these are served."""
+    if desk.context.config.split.cold_user_share:
         users = desk.table("positives", c.COLD_USER).select(c.USER_IDX)
-        chosen = _by_hash(histories.join(users, c.USER_IDX, "left_semi"), NEWCOMERS)
+        chosen = _by_hash(desk.table("histories", c.TEST).join(users, c.USER_IDX, "left_semi"), NEWCOMERS)
         lists = cold.lists_of_users(chosen, desk.crew, desk.search, wanted)
         store.write(lists, desk.folder / c.COLD_USER, "candidates")
+
+
+def _cold_items(desk: _Desk, wanted: Wanted) -> None:
+    """The lists of new items alone, for the report to tell how these are served."""
+    from pyspark.sql import functions as F
+
     able = desk.know_new_items
-    if shares.cold_item_share and able:
-        held_out = desk.table("positives", c.COLD_ITEM)
+    if desk.context.config.split.cold_item_share and able:
+        held_out, histories = desk.table("positives", c.COLD_ITEM), desk.table("histories", c.TEST)
         items = np.asarray(held_out.select(F.explode(c.ITEM_IDX)).distinct().toArrow()[0], np.int64)
         known = histories.where(F.size(c.ITEM_IDX) > 0).join(held_out, c.USER_IDX, "left_semi")
         chosen = _by_hash(known, NEWCOMERS)

@@ -26,6 +26,7 @@ from recsys_spark.job import Context
 from recsys_spark.split import cold, last_n, leakage, random, temporal
 from recsys_spark.tables import store
 from recsys_spark.tables.manifest import require, run_stage
+from recsys_spark.tables.together import together
 
 NAME = "split"
 PASSES = (BACKTEST, RELEASE)
@@ -70,9 +71,9 @@ def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str,
     cuts = _cuts(interactions, settings) if method == "temporal" else None
     store.write(_folds(interactions, settings, cuts), folder / "folds", "folds")
     folds = store.read(context.spark, folder / "folds", "folds")
-    if settings.keys() & set(_SHARES):
-        leakage.audit_whole(folds)
-    counts: dict[str, Any] = dict(leakage.audit(interactions, folds, cuts=cuts, by_user=method == "last_n"))
+    whole = [lambda: leakage.audit_whole(folds)] if settings.keys() & set(_SHARES) else []
+    by_user = method == "last_n"
+    *_, counts = together(*whole, lambda: leakage.audit(interactions, folds, cuts=cuts, by_user=by_user))
     if settings:
         _check_held_out(counts, settings)
     if cuts:

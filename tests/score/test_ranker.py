@@ -32,6 +32,14 @@ def told_of(rows, items, scores, histories, depth):
     return ranker.Told.of(TWO, rows, items, scores, traits, depth)
 
 
+def test_it_does_without_scikit_learn_which_stays_to_be_had(text):
+    code = (
+        "import sys; from recsys_spark.score import ranker; booster = ranker.of_text(sys.stdin.read()); assert booster.num_trees() > 0; "
+        "assert 'sklearn' not in sys.modules; import sklearn.base"
+    )
+    subprocess.run([sys.executable, "-c", code], input=text, text=True, check=True)
+
+
 def test_features_of_a_small_case():
     scores = np.array([[1, 2, 3, 5, 5], [4, 6, 2, 0, 8]], np.float32)
     rows = Rows.of(np.array([3, 2]))
