@@ -67,11 +67,15 @@ def batches_of(examples: Examples, size: int):
 
 
 def make_network(
-    n_items: int, length: int, sparse: bool = False, dropout: float = 0.0, **architecture: Any
+    n_items: int,
+    length: int,
+    sparse: bool = False,
+    dropout: float = 0.0,
+    n_features: int = 0,
+    **architecture: Any,
 ) -> TwoTower:
     torch.manual_seed(0)
     shape = {"dimension": 8, "hidden": 16, "heads": 2, **architecture}
-    n_features = shape.pop("n_features", 0)
     return TwoTower(Architecture(n_items, n_features, length, **shape), dropout=dropout, sparse=sparse)
 
 
