@@ -59,30 +59,42 @@ def exponentials(numbers, most):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled(fastmath=REORDER)
-def powers_of_float32(logits: np.ndarray, most: np.ndarray, sums: np.ndarray) -> None:
-    """Set `most` float32 [R] to the greatest of each row of `logits` float32 [R, I], replace the row by e**(logit - most), and set `sums`
-    float32 [R] to the sums of the powers."""
-    for row in range(len(logits)):
-        most[row] = most_of(logits[row])
-        sums[row] = exponentials(logits[row], most[row])
+@numba.njit
+def add(numbers, others):  # type: ignore[no-untyped-def]
+    """Add float32 `others` to as many `numbers`."""
+    for i in range(len(others)):
+        numbers[i] += others[i]
 
 
 @compiled(fastmath=REORDER)
-def powers_of_bfloat16(logits: np.ndarray, most: np.ndarray, sums: np.ndarray) -> None:
-    """Set `most` float32 [R] to the greatest of each row of `logits` [R, I], replace the row by e**(logit - most), and set `sums` float32
-    [R] to the sums of the powers before these are rounded.
-
-    `logits` are the bits of bfloat16 as int16, for numpy has no such type.
-    """
-    bits = np.empty(logits.shape[1], np.int32)
-    numbers = bits.view(np.float32)
+def powers_of_float32(logits: np.ndarray, biases: np.ndarray, most: np.ndarray, sums: np.ndarray) -> None:
+    """Set `most` float32 [R] to the greatest of each row of `logits` float32 [R, I or more] + `biases` float32 [I], replace the row by
+    e**(logit + bias - most), and by 0 beyond the biases, and set `sums` float32 [R] to the sums of the powers."""
+    n = len(biases)
     for row in range(len(logits)):
-        for i in range(len(bits)):
-            bits[i] = np.int32(logits[row, i]) << _HALF_WORD
+        numbers = logits[row, :n]
+        add(numbers, biases)
         most[row] = most_of(numbers)
         sums[row] = exponentials(numbers, most[row])
-        for i in range(len(bits)):
+        # not the least power there is: the products of such numbers take a processor a hundred times as long
+        logits[row, n:] = np.float32(0)
+
+
+@compiled(fastmath=REORDER)
+def powers_of_bfloat16(logits: np.ndarray, biases: np.ndarray, most: np.ndarray, sums: np.ndarray) -> None:
+    """`powers_of_float32` of `logits` that are the bits of bfloat16 as int16, for numpy has no such type; the sums are those before the powers are
+    rounded."""
+    n = len(biases)
+    bits = np.empty(n, np.int32)
+    numbers = bits.view(np.float32)
+    for row in range(len(logits)):
+        for i in range(n):
+            bits[i] = np.int32(logits[row, i]) << _HALF_WORD
+        add(numbers, biases)
+        most[row] = most_of(numbers)
+        sums[row] = exponentials(numbers, most[row])
+        for i in range(n):
             # to the nearest, of two equally near to the even one
             up = _ROUND + ((bits[i] >> _HALF_WORD) & _ODD)
             logits[row, i] = np.int16((bits[i] + up) >> _HALF_WORD)
+        logits[row, n:] = np.int16(0)

@@ -40,7 +40,7 @@ class NetworkModel(InnerProductModel):
         with torch.no_grad():
             rows = network.items()
             arrays = {
-                VECTORS: network.items.as_scored(rows),
+                VECTORS: network.items.as_one(rows),
                 TABLE: network.items.as_read(rows),
                 **{ENCODER + name: weight for name, weight in network.users.state_dict().items()},
             }

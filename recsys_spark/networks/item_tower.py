@@ -124,9 +124,14 @@ class ItemTower(nn.Module):
         """float32 [C, W - 1]: `rows` as the user encoder reads them in a history: the vector and, with `weighed`, the weight's logarithm."""
         return rows[:, :-1]
 
-    def as_scored(self, rows: Tensor) -> Tensor:
-        """float32 [C, D + 1]: `rows` as users are scored against: a unit vector and the bias."""
-        return torch.cat([F.normalize(rows[:, : self.dimension], dim=-1), rows[:, -1:]], dim=1)
+    def as_scored(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`rows` as users are scored against: unit vectors float32 [C, D] and biases float32 [C]."""
+        return F.normalize(rows[:, : self.dimension], dim=-1), rows[:, -1]
+
+    def as_one(self, rows: Tensor) -> Tensor:
+        """float32 [C, D + 1]: `rows` as users are scored against, the bias beside the vector."""
+        vectors, biases = self.as_scored(rows)
+        return torch.cat([vectors, biases[:, None]], dim=1)
 
 
 def feature_matrix(n_items: int, items: np.ndarray, offsets: np.ndarray, features: np.ndarray) -> np.ndarray:

@@ -24,11 +24,12 @@ from recsys_spark.networks.item_tower import ItemTower
 
 @dataclass(frozen=True)
 class Answers:
-    """users float32 [R, D + 1] and items float32 [I or fewer, D + 1], whose products are the scores · targets int64 [T] and candidates int64 [C]
-    count these items · divergence float32 [] as the encoder gives it"""
+    """users float32 [R, D] and items float32 [I or fewer, D], whose products with the items' biases float32 [I or fewer] added are the scores ·
+    targets int64 [T] and candidates int64 [C] count these items · divergence float32 [] as the encoder gives it"""
 
     users: Tensor
     items: Tensor
+    biases: Tensor
     targets: Tensor
     candidates: Tensor
     divergence: Tensor
@@ -66,7 +67,7 @@ class TwoTower(nn.Module):
             rows = self.items()
             users, divergence = self._users(rows, questions)
             every = torch.arange(len(rows), device=rows.device)
-            return Answers(users, self.items.as_scored(rows), questions.targets, every, divergence)
+            return Answers(users, *self.items.as_scored(rows), questions.targets, every, divergence)
         read, targets = questions.items, questions.targets
         # the padding item is always there and comes first, so that padding keeps its number
         needed = torch.cat([targets.new_tensor([PADDING_ITEM]), read.flatten().long(), targets, candidates])
@@ -74,18 +75,14 @@ class TwoTower(nn.Module):
         window, targets, candidates = places[1:].split([read.numel(), len(targets), len(candidates)])
         rows = self.items(unique)
         users, divergence = self._users(rows, replace(questions, items=window.view_as(read)))
-        return Answers(users, self.items.as_scored(rows), targets, candidates, divergence)
+        return Answers(users, *self.items.as_scored(rows), targets, candidates, divergence)
 
     def encode_users(self, rows: Tensor, history: Tensor, recency: Tensor) -> Tensor:
         """float32 [B, D + 1]: unit vectors of users, and 1 for the bias. `history` int [B, L] counts the item tower's `rows` [C, W]."""
-        return _as_scoring(self.users(self.items.as_read(rows), history, recency))
+        users = self.users(self.items.as_read(rows), history, recency)
+        return F.pad(F.normalize(users, dim=-1), (0, 1), value=1.0)
 
     def _users(self, rows: Tensor, questions: Questions) -> tuple[Tensor, Tensor]:
-        """(users float32 [R, D + 1], divergence float32 [])."""
+        """(unit vectors of users float32 [R, D], divergence float32 [])."""
         users, divergence = self.users.answers(self.items.as_read(rows), questions)
-        return _as_scoring(users), divergence
-
-
-def _as_scoring(users: Tensor) -> Tensor:
-    """float32 [R, D + 1]: `users` [R, D] as unit vectors, and 1 for the bias."""
-    return F.pad(F.normalize(users, dim=-1), (0, 1), value=1.0)
+        return F.normalize(users, dim=-1), divergence

@@ -304,15 +304,13 @@ def _loss(
     device = weights.device.type
     halves = plan.mixed_precision and multiplies_bfloat16(weights.device)
     with torch.autocast(device, torch.bfloat16, enabled=halves):
-        if candidates is None:
-            found = network(questions)
-            asked = (found.users, found.items, questions.rows, found.targets, weights)
-            loss = full_softmax(*asked, plan.temperature)
+        drawn = candidates.draw(questions.targets, generator) if candidates else None
+        found = network(questions, drawn[0] if drawn else None)
+        asked = (found.users, found.items, found.biases, questions.rows, found.targets, weights)
+        if drawn:
+            loss = sampled_softmax(*asked, plan.temperature, found.candidates, drawn[1])
         else:
-            ids, offsets = candidates.draw(questions.targets, generator)
-            found = network(questions, ids)
-            asked = (found.users, found.items, questions.rows, found.targets, weights)
-            loss = sampled_softmax(*asked, found.candidates, offsets, plan.temperature)
+            loss = full_softmax(*asked, plan.temperature)
     divergence = found.divergence / len(batch["item_idx"])
     return loss + divergence_weight(plan, at) * divergence, questions.weights.sum()
 

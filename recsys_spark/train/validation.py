@@ -40,7 +40,7 @@ def _tile(
     network: TwoTower, rows: Tensor, held: Held, start: int, stop: int, k: int, device: torch.device
 ) -> float:
     histories = held.histories.rows(start, stop)
-    scores = _encode(network, rows, histories, device) @ network.items.as_scored(rows).T
+    scores = _encode(network, rows, histories, device) @ network.items.as_one(rows).T
     scores[:, 0] = -torch.inf
     scores[_cells(histories.indptr, histories.items)] = -torch.inf
     relevant = torch.zeros_like(scores, dtype=torch.bool)

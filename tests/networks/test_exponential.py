@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from recsys_spark.networks.exponential import exponentials, powers_of_bfloat16, powers_of_float32
+
+BIASES, BEYOND = torch.linspace(-2, 1, 203), 5
 
 
 @pytest.mark.parametrize("n", [1, 15, 64, 1000])
@@ -28,9 +31,11 @@ def test_what_is_out_of_reach_is_nothing_and_nan_stays():
 @pytest.mark.parametrize("scale", [0.01, 1.0, 20.0])
 def test_powers_of_halves_are_torch_s(scale):
     logits = (torch.randn(7, 203, generator=torch.Generator().manual_seed(1)) * scale).bfloat16()
-    bits, most, sums = logits.clone(), torch.empty(7), torch.empty(7)
-    powers_of_bfloat16(bits.view(torch.int16).numpy(), most.numpy(), sums.numpy())
-    wide = logits.double()
+    bits, most, sums = F.pad(logits, (0, BEYOND), value=99.0), torch.empty(7), torch.empty(7)
+    powers_of_bfloat16(bits.view(torch.int16).numpy(), BIASES.numpy(), most.numpy(), sums.numpy())
+    bits, beyond = bits.split([203, BEYOND], dim=1)
+    assert not beyond.any()
+    wide = (logits.float() + BIASES).double()
     assert torch.equal(most.double(), wide.amax(1))
     expected = _powers(wide)
     torch.testing.assert_close(sums.double(), expected.sum(1), rtol=1e-5, atol=0)
@@ -45,9 +50,11 @@ def test_powers_of_halves_are_torch_s(scale):
 def test_powers_of_float32_are_torch_s(scale):
     logits = torch.randn(7, 203, generator=torch.Generator().manual_seed(1)) * scale
     logits[3] -= 30 * scale  # a row without a positive logit
-    powers, most, sums = logits.clone(), torch.empty(7), torch.empty(7)
-    powers_of_float32(powers.numpy(), most.numpy(), sums.numpy())
-    wide = logits.double()
+    powers, most, sums = F.pad(logits, (0, BEYOND), value=99.0), torch.empty(7), torch.empty(7)
+    powers_of_float32(powers.numpy(), BIASES.numpy(), most.numpy(), sums.numpy())
+    powers, beyond = powers.split([203, BEYOND], dim=1)
+    assert not beyond.any()
+    wide = (logits + BIASES).double()
     assert torch.equal(most.double(), wide.amax(1))
     expected = _powers(wide)
     torch.testing.assert_close(powers.double(), expected, rtol=2e-5, atol=0)
@@ -57,7 +64,7 @@ def test_powers_of_float32_are_torch_s(scale):
 def test_negative_rows_have_their_greatest_too():
     logits = torch.tensor([[-5.0, -3.0, -7.0]]).bfloat16()
     most, sums = np.empty(1, np.float32), np.empty(1, np.float32)
-    powers_of_bfloat16(logits.view(torch.int16).numpy(), most, sums)
+    powers_of_bfloat16(logits.view(torch.int16).numpy(), np.zeros(3, np.float32), most, sums)
     assert most[0] == -3
     assert logits[0, 1] == 1
 

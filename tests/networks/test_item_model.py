@@ -67,7 +67,7 @@ def test_scores_are_the_networks_cosines_and_biases(encoder):
     with torch.no_grad():
         network.items.ids.weight[:, -1].normal_()
         rows = network.items()
-        expected = network.encode_users(rows, *windows) @ network.items.as_scored(rows).T
+        expected = network.encode_users(rows, *windows) @ network.items.as_one(rows).T
     found = all_scores(NetworkModel.of(network), histories)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
     biases = network.items.ids.weight[:, -1].detach().numpy()

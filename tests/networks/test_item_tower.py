@@ -29,14 +29,16 @@ def test_vectors_are_id_plus_mean_content():
     means = [0, 0, (content[0] + content[2]) / 2, 0, content[1]]
     expected = torch.stack([tower.ids.weight[i, :4] + means[i] for i in range(5)])
     torch.testing.assert_close(tower.as_read(tower()), expected)
-    torch.testing.assert_close(tower.as_scored(tower())[:, :4], F.normalize(expected, dim=-1))
-    torch.testing.assert_close(tower.as_scored(tower())[:, 4], tower.ids.weight[:, 4])
+    vectors, biases = tower.as_scored(tower())
+    torch.testing.assert_close(vectors, F.normalize(expected, dim=-1))
+    torch.testing.assert_close(biases, tower.ids.weight[:, 4])
+    assert torch.equal(tower.as_one(tower()), torch.cat([vectors, biases[:, None]], dim=1))
 
 
 def test_biases_start_at_the_items_shares():
     tower, counts = make_tower(), torch.tensor([0, 3, 0, 7, 1])
     tower.set_popularity(counts, temperature=0.5)
-    found = (tower.as_scored(tower())[:, 4] / 0.5).softmax(0)
+    found = (tower.as_scored(tower())[1] / 0.5).softmax(0)
     torch.testing.assert_close(found, (counts + 1.0) / 16)
 
 
@@ -45,8 +47,9 @@ def test_a_weighed_item_has_its_weight_between_vector_and_bias():
     tower.set_popularity(counts, temperature=0.5)
     rows = tower()
     torch.testing.assert_close(tower.as_read(rows)[:, 4].exp(), torch.tensor([1, 1 / 2, 1, 1 / 3, 1]))
-    torch.testing.assert_close(tower.as_scored(rows)[:, 4], rows[:, 5])
-    torch.testing.assert_close(tower.as_scored(rows)[:, :4].norm(dim=1), torch.ones(5))
+    vectors, biases = tower.as_scored(rows)
+    torch.testing.assert_close(biases, rows[:, 5])
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5))
     content = tower.content.weight[2] + tower.ids.weight[4, :4]
     torch.testing.assert_close(tower.as_read(rows)[4, :4], content)
 

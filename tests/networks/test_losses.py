@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from recsys_spark.networks.losses import ROWS_OF_A_TILE, full_softmax, log_expected_counts, sampled_softmax
+from recsys_spark.networks.losses import (
+    ABREAST,
+    ROWS_OF_A_TILE,
+    full_softmax,
+    log_expected_counts,
+    sampled_softmax,
+)
 from recsys_spark.train.negatives import Candidates
 
 TEMPERATURE = 0.5
@@ -16,42 +22,48 @@ def vectors(n, seed):
     return F.normalize(torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
+def biases_of(n):
+    """One for each item, none like another."""
+    return torch.linspace(-0.4, 0.7, n).flip(0) ** 3
+
+
 def test_full_softmax_is_the_weighed_cross_entropy_over_real_items():
-    users, items = vectors(4, 0), vectors(6, 1)
+    users, items, biases = vectors(4, 0), vectors(6, 1), biases_of(6)
     rows, targets = torch.tensor([0, 0, 2, 3, 3]), torch.tensor([1, 5, 2, 1, 4])  # nothing is asked of row 1
     weights = torch.tensor([0.5, 0.25, 1.0, 2.0, 0.1])
     loss = 0.0
     for row, target, weight in zip(rows.tolist(), targets.tolist(), weights.tolist()):
-        powers = [math.exp(float(users[row] @ items[i]) / TEMPERATURE) for i in range(1, 6)]
+        powers = [math.exp(float(users[row] @ items[i] + biases[i]) / TEMPERATURE) for i in range(1, 6)]
         loss -= weight * math.log(powers[target - 1] / sum(powers))
-    found = full_softmax(users, items, rows, targets, weights, TEMPERATURE)
+    found = full_softmax(users, items, biases, rows, targets, weights, TEMPERATURE)
     assert float(found) == pytest.approx(loss, rel=1e-5)
 
 
 def test_sampled_softmax_equals_the_naive_loop():
-    users, items = vectors(3, 0), vectors(8, 1)
+    users, items, biases = vectors(3, 0), vectors(8, 1), biases_of(8)
     rows, targets = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 5, 1, 7])
     weights = torch.tensor([0.5, 0.25, 1.0, 2.0])
     candidates, offsets = torch.tensor([1, 3, 5]), torch.tensor([0.3, -1.0, 0.2])
     loss = 0.0
     for row, target, weight in zip(rows.tolist(), targets.tolist(), weights.tolist()):
         own = targets[rows == row].tolist()
-        power = {i: math.exp(float(users[row] @ items[i]) / TEMPERATURE) for i in range(1, 8)}
+        power = {i: math.exp(float(users[row] @ items[i] + biases[i]) / TEMPERATURE) for i in range(1, 8)}
         shared = [
             power[i] * math.exp(offset)
             for i, offset in zip(candidates.tolist(), offsets.tolist())
             if i not in own
         ]
         loss -= weight * math.log(power[target] / (sum(power[i] for i in own) + sum(shared)))
-    found = sampled_softmax(users, items, rows, targets, weights, candidates, offsets, TEMPERATURE)
+    found = sampled_softmax(users, items, biases, rows, targets, weights, TEMPERATURE, candidates, offsets)
     assert float(found) == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_row_whose_targets_are_all_the_candidates_has_them_alone():
-    users, items = vectors(1, 0).requires_grad_(), vectors(4, 1)
+    users, items, biases = vectors(1, 0).requires_grad_(), vectors(4, 1), biases_of(4)
     rows, targets, weights = torch.tensor([0, 0]), torch.tensor([1, 3]), torch.tensor([1.0, 1.0])
-    found = sampled_softmax(users, items, rows, targets, weights, targets, torch.ones(2), TEMPERATURE)
-    scores = users @ items[targets].T / TEMPERATURE
+    asked = users, items, biases, rows, targets, weights
+    found = sampled_softmax(*asked, TEMPERATURE, targets, torch.ones(2))
+    scores = (users @ items[targets].T + biases[targets]) / TEMPERATURE
     expected = 2 * scores.logsumexp(1) - scores.sum()
     torch.testing.assert_close(found, expected[0])
     assert torch.autograd.grad(found, users)[0].isfinite().all()
@@ -67,7 +79,7 @@ def test_expected_counts_are_batch_shares_plus_uniform_draws():
 def test_sampled_softmax_is_the_full_one_in_the_limit():
     """Over many draws the sampled loss and its gradient come to those of the whole catalogue, popular items and all."""
     generator = torch.Generator().manual_seed(3)
-    items, batch, negatives, draws = vectors(10, 1), 1000, 1000, 60
+    items, biases, batch, negatives, draws = vectors(10, 1), biases_of(10), 1000, 1000, 60
     counts = torch.tensor([0, 400, 200, 100, 100, 50, 50, 50, 25, 25])
     candidates = Candidates(counts, batch, negatives)
     user = vectors(1, 2).requires_grad_()
@@ -77,10 +89,8 @@ def test_sampled_softmax_is_the_full_one_in_the_limit():
     for _ in range(draws):
         targets = torch.multinomial(counts.double(), batch, replacement=True, generator=generator)
         drawn = candidates.draw(targets, generator)
-        for losses, loss in [
-            (sampled, sampled_softmax(everyone, items, rows, targets, weights, *drawn, TEMPERATURE)),
-            (full, full_softmax(everyone, items, rows, targets, weights, TEMPERATURE)),
-        ]:
+        asked = everyone, items, biases, rows, targets, weights, TEMPERATURE
+        for losses, loss in [(sampled, sampled_softmax(*asked, *drawn)), (full, full_softmax(*asked))]:
             losses.append(torch.cat([loss.reshape(1), torch.autograd.grad(loss, user)[0].flatten()]).detach())
     # the sample of a batch is one for all its rows, so what is left is its noise over the draws
     torch.testing.assert_close(torch.stack(sampled).mean(0), torch.stack(full).mean(0), atol=0.01, rtol=0)
@@ -88,20 +98,22 @@ def test_sampled_softmax_is_the_full_one_in_the_limit():
 
 @pytest.mark.parametrize("halves", [False, True])
 @pytest.mark.parametrize("several", [False, True])
-def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_tiles(halves, several):
+@pytest.mark.parametrize("n_items", [1 + ABREAST, 40])
+def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_tiles(
+    halves, several, n_items
+):
     n = 2 * ROWS_OF_A_TILE + 3
-    users, items = vectors(n, 0), vectors(40, 1)
+    tables = vectors(n, 0), vectors(n_items, 1), biases_of(n_items)
     rows = torch.arange(n)
     if several:
         # none of some rows, of others up to four
         rows = rows.repeat_interleave(torch.arange(n) * 7 % 5)
-    targets, weights = 1 + torch.arange(len(rows)) % 39, 1 / (1 + torch.arange(len(rows)) % 3) / n
-    given = [users.clone().requires_grad_(), items.clone().requires_grad_()]
+    targets, weights = 1 + torch.arange(len(rows)) % (n_items - 1), 1 / (1 + torch.arange(len(rows)) % 3) / n
+    given, wanted = ([table.clone().requires_grad_() for table in tables] for _ in range(2))
     with torch.autocast("cpu", torch.bfloat16, enabled=halves):
         loss = full_softmax(*given, rows, targets, weights, TEMPERATURE)
     (3 * loss).backward()
-    wanted = [users.clone().requires_grad_(), items.clone().requires_grad_()]
-    logits = wanted[0][rows] @ wanted[1][1:].T / TEMPERATURE
+    logits = (wanted[0][rows] @ wanted[1][1:].T + wanted[2][1:]) / TEMPERATURE
     naive = (weights * F.cross_entropy(logits, targets - 1, reduction="none")).sum()
     (3 * naive).backward()
     tolerance = 2e-2 if halves else 1e-5

@@ -37,7 +37,7 @@ def test_equals_scikit_learn(case, monkeypatch, k, cells):
     with torch.no_grad():
         rows, windows = network.items(), [torch.from_numpy(a) for a in held.histories.last(LENGTH)]
         users = network.encode_users(rows, *windows)
-        scores = (users @ network.items.as_scored(rows).T).numpy().astype(float)
+        scores = (users @ network.items.as_one(rows).T).numpy().astype(float)
     expected = 0.0
     for u, own in enumerate(positives):
         open_items = np.setdiff1d(np.arange(1, ITEMS), held.histories.rows(u, u + 1).items)
