@@ -8,15 +8,17 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from recsys_spark.columns import BACKTEST, DROPPED, NETWORK, RELEASE
 from recsys_spark.config.load import load
@@ -113,10 +115,46 @@ def _no_session() -> SparkSession:
 class Stage(Protocol):
     """What a `stage.py` offers: its word, the passes it takes part in, and `run`."""
 
-    NAME: str
-    PASSES: tuple[str, ...]
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def PASSES(self) -> tuple[str, ...]: ...
 
     def run(self, context: Context, pass_name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Later:
+    """The stage in `module`, which is imported when it is first asked for anything."""
+
+    module: str
+
+    @property
+    def stage(self) -> Stage:
+        return cast(Stage, import_module(self.module))
+
+    @property
+    def NAME(self) -> str:
+        return self.stage.NAME
+
+    @property
+    def PASSES(self) -> tuple[str, ...]:
+        return self.stage.PASSES
+
+    def run(self, context: Context, pass_name: str) -> None:
+        self.stage.run(context, pass_name)
+
+
+def import_ahead(stages: Sequence[Stage]) -> None:
+    """Import the stages that come later while the first one waits for Spark to start: together they take two seconds."""
+
+    def ask() -> None:
+        with suppress(Exception):  # a stage that cannot be imported says so in its turn
+            for stage in stages:
+                _ = stage.NAME
+
+    threading.Thread(target=ask, name="imports", daemon=True).start()
 
 
 def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
@@ -129,6 +167,7 @@ def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
     try:
         context = make_context(arguments)
         context.many_stages = len(stages) > 1
+        import_ahead(stages)
         with exclusive(context.layout):
             _run(stages, arguments.passes, context)
         return 0

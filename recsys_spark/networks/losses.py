@@ -62,7 +62,7 @@ class _FullSoftmax(torch.autograd.Function):
         if users.is_cuda:
             cells, rows_at_most = CELLS_OF_A_GPU_TILE, len(users)
         step = max(1, min(rows_at_most, cells // len(narrow)))
-        askers, asked = users[rows], items[targets]
+        askers, asked = users.index_select(0, rows), items.index_select(0, targets)
         loss = -(weights * ((askers * asked).sum(dim=1) + biases[targets])).sum()
         shares = torch.zeros(len(users), 1, device=users.device).index_add_(0, rows, weights[:, None])
         by_user = torch.zeros(users.shape, device=users.device)

@@ -79,14 +79,14 @@ def make_session(
 
 def start_python_workers(session: SparkSession) -> None:
     """In local mode, have the daemon of the Python workers start beside the first stages, which leave it time: its imports take seconds of one core,
-    and whoever needs it first would wait for them. On a cluster each executor has its own."""
+    and whoever needs it first would wait for them. One task waits for it, so that the other cores are free. On a cluster each executor has its own."""
     master = session.sparkContext.master
     if master != "local" and not master.startswith("local["):
         return
 
     def start() -> None:
         with suppress(Exception):  # who needs it will start it and be told
-            session.range(1).mapInArrow(lambda batches: batches, "id bigint").collect()
+            session.range(0, 1, numPartitions=1).mapInArrow(lambda batches: batches, "id bigint").collect()
 
     threading.Thread(target=start, name="python workers", daemon=True).start()
 
