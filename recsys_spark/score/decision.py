@@ -12,7 +12,8 @@ from recsys_spark.score import selection
 from recsys_spark.score.fusion import ZSCORE, Blend
 from recsys_spark.score.learning import alone, best_blend
 from recsys_spark.score.sample import Sample
-from recsys_spark.score.selection import FEWEST, Contest, Judge, Selection
+from recsys_spark.score.selection import FEWEST, Contest, Crossed, Judge, Selection
+from recsys_spark.tables.together import together
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +68,26 @@ def decide(sample: Sample, *, k: int, length: int, fusion: str, drop: bool, boot
     if len(sample.telling) < FEWEST:
         log.info("fusion: %d users are too few to drop a model or try a ranker", len(sample.telling))
     else:
-        everyone, ranked = selection.crossed(sample, method, k), None
-        judge: Judge = selection.by_blend
-        if fusion != BLEND:
-            fought, ranked = selection.contest(
-                sample, method, everyone, length=length, k=k, bootstrap=bootstrap
+        everyone = selection.crossed(sample, method, k)
+
+        def select(everyone: Crossed, judge: Judge) -> Selection:
+            return selection.select(
+                sample, method, k, everyone=everyone, judge=judge, drop=drop, bootstrap=bootstrap
             )
-            ranks = ranks or fought.difference.low > 0
-        if ranks:
-            judge = selection.by_ranker(method, k, length)
-            everyone = ranked or judge(sample, everyone)
-        found = selection.select(
-            sample, method, k, everyone=everyone, judge=judge, drop=drop, bootstrap=bootstrap
-        )
+
+        def contest() -> tuple[Contest, Crossed | None]:
+            return selection.contest(sample, method, everyone, length=length, k=k, bootstrap=bootstrap)
+
+        if fusion == BLEND:
+            found = select(everyone, selection.by_blend)
+        else:
+            # the ranker seldom wins: what is kept where it does not is found meanwhile
+            (fought, ranked), found = together(contest, lambda: select(everyone, selection.by_blend))
+            if ranks := ranks or fought.difference.low > 0:
+                judge = selection.by_ranker(method, k, length)
+                found = select(ranked or judge(sample, everyone), judge)
+        for name, loss in found.dropped.items():
+            log.info("fusion: %s is dropped, it adds %.5f to valid NDCG@%d", name, loss.mean, k)
         if found.dropped:
             sample = sample.only(found.kept.models)
             blend, ndcg = best_blend(sample, k)

@@ -61,6 +61,10 @@ class Rows:
         """Of items int32 [B, C], flattened."""
         return cls(np.arange(len(items)) * items.shape[1], np.count_nonzero(items, axis=1))
 
+    def of_users(self, users: np.ndarray) -> Rows:
+        """Those of the rows `users` int64 of users, in that order."""
+        return Rows(self.starts[users], self.lengths[users])
+
 
 def union(lists: Sequence[np.ndarray]) -> np.ndarray:
     """int32 [B, C]: the items that stand in any of the lists int32 [B, m], each once, ascending, 0-padded at the right."""

@@ -115,8 +115,7 @@ def fit(
 ) -> str:
     """The ranker for lists of `length` as LightGBM's text, learned on the rows `users` int64 of users; `relevant` bool [T]. Aims at NDCG@k."""
     lightgbm = _lightgbm()
-    asked = Rows(told.rows.starts[users], told.rows.lengths[users])
-    at, user = shortlist(blend, asked, SHORTLIST * length)
+    at, user = shortlist(blend, told.rows.of_users(users), SHORTLIST * length)
     hits = np.bincount(user[relevant[at]], minlength=len(users))
     kept = hits[user] > 0  # where nothing is right, nothing is better
     groups = np.bincount(user[kept], minlength=len(users))
@@ -133,12 +132,16 @@ def fit(
     return str(booster.model_to_string())
 
 
-def rerank(booster: Booster, told: Told, blend: np.ndarray, length: int) -> np.ndarray:
-    """float32 [T]: the ranker's scores of what may stand in a list of `length`, and -inf for all other candidates."""
-    at, user = shortlist(blend, told.rows, SHORTLIST * length)
+def rerank(
+    booster: Booster, told: Told, blend: np.ndarray, length: int, users: np.ndarray | None = None
+) -> np.ndarray:
+    """float32 [T]: the ranker's scores of what may stand in a list of `length`, and -inf for all other candidates. Those of `users` int64 (rows of
+    users; None: everybody) are asked."""
+    asked = np.arange(len(told.rows.lengths)) if users is None else users
+    at, user = shortlist(blend, told.rows.of_users(asked), SHORTLIST * length)
     found = np.full(blend.shape, -np.inf, np.float32)
     if len(at):
-        found[at] = booster.predict(features(told, blend, at, user), raw_score=True, num_threads=1)
+        found[at] = booster.predict(features(told, blend, at, asked[user]), raw_score=True, num_threads=1)
     return found
 
 

@@ -98,7 +98,7 @@ def _halves_ranked(
         own, other = halves[number], halves[1 - number]
         total = weighted_sum(shared(blend.weights[number]), told.shares[method])
         text = ranker.fit(told, total, sample.relevant, own, length=length, k=k)
-        scores = ranker.rerank(ranker.of_text(text), told, total, length)
+        scores = ranker.rerank(ranker.of_text(text), told, total, length, other)
         return other, Objective(sample, scores[None], k)(np.ones(1), other)
 
     return half
@@ -116,7 +116,13 @@ def select(
 ) -> Selection:
     """What each model adds, and with `drop` the models that the fusion is as good without. Popularity stays: it serves users without history.
     `everyone` are all models, judged by `judge`."""
-    without = {name: _without(sample, everyone, name, method, k, judge) for name in sample.models}
+
+    def without_each(fusion: Crossed) -> dict[str, Crossed]:
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda name: _without(sample, fusion, name, method, k, judge), fusion.models)
+            return dict(zip(fusion.models, found))
+
+    without = without_each(everyone)
     gaps = np.stack([everyone.ndcg - other.ndcg for other in without.values()], axis=1)
     adds = dict(zip(without, _estimates(gaps, bootstrap)))
     kept, best, dropped = everyone, everyone.ndcg, {}
@@ -128,10 +134,9 @@ def select(
             break
         name = min(small, key=lambda n: small[n])
         dropped[name] = _estimates(losses[name][:, None], bootstrap)[0]
-        log.info("fusion: %s is dropped, it adds %.5f to valid NDCG@%d", name, small[name], k)
         kept = without[name]
         best = max(best, kept.ndcg, key=lambda ndcg: ndcg.mean())
-        without = {other: _without(sample, kept, other, method, k, judge) for other in kept.models}
+        without = without_each(kept)
     return Selection(kept, adds, dropped)
 
 

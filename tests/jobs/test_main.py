@@ -1,6 +1,8 @@
 """`job.main`: arguments, order of passes and stages, exit codes, one-line errors."""
 
 import logging
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -139,3 +141,50 @@ def test_bad_arguments_exit_2(config, bad, capsys):
     with pytest.raises(SystemExit) as caught:
         run(config, *bad)
     assert caught.value.code == 2
+
+
+@pytest.fixture
+def late(tmp_path, monkeypatch):
+    """Writes modules of stages and returns the stages that import them later."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        return [job.Later(name) for name in texts]
+
+    yield write
+    for name in ("late_first", "late_second"):
+        sys.modules.pop(name, None)
+
+
+FIRST = """
+import sys, time
+NAME, PASSES = "clean", ("backtest",)
+def run(context, pass_name):
+    for _ in range(500):
+        if "late_second" in sys.modules:
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody imports the second stage meanwhile")
+"""
+
+
+def test_later_stages_are_imported_while_the_first_one_runs(late, config):
+    stages = late(
+        late_first=FIRST,
+        late_second='NAME, PASSES = "split", ("backtest",)\ndef run(context, pass_name): context.layout.run.mkdir()',
+    )
+    assert "late_first" not in sys.modules  # naming a stage imports nothing
+    assert job.main(stages, ["--config", config, "--run-date", "2026-03-01", "--pass", "backtest"]) == 0
+    assert (Path(config).parent / "root" / "runs" / "2026-03-01").is_dir()
+
+
+def test_a_later_stage_that_cannot_be_imported_says_so_in_its_turn(late, config, capsys):
+    stages = late(
+        late_first='NAME, PASSES = "clean", ("backtest",)\ndef run(context, pass_name): print("ran")',
+        late_second="raise ImportError('no such library')",
+    )
+    assert job.main(stages, ["--config", config, "--run-date", "2026-03-01"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "ran\n" and "error: ImportError: no such library" in err

@@ -78,6 +78,8 @@ def test_only_the_shortlist_has_a_score(text):
     assert np.isfinite(found).reshape(3, 80).sum(axis=1).tolist() == [ranker.SHORTLIST * 6] * 3
     lowest = np.where(np.isfinite(found), blend, np.inf).reshape(3, 80).min(axis=1)
     assert (lowest >= np.where(np.isfinite(found), -np.inf, blend).reshape(3, 80).max(axis=1)).all()
+    some = ranker.rerank(ranker.of_text(text), told, blend, 6, np.array([2, 0])).reshape(3, 80)
+    assert np.array_equal(some[[0, 2]], found.reshape(3, 80)[[0, 2]]) and np.isneginf(some[1]).all()
 
 
 def collect(found):
