@@ -79,7 +79,16 @@ def _measure(context: Context, folder: Path, known_users: int) -> dict[str, Any]
     bootstrap = Bootstrap(config.bootstrap_samples, config.confidence, config.seed)
     models = [*context.config.models, c.FUSED]
     bench = cold.Bench(histories, catalogue, config.gate_k, bootstrap)
-    found, newcomers = together(
+    spread_out = layout.table("score", c.BACKTEST, price.PRICE)
+
+    def prices() -> dict[str, Any]:
+        if not spread_out.is_dir():
+            return {}
+        varied = store.read(spark, spread_out, "candidates")
+        entries = price.measure(varied, positives, histories, catalogue, config.gate_k)
+        return {price.PRICE: backtest.finite(entries)}
+
+    found, newcomers, priced = together(
         lambda: backtest.measure(
             lists=lists,
             positives=positives,
@@ -95,12 +104,9 @@ def _measure(context: Context, folder: Path, known_users: int) -> dict[str, Any]
             folder=folder,
         ),
         lambda: backtest.finite(_newcomers(context, held_out, lists, models, bench)),
+        prices,
     )
-    spread_out = layout.table("score", c.BACKTEST, price.PRICE)
-    if spread_out.is_dir():
-        varied = store.read(spark, spread_out, "candidates")
-        entries = price.measure(varied, positives, histories, catalogue, config.gate_k)
-        found[price.PRICE] = backtest.finite(entries)
+    found |= priced
     return {**found, cold.COLD_START: newcomers} if newcomers else found
 
 
