@@ -73,8 +73,8 @@ def row_rules(
         is_known = F.coalesce(F.col(EVENT_TYPE).isin(*event_types), F.lit(False))
         rules.append(rule("unknown_event_type", EVENT_TYPE, ~is_known))
     numbers = [name for name in NUMBERS if name in names]
-    rules += [
-        rule("unparsable_number", n, trimmed(F.col(raw(n))).isNotNull() & F.col(n).isNull()) for n in numbers
+    rules += [  # only the text of a row without the number is trimmed
+        rule("unparsable_number", n, F.col(n).isNull() & trimmed(F.col(raw(n))).isNotNull()) for n in numbers
     ]
     ranges = {RATING: _outside(F.col(RATING), rating_range), PRICE: _outside(F.col(PRICE), price_range)}
     ranges[QUANTITY] = _bad_quantity(F.col(QUANTITY), quantity_range, returns)
