@@ -68,17 +68,19 @@ class ItemTower(nn.Module):
         self.register_buffer("features", torch.zeros(n_items, 0, dtype=torch.int64), persistent=False)
         self.register_buffer("near", torch.zeros(n_items, 0, dtype=torch.int64), persistent=False)
         self.register_buffer("shares", torch.zeros(n_items, 0), persistent=False)
-        for name in ("means", "spread", "given", "taken"):
+        for name in ("given", "taken"):
             self.register_buffer(name, None, persistent=False)
+        # what `features` come to as a product, and back; for the processor, so they stay with it
+        self.means: tuple[Tensor, ...] = ()
+        self.set_features(self.features)
 
     def set_features(self, features: Tensor) -> None:
         """Take the items' content: int64 [I, K] as `feature_matrix` makes it."""
-        device = self.ids.weight.device
-        self.features = features.to(device)
+        self.features = features.to(self.ids.weight.device)
         if self.content is not None:
-            counts = (features != NO_FEATURE).sum(dim=1, keepdim=True)
-            means = _and_transposed(features, (features != NO_FEATURE) / counts, len(self.content.weight))
-            self.means, self.spread = (matrix.to(device) for matrix in means)
+            there = features != NO_FEATURE
+            shares = there / there.sum(dim=1, keepdim=True)
+            self.means = _and_transposed(features, shares, len(self.content.weight))
 
     def set_neighbours(self, near: Tensor, shares: Tensor) -> None:
         """Take the items whose vectors join an item's own: `near` int64 [I, N], 0-padded, and `shares` float32 [I, N], which sum to 1, or to 0 where
@@ -124,10 +126,10 @@ class ItemTower(nn.Module):
         """`forward` without neighbours."""
         rows = self.ids.weight if items is None else self.ids(items)
         if self.content is not None:
-            if items is None:  # less than half of the time that the embeddings take
-                content = _Product.apply(self.content.weight, self.means, self.spread)
+            if items is None and not rows.is_cuda:  # less than half of the time that the embeddings take
+                content = _Product.apply(self.content.weight, *self.means)
             else:
-                content = self.content(self.features[items])
+                content = self.content(self.features if items is None else self.features[items])
             rows = rows + F.pad(content, (0, self.weighed + 1))
         return rows
 
