@@ -75,9 +75,13 @@ class ItemTower(nn.Module):
         self.set_features(self.features)
 
     def set_features(self, features: Tensor) -> None:
-        """Take the items' content: int64 [I, K] as `feature_matrix` makes it."""
+        """Take the items' content: int64 [I, K] as `feature_matrix` makes it. `ValueError` for a feature that the network has not."""
         self.features = features.to(self.ids.weight.device)
         if self.content is not None:
+            if features.numel() and int(features.max()) >= len(self.content.weight):
+                raise ValueError(
+                    f"feature {int(features.max()) - 1} of an item is none of the network's {len(self.content.weight) - 1}"
+                )
             there = features != NO_FEATURE
             shares = there / there.sum(dim=1, keepdim=True)
             self.means = _and_transposed(features, shares, len(self.content.weight))

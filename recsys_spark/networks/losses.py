@@ -120,7 +120,8 @@ def sampled_softmax(
     logits = (of_candidates / temperature).float() + offsets
     logits = logits.masked_fill(_held(candidates, rows, targets, len(users)), -torch.inf)
     products = F.embedding(rows, users).float() * F.embedding(targets, items).float()
-    own = (products.sum(dim=1) + biases[targets]) / temperature
+    # not biases[targets]: of many targets, whose gradients threads would add up in any order
+    own = (products.sum(dim=1) + F.embedding(targets, biases[:, None])[:, 0]) / temperature
     most = logits.detach().amax(dim=1).scatter_reduce(0, rows, own.detach(), "amax")
     powers = (logits - most[:, None]).exp().sum(dim=1).index_add(0, rows, (own - most[rows]).exp())
     shares = torch.zeros_like(most).index_add_(0, rows, weights)

@@ -78,14 +78,18 @@ def decide(sample: Sample, *, k: int, length: int, fusion: str, drop: bool, boot
         def contest() -> tuple[Contest, Crossed | None]:
             return selection.contest(sample, method, everyone, length=length, k=k, bootstrap=bootstrap)
 
-        if fusion == BLEND:
-            found = select(everyone, selection.by_blend)
-        else:
+        ranked = None
+        if fusion == AUTO:
             # the ranker seldom wins: what is kept where it does not is found meanwhile
             (fought, ranked), found = together(contest, lambda: select(everyone, selection.by_blend))
-            if ranks := ranks or fought.difference.low > 0:
-                judge = selection.by_ranker(method, k, length)
-                found = select(ranked or judge(sample, everyone), judge)
+            ranks = fought.difference.low > 0
+        elif fusion == RANKER:
+            fought, ranked = contest()
+        else:
+            found = select(everyone, selection.by_blend)
+        if ranks or found is None:
+            judge = selection.by_ranker(method, k, length)
+            found = select(ranked or judge(sample, everyone), judge)
         for name, loss in found.dropped.items():
             log.info("fusion: %s is dropped, it adds %.5f to valid NDCG@%d", name, loss.mean, k)
         if found.dropped:

@@ -3,8 +3,8 @@
 Whatever is judged was learned on other users: the sample is parted in halves by a hash of the user, and each half is judged with what was
 learned on the other. What ships is then learned on all of it.
 
-A ranker of all models is tried first. It ships only where it is better than the blend beyond the interval, and is then what judges the models:
-one that a weighted sum has no use for may tell a ranker much. Otherwise the blend judges them.
+A ranker of all models is tried. It ships only where it is better than the blend beyond the interval, and is then what judges the models:
+one that a weighted sum has no use for may tell a ranker much. Otherwise the blend judges them, which it does meanwhile.
 
 Dropping is backward elimination with the one-standard-error rule (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984):
 of the fusions within one standard error of the best the one of the fewest models.
@@ -118,7 +118,7 @@ def select(
     `everyone` are all models, judged by `judge`."""
 
     def without_each(fusion: Crossed) -> dict[str, Crossed]:
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(2) as pool:  # each has a copy of the sample
             found = pool.map(lambda name: _without(sample, fusion, name, method, k, judge), fusion.models)
             return dict(zip(fusion.models, found))
 

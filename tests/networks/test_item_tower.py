@@ -1,6 +1,7 @@
 """Item rows: content averaged over what an item has, a bias, and unit vectors where they are scored."""
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -33,6 +34,21 @@ def test_vectors_are_id_plus_mean_content():
     torch.testing.assert_close(vectors, F.normalize(expected, dim=-1))
     torch.testing.assert_close(biases, tower.ids.weight[:, 4])
     assert torch.equal(tower.as_one(tower()), torch.cat([vectors, biases[:, None]], dim=1))
+
+
+def test_content_learns_alike_from_all_items_and_from_those_that_are_asked_for():
+    towers, ask = (make_tower(), make_tower()), torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
+    for tower, items in zip(towers, (None, torch.arange(5))):
+        (tower.as_read(tower(items)) * ask).sum().backward()
+    given = [tower.content.weight.grad for tower in towers]
+    assert given[0].abs().sum() > 0
+    torch.testing.assert_close(*given)
+
+
+def test_a_feature_beyond_the_network_s_is_refused():
+    tower = make_tower()
+    with pytest.raises(ValueError, match="feature 3 .* 3"):
+        tower.set_features(torch.tensor([[0], [4]]))
 
 
 def test_biases_start_at_the_items_shares():

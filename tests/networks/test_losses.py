@@ -69,6 +69,25 @@ def test_a_row_whose_targets_are_all_the_candidates_has_them_alone():
     assert torch.autograd.grad(found, users)[0].isfinite().all()
 
 
+def test_sampled_gradients_of_many_targets_have_the_same_bits_each_time():
+    users, items, biases = vectors(64, 0), vectors(50, 1), biases_of(50)
+    rows = torch.arange(64).repeat_interleave(1000)
+    targets, weights = 1 + torch.arange(64_000) * 31 % 49, torch.full((64_000,), 1 / 64_000)
+    candidates, threads = torch.arange(1, 20), torch.get_num_threads()
+    found = []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(6):
+            given = [table.clone().requires_grad_() for table in (users, items, biases)]
+            loss = sampled_softmax(*given, rows, targets, weights, TEMPERATURE, candidates, torch.zeros(19))
+            loss.backward()
+            found.append([table.grad for table in given])
+    finally:
+        torch.set_num_threads(threads)
+    for one in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(one, found[0]))
+
+
 def test_expected_counts_are_batch_shares_plus_uniform_draws():
     counts = torch.tensor([0, 6, 3, 0, 1])
     found = log_expected_counts(counts, batch=20, negatives=8).exp()
