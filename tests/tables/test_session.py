@@ -72,6 +72,6 @@ def test_python_workers_start_before_anybody_needs_them(tmp_path):
 def test_python_workers_are_started_on_this_machine_alone(master, asked):
     called = threading.Event()
     start_python_workers(
-        SimpleNamespace(sparkContext=SimpleNamespace(master=master), range=lambda n: called.set())
+        SimpleNamespace(sparkContext=SimpleNamespace(master=master), range=lambda *_, **__: called.set())
     )
     assert called.wait(5 if asked else 0.2) == asked
