@@ -8,11 +8,10 @@ import logging
 import os
 import re
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from functools import cached_property
@@ -28,6 +27,7 @@ from recsys_spark.lifeline import end_with
 from recsys_spark.tables import manifest
 from recsys_spark.tables.files import find
 from recsys_spark.tables.layout import Layout
+from recsys_spark.tables.together import ahead
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -148,13 +148,7 @@ class Later:
 
 def import_ahead(stages: Sequence[Stage]) -> None:
     """Import the stages that come later while the first one waits for Spark to start: together they take two seconds."""
-
-    def ask() -> None:
-        with suppress(Exception):  # a stage that cannot be imported says so in its turn
-            for stage in stages:
-                _ = stage.NAME
-
-    threading.Thread(target=ask, name="imports", daemon=True).start()
+    ahead(lambda: [stage.NAME for stage in stages], "imports")
 
 
 def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:

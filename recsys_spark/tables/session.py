@@ -6,13 +6,12 @@ import logging
 import math
 import os
 import sys
-import threading
-from contextlib import suppress
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from recsys_spark.tables import daemon
+from recsys_spark.tables.together import ahead
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +84,9 @@ def start_python_workers(session: SparkSession) -> None:
         return
 
     def start() -> None:
-        with suppress(Exception):  # who needs it will start it and be told
-            session.range(0, 1, numPartitions=1).mapInArrow(lambda batches: batches, "id bigint").collect()
+        session.range(0, 1, numPartitions=1).mapInArrow(lambda batches: batches, "id bigint").collect()
 
-    threading.Thread(target=start, name="python workers", daemon=True).start()
+    ahead(start, "python workers")
 
 
 def partitions_for(input_bytes: int, cores: int) -> int:
