@@ -129,6 +129,7 @@ def _work(job: Job, threads: int, communicator: Communicator) -> None:
     logging.basicConfig(level=logging.WARNING, format=f"{PROGRESS}%(message)s", stream=sys.stdout)
     logging.getLogger("recsys_spark").setLevel(logging.INFO if communicator.rank == 0 else logging.WARNING)
     torch.set_num_threads(threads)
+    stay_on_own_cores(communicator, threads)
     keep_memory()
     try:
         run_worker(job, communicator)
@@ -136,6 +137,18 @@ def _work(job: Job, threads: int, communicator: Communicator) -> None:
         traceback.print_exc()
         print(f"{FAULT}{type(error).__name__}: {' '.join(str(error).split())}", flush=True)
         raise SystemExit(1) from None
+
+
+def stay_on_own_cores(communicator: Communicator, threads: int) -> None:
+    """Keep this thread, and those that it starts from now on, on this worker's share of the machine's cores, where a share has one for each of `threads`: else two
+    workers are put on one core again and again while another is idle, for some ms each time. Horovod's threads, which are there already, run
+    wherever a core is free."""
+    if not hasattr(os, "sched_setaffinity"):  # Linux alone has it
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    share, first = len(cores) // communicator.local_size, communicator.local_rank
+    if share >= threads:
+        os.sched_setaffinity(0, cores[first * share : (first + 1) * share])
 
 
 def keep_memory() -> None:

@@ -1,7 +1,9 @@
 """The feed: equal steps on all ranks, every example once an epoch, and the same again for the same (seed, epoch)."""
 
+import resource
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +84,17 @@ def test_a_remainder_left_out_is_another_each_epoch(folder):
 
 def test_stopping_early_is_fine(folder):
     assert len(epoch_of(folder, steps=1)) == 1
+
+
+def test_a_reader_that_waits_for_room_leaves_the_processor_to_others(folder):
+    """Petastorm as it comes wakes a thousand times a second."""
+    epoch = batches(folder, rank=0, size=1, batch=16, steps=10, seed=1, epoch=1)
+    next(epoch)
+    time.sleep(0.2)  # the queue is full now
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    time.sleep(1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before < 250
+    assert len(list(epoch)) == 9
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.uint8])

@@ -21,7 +21,7 @@ from recsys_spark.item_models import base
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.train import launch as launching
 from recsys_spark.train.loop import Communicator, train
-from recsys_spark.train.workers import HorovodCommunicator
+from recsys_spark.train.workers import HorovodCommunicator, stay_on_own_cores
 from train.two_ranks import CASES
 from train.world import (
     batches_of,
@@ -144,13 +144,55 @@ def test_a_rank_of_its_own_asks_nobody_for_the_means():
     assert [p.grad.to_dense().tolist() for p in parameters] == [[1, 2], [[0, 3]]]
 
 
+@pytest.mark.parametrize(
+    ("cores", "workers", "threads", "shares"),
+    [
+        ({0, 1}, 1, 2, [[0, 1]]),
+        ({0, 1}, 2, 1, [[0], [1]]),
+        ({2, 3, 5, 8, 9}, 2, 1, [[2, 3], [5, 8]]),
+        ({0, 1, 2, 3}, 2, 3, [None, None]),
+        ({4}, 2, 1, [None, None]),
+    ],
+)
+def test_workers_of_a_machine_share_its_cores(monkeypatch, cores, workers, threads, shares):
+    kept = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, to: kept.append(to))
+    for local_rank, share in enumerate(shares):
+        worker = Communicator()
+        worker.local_rank, worker.local_size = local_rank, workers
+        kept.clear()
+        stay_on_own_cores(worker, threads)
+        assert kept == ([] if share is None else [share])
+
+
+def test_a_rank_computes_on_its_own_core_while_horovod_is_free():
+    pytest.importorskip("horovod.torch", reason="horovod is not installed")
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("a machine of one core")
+    code = """
+import os
+from recsys_spark.train.workers import HorovodCommunicator, stay_on_own_cores
+every = os.sched_getaffinity(0)
+ranks = HorovodCommunicator()
+stay_on_own_cores(ranks, 1)
+others = {frozenset(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task")}
+print("TOLD", ranks.local_rank, sorted(os.sched_getaffinity(0)), frozenset(every) in others)
+"""
+    said = on_two_ranks("-c", code)
+    told = sorted(line.split("TOLD ")[1] for line in said.splitlines() if "TOLD " in line)
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    assert told == [f"0 {cores[:half]} True", f"1 {cores[half : 2 * half]} True"]
+
+
 def test_an_exchange_does_not_wait_for_the_cycle():
     """Horovod as it comes would let each of the six exchanges wait for the end of a cycle."""
     pytest.importorskip("horovod.torch", reason="horovod is not installed")
     cycle_s = 3
     code = """
 import time, torch
-from recsys_spark.train.workers import HorovodCommunicator
+from recsys_spark.train.workers import HorovodCommunicator, stay_on_own_cores
 ranks, parameter, means, clock = HorovodCommunicator(), torch.nn.Parameter(torch.zeros(2, 3)), [], time.monotonic()
 for step in range(6):
     parameter.grad = torch.full((2, 3), 1.0 + step + ranks.rank)
