@@ -35,6 +35,8 @@ RUNS = 3
 
 OURS = ("recsys_spark", "pyspark", "numpy", "numba", "scipy", "torch", "pyarrow", "petastorm", "horovod")
 PEERS = ("implicit", "replay-rec", "pyspark", "duckdb", "polars", "numpy", "scipy", "pandas")
+PRODUCTS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Instructions that decide how fast products are. A virtual machine may hide them, so the processor's name does not tell of them."""
 
 
 @dataclass(frozen=True)
@@ -193,14 +195,16 @@ def run_cases(cases: Mapping[str, Callable[[], None]], only: str | None = None) 
 
 @cache
 def machine() -> dict[str, Any]:
-    """The processor, its cores, memory and the versions that matter."""
+    """The processor, those of its instructions that decide how fast products are, its cores, memory and the versions that matter."""
     cpu = Path("/proc/cpuinfo").read_text().splitlines()
     names = {line.split(":")[1].strip() for line in cpu if line.startswith("model name")}
+    flags = {flag for line in cpu if line.startswith("flags") for flag in line.split()}
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
     java = _says("java", "-version")
     gpu = _says("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {
         "cpu": ", ".join(sorted(names)),
+        "instructions": " ".join(name for name in PRODUCTS if name in flags),
         "cores": sum(line.startswith("processor") for line in cpu),
         "memory_gib": round(memory, 1),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),

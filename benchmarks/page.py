@@ -78,12 +78,14 @@ def _details(entries: list[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _machines(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    machines = []
+    cases: dict[str, dict[str, None]] = {}
     for entry in entries:
         machine = {key: value for key, value in entry["machine"].items() if key != "versions"}
         told = f"{entry['date']}, {_listed(machine)}. Ours: {_listed(entry['machine']['versions'])}."
-        machines += [told] if told not in machines else []
-    yield from machines
+        cases.setdefault(told, {})[entry["case"]] = None
+    for told, of_machine in cases.items():
+        yield f"- {'; '.join(of_machine)}: {told}"
+    yield ""
     versions = [(e["peer_facts"] or {}).get("versions") for e in entries]
     for told in dict.fromkeys(_listed(v) for v in versions if v):
         yield f"Peers: {told}."
