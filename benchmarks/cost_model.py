@@ -91,12 +91,23 @@ STAGES = (
           lambda s: 0.2 * GB),
     Stage("score, inner products", ("top-N",),
           {"user": lambda s: s.users, "user x item x factor": lambda s: s.users * s.items * s.factors * s.models},
-          lambda s: 16 * s.pairs + 20 * 40 * s.users, lambda s: 4 * s.factors * s.items * s.models, lambda s: 0.3 * GB),
+          lambda s: 16 * s.pairs + 20 * 40 * s.users, lambda s: 4 * s.factors * s.items * s.models, lambda s: 0.3 * GB + s.items),
     Stage("score, neighbour table", ("neighbour-table top-N",), {"pair x neighbour": lambda s: s.pairs * s.neighbours},
-          lambda s: 0, lambda s: 8 * s.neighbours * s.items, lambda s: 0.3 * GB + 4 * s.items),
+          lambda s: 0, lambda s: 8 * s.neighbours * s.items, lambda s: 0.3 * GB + 16 * s.items),
     Stage("train", ("training, Horovod two ranks",), {"example": lambda s: s.examples * s.epochs},
           lambda s: 0, lambda s: 0, lambda s: 4 * 3 * s.factors * s.items),
 )  # fmt: skip
+
+
+UNMEASURED = (
+    "item_ridge",
+    "svd",
+    "user_cosine",
+    "content",
+    "the choice of the blend and the ranker",
+    "evaluate",
+    "publish",
+)
 
 
 def squares_of(users: float, pairs: float) -> float:
@@ -122,8 +133,9 @@ def size_of(entry: Mapping[str, Any]) -> Size:
     )
 
 
-def fit(stage: Stage, entries: list[Mapping[str, Any]]) -> tuple[np.ndarray, int, float] | None:
-    """Core-seconds a unit, the fixed ones first; the number of cases; the largest relative error. None without a case."""
+def fit(stage: Stage, entries: list[Mapping[str, Any]]) -> tuple[np.ndarray, int, float | None] | None:
+    """Core-seconds a unit, the fixed ones first; the number of cases; the largest relative error, None where there are no more cases than
+    unknowns. None without a case."""
     cases = {e["case"]: e for e in entries if e["case"].startswith(stage.cases)}
     rows = [[1.0, *(work(size_of(e)) for work in stage.work.values())] for e in cases.values()]
     seconds = [
@@ -139,7 +151,8 @@ def fit(stage: Stage, entries: list[Mapping[str, Any]]) -> tuple[np.ndarray, int
     found, _ = nnls(matrix[:, free] / scale / wanted[:, None], np.ones(len(known)))
     coefficients = np.zeros(matrix.shape[1])
     coefficients[free] = found / scale
-    return coefficients, len(known), float(np.abs(matrix @ coefficients / wanted - 1).max())
+    misfit = float(np.abs(matrix @ coefficients / wanted - 1).max()) if len(known) > len(free) else None
+    return coefficients, len(known), misfit
 
 
 def forecast(entries: list[Mapping[str, Any]], night: Size, cluster: Cluster) -> Iterator[str]:
@@ -154,7 +167,8 @@ def forecast(entries: list[Mapping[str, Any]], night: Size, cluster: Cluster) ->
         coefficients, count, misfit = found
         terms = [f"{coefficients[0]:.2g}"] if coefficients[0] else []
         terms += [f"{c:.2e} a {unit}" for c, unit in zip(coefficients[1:], stage.work) if c]
-        yield f"| {stage.name} | {' + '.join(terms)} | {count} | {misfit:.0%} |"
+        told = "none left over" if misfit is None else f"{misfit:.0%}"
+        yield f"| {stage.name} | {' + '.join(terms)} | {count} | {told} |"
     yield f"\n{_told(night)} On {_told_cluster(cluster)}\n"
     yield "| stage | core-hours | minutes of work | shuffled, TB | minutes of shuffle | read by every node, GB | minutes to read | memory of 32 tasks, GB |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -163,11 +177,11 @@ def forecast(entries: list[Mapping[str, Any]], night: Size, cluster: Cluster) ->
         row, minutes = _night_row(stage, fits[stage.name], night, cluster)
         total += minutes
         yield row
-    yield f"\nAll that was measured, one after the other: {total / 60:.1f} hours. Work is counted as if a core were one of these and none ever waited."
+    yield f"\nAll that was measured, one after the other: {total / 60:.1f} hours. Work is counted as if a core were one of these and none ever waited. Not measured alone, and in no row: {', '.join(UNMEASURED)}."
 
 
 def _night_row(
-    stage: Stage, found: tuple[np.ndarray, int, float] | None, night: Size, cluster: Cluster
+    stage: Stage, found: tuple[np.ndarray, int, float | None] | None, night: Size, cluster: Cluster
 ) -> tuple[str, float]:
     bandwidth = cluster.network * cluster.useful
     shuffle = stage.shuffled(night) / cluster.nodes / bandwidth / 60

@@ -100,7 +100,7 @@ def _told(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict):
         return f"({_listed(value)})"
-    if isinstance(value, list) and len(value) > 8:
+    if isinstance(value, list) and len(value) > 10:
         return f"[{len(value)} values]"
     return str(value)
 

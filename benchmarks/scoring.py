@@ -290,7 +290,7 @@ def memory(users: int, items: int) -> None:
     _compile(folder, ALS)
     config = {**_config(folder), "seen_by_each": SEEN, "timed": {"ours": OURS_TIMED}}
     case = f"top-N memory {users:,} x {items:,}"
-    measure(case, fresh(Path(__file__), "--once", folder, ALS), {}, config, runs=1)
+    measure(case, fresh(Path(__file__), "--once", folder, ALS), {}, config)
 
 
 def neighbours(log: Path) -> None:

@@ -34,8 +34,6 @@ SHAPES = {
 }
 HEAVY = Shape(50_000, 120_000, 2_000_000)
 HEAVY_ITEMS = 100_000
-TASKS = {"50 M events": 32}
-"""Blocks of a few million entries: what a task holds while it writes one is 50 bytes an entry."""
 
 
 def put_folds(name: str, pieces: Iterable[Events]) -> Path:
@@ -79,7 +77,7 @@ def heavy() -> Iterable[Events]:
         yield Events(users, items, np.zeros(len(users), np.int64))
 
 
-def fit_once(folder: Path, tasks: int) -> dict[str, Any]:
+def fit_once(folder: Path) -> dict[str, Any]:
     """Seconds of one fit in a session of its own, of its parts, of a second fit in the same session, and memory."""
     from recsys_spark.tables.session import make_session
 
@@ -93,11 +91,11 @@ def fit_once(folder: Path, tasks: int) -> dict[str, Any]:
     spark = make_session(app_name="similarity", master="local[2]", shuffle_partitions=None, options=options)
     folds = spark.read.parquet(str(folder / "folds")).where(f"{FOLD} = '{TRAIN}'")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        fit(folds.limit(1000).localCheckpoint(), Path(scratch) / "small", 2, sizes)
+        fit(folds.limit(1000).localCheckpoint(), Path(scratch) / "small", blocks_of(0), sizes)
         with WorkerMemory() as memory:
-            parts = fit(folds, Path(scratch) / "first", tasks, sizes)
+            parts = fit(folds, Path(scratch) / "first", blocks_of(pairs), sizes)
         shutil.rmtree(Path(scratch) / "first")
-        again = fit(folds, Path(scratch) / "again", tasks, sizes) if pairs < 5_000_000 else None
+        again = fit(folds, Path(scratch) / "again", blocks_of(pairs), sizes) if pairs < 5_000_000 else None
     spark.stop()
     facts = {name: round(seconds, 3) for name, seconds in parts.items() if name != "neighbours"}
     return {
@@ -114,7 +112,7 @@ def fit_once(folder: Path, tasks: int) -> dict[str, Any]:
     }
 
 
-def fit(folds: Any, folder: Path, tasks: int, sizes: dict[str, int]) -> dict[str, float]:
+def fit(folds: Any, folder: Path, blocks: int, sizes: dict[str, int]) -> dict[str, float]:
     """What baselines/stage.py does for this model: seconds of the blocks and of the comparison, number of neighbours."""
     from recsys_spark.baselines import item_cosine
     from recsys_spark.baselines.blocks import write_pairs
@@ -123,7 +121,7 @@ def fit(folds: Any, folder: Path, tasks: int, sizes: dict[str, int]) -> dict[str
     neighbours = options.pop("neighbours")
     similarity = item_cosine.Similarity(**options)
     clock = time.perf_counter()
-    pairs = write_pairs(folds, folder / "pairs", blocks=tasks, **sizes)
+    pairs = write_pairs(folds, folder / "pairs", blocks=blocks, **sizes)
     middle = time.perf_counter()
     spark = folds.sparkSession.sparkContext
     model = item_cosine.fit(spark, pairs, folder / "table", neighbours=neighbours, similarity=similarity)
@@ -131,22 +129,30 @@ def fit(folds: Any, folder: Path, tasks: int, sizes: dict[str, int]) -> dict[str
     return {**seconds, "neighbours": float(len(model.arrays["neighbours"]))}
 
 
+def blocks_of(pairs: int) -> int:
+    """As many as the stage cuts so many pairs into."""
+    from recsys_spark.baselines.blocks import blocks_for
+
+    return blocks_for(pairs, cores=2, most=Baselines().tasks)
+
+
 def _peak_rss() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def ours(folder: Path, tasks: int) -> Timed:
-    return fresh(Path(__file__), "--once", folder, "--tasks", tasks)
+def ours(folder: Path) -> Timed:
+    return fresh(Path(__file__), "--once", folder)
 
 
-def config(folder: Path, tasks: int) -> dict[str, Any]:
+def config(folder: Path) -> dict[str, Any]:
     options = Baselines().item_cosine.model_dump()
-    return {"log": folder.name, "master": "local[2]", "tasks": tasks, "timed": TIMED, "options": options}
+    blocks = blocks_of(json.loads((folder / "ready").read_text())["pairs"])
+    return {"log": folder.name, "master": "local[2]", "blocks": blocks, "timed": TIMED, "options": options}
 
 
 def beside_peers(log: Path) -> None:
-    folder, tasks = put_log(log), Baselines().tasks
+    folder = put_log(log)
     peers = {
         "scipy": peer("scipy_similarity", folder),
         "replay ItemKNN": peer("replay_itemknn", folder, python=REPLAY_PYTHON),
@@ -155,12 +161,12 @@ def beside_peers(log: Path) -> None:
         "scipy": "pairs in memory as CSR before; one process; the same formula",
         "replay ItemKNN": "pairs cached before, local[2]; plain cosine",
     }
-    measure("item similarity", ours(folder, tasks), peers, config(folder, tasks) | {"peers": told})
+    measure("item similarity", ours(folder), peers, config(folder) | {"peers": told})
 
 
-def alone(name: str, pieces: Iterable[Events], tasks: int) -> None:
+def alone(name: str, pieces: Iterable[Events]) -> None:
     folder = put_folds(name, pieces)
-    measure(f"item similarity, {name}", ours(folder, tasks), {}, config(folder, tasks), runs=1)
+    measure(f"item similarity, {name}", ours(folder), {}, config(folder))
 
 
 def main() -> int:
@@ -168,17 +174,16 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=Path("../shared/data/gowalla"))
     parser.add_argument("--only", help="the cases whose name begins with this")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--tasks", type=int, default=Baselines().tasks, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.once:
-        print(json.dumps(fit_once(arguments.once, arguments.tasks)))
+        print(json.dumps(fit_once(arguments.once)))
         return 0
     cases = {
         "peers": partial(beside_peers, arguments.log),
-        "heavy": partial(alone, "heavy", heavy(), arguments.tasks),
+        "heavy": partial(alone, "heavy", heavy()),
     }
     for name, shape in SHAPES.items():
-        cases[name] = partial(alone, name, shape.pairs_by_user(), TASKS.get(name, arguments.tasks))
+        cases[name] = partial(alone, name, shape.pairs_by_user())
     return run_cases(cases, arguments.only)
 
 

@@ -331,7 +331,9 @@ class Baselines(Section):
     content: Content = Field(
         default=Content(), description="TF-IDF neighbours by title, text and categories; needs paths.items"
     )
-    tasks: Count = Field(default=8, description="Spark tasks a fit is cut into at most [tasks]")
+    tasks: Count = Field(
+        default=64, description="blocks of a million pairs or more that a fit is cut into at most [tasks]"
+    )
 
     @field_validator("models")
     @classmethod

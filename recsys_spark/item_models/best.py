@@ -54,15 +54,15 @@ class Hidden:
         return part
 
     def most_had(self, most: int, groups: int) -> tuple[np.ndarray, np.ndarray]:
-        """(items int64 [P], bool [I]: whether an item is one of them) of the items that stand in most of the histories and are not banned; P is `most`
-        at most, and a whole number of times `groups`."""
-        counts = np.bincount(self.seen, minlength=len(self.banned))
-        counts[self.banned] = 0
-        n = min(most, np.count_nonzero(counts)) // groups * groups
-        items = np.argpartition(-counts, n - 1)[:n]
-        among = np.zeros(len(counts), bool)
-        among[items] = True
-        return items, among
+        """(items int32 [P], ascending; int64 [B]: how many of them each user's history has) of the items that stand in most of the histories and are not
+        banned; P is `most` at most, and a whole number of times `groups`. Memory is that of the histories, however many items there are."""
+        items, counts = np.unique(self.seen[self.indptr[0] : self.indptr[-1]], return_counts=True)
+        allowed = ~self.banned[items]
+        items, counts = items[allowed], counts[allowed]
+        n = min(most, len(items)) // groups * groups
+        if n < len(items):
+            items = np.sort(items[np.argpartition(-counts, n)[:n]])
+        return items, _shared(self.indptr, self.seen, items)
 
 
 class Best:
@@ -76,6 +76,11 @@ class Best:
         self.keys = np.zeros((n_users, 2 * m + _NARROW), np.uint64)
         self.counts = np.zeros(n_users, np.int64)
         self.floors = np.full(n_users, -np.inf, np.float32)
+
+    def start_above(self, reached: np.ndarray, own: np.ndarray) -> None:
+        """Set the floors to just below what m items that are not hidden surely reach: a score is reached by an item of each of G groups, `reached` float32
+        [B, G], of whose items the user's history has `own` int64 [B]. The m-th best group's counts, or a later one's by as many. Overwrites `reached`."""
+        _set_floors(reached, own, self.m, self.margins, self.floors)
 
     def offer(self, scores: np.ndarray, first_user: int, first_item: int) -> None:
         """Scores float32 [b, W] of users first_user … and items first_item …. `LawBroken` when one is NaN."""
@@ -139,6 +144,33 @@ def _lists_of(keys: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
 
 def items_of(keys: np.ndarray) -> np.ndarray:
     return (_ITEM - (keys & _ITEM)).astype(np.int32)
+
+
+@compiled
+def _shared(indptr, seen, items):  # type: ignore[no-untyped-def]
+    """int64 [B]: how many of `items`, ascending, each row of `seen` has, ascending as well."""
+    found = np.zeros(len(indptr) - 1, np.int64)
+    for row in range(len(found)):
+        lo = 0
+        for at in range(indptr[row], indptr[row + 1]):
+            wanted, hi = seen[at], len(items)
+            while lo < hi:
+                middle = (lo + hi) >> 1
+                if items[middle] < wanted:
+                    lo = middle + 1
+                else:
+                    hi = middle
+            found[row] += lo < len(items) and items[lo] == wanted
+    return found
+
+
+@compiled
+def _set_floors(reached, own, m, margins, floors):  # type: ignore[no-untyped-def]
+    for user in range(len(reached)):
+        place = m + own[user]
+        if place <= reached.shape[1]:
+            select(reached[user], reached.shape[1], place)
+            floors[user] = np.nextafter(reached[user, place - 1] - margins[user], np.float32(-np.inf))
 
 
 @compiled

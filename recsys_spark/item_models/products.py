@@ -14,7 +14,7 @@ import numpy as np
 
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import LawBroken
-from recsys_spark.item_models.best import CROWDED, NOT_A_NUMBER, Best, offer_row, select
+from recsys_spark.item_models.best import CROWDED, NOT_A_NUMBER, Best, offer_row
 from recsys_spark.item_models.tiles import LANES, ROWS, WIDE, set_wide_tile
 
 PANEL = WIDE * LANES
@@ -28,58 +28,47 @@ def offer_products(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int
     """Offer users float32 [B, F] their products with all of `vectors` float32 [I, F], `tile` items at a time. `LawBroken` when one is NaN."""
     padded = np.zeros((-(-len(users) // ROWS) * ROWS, users.shape[1]), np.float32)
     padded[: len(users)] = users
-    hidden = best.hidden
-    _raise_floors(best, padded, vectors)
+    hidden, width = best.hidden, -(-tile // PANEL) * PANEL
+    _raise_floors(best, padded, vectors, width)
     bad = _offer_products(
-        padded.ravel(), vectors.ravel(), len(vectors), users.shape[1], -(-tile // PANEL) * PANEL, best.m,
+        padded.ravel(), vectors.ravel(), len(vectors), users.shape[1], width, best.m,
         hidden.banned, hidden.indptr, hidden.seen, best.margins, best.keys, best.counts, best.floors,
     )  # fmt: skip
     if bad >= 0:
         raise LawBroken(f"gives NaN scores to user {bad} of a batch of {len(users)}")
 
 
-def _raise_floors(best: Best, users: np.ndarray, vectors: np.ndarray) -> None:
-    """Set the floors to just below what is surely reached by m items that are not hidden: the items that stand in most of the histories are
-    tried, in G groups, and of the best of each group the m-th is taken, or a later one by as many as are in the user's own history."""
-    hidden = best.hidden
+def _raise_floors(best: Best, users: np.ndarray, vectors: np.ndarray, width: int) -> None:
+    """Set the floors to just below what is surely reached by m items that are not hidden: of those that stand in most of the histories, some `width`
+    at a time. `users` [., F] are whole ROWS."""
     groups = -(-GROUPS * best.m // PANEL) * PANEL
-    tried, is_tried = hidden.most_had(len(vectors) // TRIED, groups)
-    if not len(tried):
-        return
-    reached = _reached(
-        users.ravel(), vectors[tried].ravel(), groups, len(tried) // groups, users.shape[1], best.m,
-        hidden.indptr, hidden.seen, is_tried,
-    )  # fmt: skip
-    best.floors[:] = np.nextafter(reached - best.margins, np.float32(-np.inf))
+    tried, own = best.hidden.most_had(len(vectors) // TRIED, groups)
+    reached = np.full((len(users), groups), -np.inf, np.float32)
+    step = max(width // groups, 1) * groups
+    for first in range(0, len(tried), step):
+        part = vectors[tried[first : first + step]]
+        _reach(users.ravel(), part.ravel(), len(part), users.shape[1], reached)
+    best.start_above(reached[: len(own)], own)
 
 
 @compiled
-def _reached(users, vectors, groups, each, depth, m, indptr, seen, is_tried):  # type: ignore[no-untyped-def]
-    """float32 [B]: see `_raise_floors`; `vectors` are flat those of the tried items, a whole number `each` of times `groups`, a whole number of PANELs."""
-    panels = np.empty(each * groups * depth, np.float32)
-    _pack(vectors, 0, each * groups, depth, panels)
-    scores, most = np.empty((2, ROWS * groups), np.float32)
-    reached = np.full(len(indptr) - 1, -np.inf, np.float32)
+def _reach(users, vectors, n_items, depth, reached):  # type: ignore[no-untyped-def]
+    """Raise `reached` [B, G], the best score of each group so far. `users` and `vectors` are flat, of whole ROWS of users and whole groups of items; G is
+    a whole number of PANELs."""
+    groups = reached.shape[1]
+    panels = np.empty(n_items * depth, np.float32)
+    _pack(vectors, 0, n_items, depth, panels)
+    scores, most = np.empty(ROWS * groups, np.float32), reached.reshape(reached.size)
     for first in range(0, len(reached), ROWS):
-        for part in range(each):
-            into = scores if part else most
+        rows = most[first * groups : (first + ROWS) * groups]
+        for start in range(0, n_items, groups):
             for at in range(0, groups, PANEL):
                 set_wide_tile(
                     np.float32(1), users, first * depth, depth, 1,
-                    panels, (part * groups + at) * depth, PANEL, depth, into, at, groups,
+                    panels, (start + at) * depth, PANEL, depth, scores, at, groups,
                 )  # fmt: skip
-            if part:
-                for at in range(len(most)):
-                    most[at] = max(most[at], scores[at])
-        for row in range(min(ROWS, len(reached) - first)):
-            place = m
-            for at in range(indptr[first + row], indptr[first + row + 1]):
-                place += is_tried[seen[at]]
-            if place <= groups:
-                own = most[row * groups : (row + 1) * groups]
-                select(own, groups, place)
-                reached[first + row] = own[place - 1]
-    return reached
+            for at in range(len(rows)):
+                rows[at] = max(rows[at], scores[at])
 
 
 @compiled

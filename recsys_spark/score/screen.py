@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from recsys_spark.compiled import REORDER, compiled
-from recsys_spark.item_models.best import CROWDED, Best, cut, holds, key_of, select
+from recsys_spark.item_models.best import CROWDED, Best, cut, holds, key_of
 from recsys_spark.item_models.inner import BFLOAT16, FLOAT32
 
 SUM = 2 * FLOAT32
@@ -68,19 +68,17 @@ def offer_screened(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int
 
 def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray, width: int) -> bool:
     """Set the floors to just below what is surely reached by m items that are not hidden, some `width` items at a time. False as `offer_screened`."""
-    hidden = best.hidden
     groups = GROUPS * best.m
-    tried, is_tried = hidden.most_had(len(vectors) // TRIED, groups)
-    reached = np.full((len(hidden), groups), -np.inf, np.float32)
+    tried, own = best.hidden.most_had(len(vectors) // TRIED, groups)
+    reached = np.full((len(left), groups), -np.inf, np.float32)
     step = max(width // groups, 1) * groups
     for first in range(0, len(tried), step):
-        part = tried[first : first + step]
-        right = _narrow(vectors[part])
+        right = _narrow(vectors[tried[first : first + step]])
         if right is None:
             return False
         lengths, losses = _floats(np.ascontiguousarray(right[:, -2:].T))
         _reach(_bounds(left, right), _floats(left[:, -2:]), lengths, losses, reached)
-    _set_floors(reached, best.m, hidden.indptr, hidden.seen, is_tried, best.margins, best.floors)
+    best.start_above(reached, own)
     return True
 
 
@@ -160,18 +158,6 @@ def _reach_groups(bounds, lost, lengths, length, losses, most):  # type: ignore[
         # so far may a bound be below what it was before it was rounded
         sure = bound - np.float32(BFLOAT16) * abs(bound) - (lost * lengths[at] + length * losses[at])
         most[at] = max(sure, most[at])
-
-
-@compiled
-def _set_floors(reached, m, indptr, seen, is_tried, margins, floors):  # type: ignore[no-untyped-def]
-    """Of the groups' best the m-th is taken, or a later one by as many as are in the user's own history. Overwrites `reached`."""
-    for user in range(len(reached)):
-        place = m
-        for at in range(indptr[user], indptr[user + 1]):
-            place += is_tried[seen[at]]
-        if place <= reached.shape[1]:
-            select(reached[user], reached.shape[1], place)
-            floors[user] = np.nextafter(reached[user, place - 1] - margins[user], np.float32(-np.inf))
 
 
 @compiled

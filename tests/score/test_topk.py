@@ -1,5 +1,6 @@
 """The tiled top m against a full sort in float64."""
 
+import tracemalloc
 from unittest import mock
 
 import numpy as np
@@ -67,6 +68,25 @@ def test_a_batch_is_the_sum_of_its_users():
         ]
         for part, one in zip(zip(*parts), whole):
             np.testing.assert_array_equal(np.concatenate(part), one)
+
+
+def test_memory_is_that_of_the_batch_however_many_items_there_are():
+    def peak(n_items):
+        """Bytes that a batch of 60 users takes, whose histories have some 1,500 items."""
+        rng = np.random.default_rng(5)
+        histories = random_histories(60, n_items, 50, 5)
+        model = FactorModel(n_items, {}, {"items": rng.standard_normal((n_items, 4), np.float32)})
+        users, banned = rng.standard_normal((60, 4), np.float32), np.arange(n_items) == 0
+        hidden = Hidden(banned, histories)
+        tracemalloc.start()
+        try:
+            top_candidates(model, users, hidden, 10, 1024)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(100_000)  # loads what is compiled
+    assert peak(800_000) < 1.1 * peak(100_000)
 
 
 @settings(max_examples=60, deadline=None)
