@@ -2,9 +2,9 @@
 
     python benchmarks/als.py [--log ../shared/data/gowalla] [--only CASE]      into results.json, als-convergence.json and als-convergence.png
 
-A tenth of each user's items, chosen by seed, is held out. Ours is `als.fit` as the baselines stage calls it, in local[2], on blocks that
-lie on disk: the two Spark jobs of every iteration, their files, and the model in the driver's memory are in its time; writing the blocks
-(`write_pairs`, once for ALS and cosine together) is told apart. The peers' times are those of their `fit` on data in memory.
+A tenth of each user's items, chosen by seed, is held out. Ours is `write_pairs` and `als.fit` as the baselines stage calls them, in local[2]: the table
+of pairs read, their blocks, the two Spark jobs of every iteration, their files, and the model in the driver's memory are in its time; the blocks, which a night
+writes once for ALS and cosine together, are told apart as well. The peers' times are those of their `fit` on data in memory.
 
 The objective of all three is ours, with each one's own ridge: sum over observed (u, i) of c (1 - x.y)^2 + v * sum over all (x.y)^2. implicit and
 MLlib minimise it divided by v, but for their target of observed pairs, 1 + v / c in place of 1, which is why their confidence is c / v + 1.
@@ -49,7 +49,7 @@ USERS = 5000
 OBJECTIVE = Objective(confidence=1.0, unobserved_weight=0.03, regularization=0.7, regularization_exponent=0.5)
 OBSERVED = 1 + OBJECTIVE.confidence
 CONFIDENCE = OBSERVED / OBJECTIVE.unobserved_weight + 1
-# the best of a few on the held-out tenth of Gowalla; see docs/benchmarks
+# the best of a few on the held-out tenth of Gowalla; docs/benchmarks/speed.md has those that were tried for ours
 REGULARIZATION = {"implicit": 100.0, "mllib": 3.0}
 
 

@@ -8,8 +8,10 @@ gives each task its core.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
+import llvmlite.binding
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -27,3 +29,12 @@ def compiled(function: Function | None = None, *, fastmath: set[str] | bool = Fa
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for a cache can be written: every process compiles for itself
         return numba.njit(**options)(function)
+
+
+@cache
+def processor_has(feature: str) -> bool:
+    """Whether the processor has a feature, by LLVM's name of it ("amx-bf16"); False where LLVM cannot tell."""
+    try:
+        return bool(llvmlite.binding.get_host_cpu_features().get(feature, False))
+    except RuntimeError:
+        return False

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys_spark.compiled import processor_has
 from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.base import ItemModel
 from recsys_spark.item_models.best import Best, Hidden, rank_pairs
@@ -77,7 +78,7 @@ def _offered(model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int) 
 
 def _multiplied(model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, tile: int) -> Best:
     vectors, margins = model.vectors, model.margins(users)
-    if vectors.size >= MANY:
+    if vectors.size >= MANY and processor_has("amx-bf16"):  # else torch would be imported for nothing
         from recsys_spark.score import screen
 
         best = Best(hidden, m, margins)
