@@ -122,7 +122,9 @@ class Ours:
         pairs = self._write()
         written = time.perf_counter() - clock
         model, objectives = als.fit(self.spark.sparkContext, pairs, folder, objective=OBJECTIVE, **sizes)
-        return {"blocks": written, "all": time.perf_counter() - clock}, model, objectives
+        seconds = time.perf_counter() - clock
+        shutil.rmtree(pairs.folder)
+        return {"blocks": written, "all": seconds}, model, objectives
 
     def timing(self, factors: int, iterations: int = ITERATIONS) -> Timing:
         seconds, model, objectives = self.fit(factors, iterations)

@@ -40,6 +40,8 @@ class Size:
     examples: float = 0
     epochs: float = 6
     models: float = 2
+    blocks: float = 12_000
+    """`baselines.tasks`: a block should have a million pairs."""
     """Models that score by inner products."""
 
     @property
@@ -88,7 +90,8 @@ STAGES = (
     Stage("als", ("als",), {"flop": lambda s: s.factor_work},
           # each node reads the larger side's vectors once an iteration, and the smaller side's
           lambda s: 48 * s.pairs, lambda s: 24 * s.pairs + s.iterations * 4 * s.factors * (s.users + s.items),
-          lambda s: 0.2 * GB),
+          # a block's rows, and its entries while it is written, 50 bytes each
+          lambda s: 0.2 * GB + 4 * s.factors * s.users / s.blocks + 50 * s.pairs / s.blocks),
     Stage("score, inner products", ("top-N",),
           {"user": lambda s: s.users, "user x item x factor": lambda s: s.users * s.items * s.factors * s.models},
           lambda s: 16 * s.pairs + 20 * 40 * s.users, lambda s: 4 * s.factors * s.items * s.models, lambda s: 0.3 * GB + s.items),

@@ -93,7 +93,9 @@ def timed(job: Job, command: list[str], copies: int = 1) -> harness.Timed:
     def run() -> harness.Timing:
         with tempfile.TemporaryDirectory() as folder:
             folders = [Path(folder) / str(copy) for copy in range(copies)]
-            started = [_start(job, command, own) for own in folders]
+            # copies on cores of their own, as Horovod's ranks are
+            pinned = [["taskset", "--cpu-list", str(core)] if copies > 1 else [] for core in range(copies)]
+            started = [_start(job, [*pin, *command], own) for pin, own in zip(pinned, folders)]
             codes = [process.wait() for process in started]
             if any(codes):
                 raise RuntimeError(f"{' '.join(command)} ended with {codes}")

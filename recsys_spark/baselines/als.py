@@ -101,18 +101,17 @@ def _half_step(
     # a Python task costs a tenth of a second before it does anything, and these are short: no more of them than cores
     tasks = min(pairs.blocks, spark.defaultParallelism)
     blocks = [range(first, pairs.blocks, tasks) for first in range(tasks)]
-    done = [part for parts in spark.parallelize(blocks, tasks).map(solve).collect() for part in parts]
-    # block by block, so that the last bits do not tell how many cores there were
-    in_order = sorted(done, key=lambda part: part[0])
-    return HalfStep(*(sum(values) for values in zip(*(step for _, step in in_order))))
+    done = spark.parallelize(blocks, tasks).map(solve).collect()
+    return HalfStep(*(sum(part) for part in zip(*done)))
 
 
 def solve_blocks(
     pairs: Pairs, folder: Path, side: str, other: str, system: System, blocks: Iterable[int]
-) -> list[tuple[int, HalfStep]]:
-    """The vectors of some blocks, from files to files, and what each block says."""
+) -> HalfStep:
+    """The vectors of some blocks, from files to files."""
     others = Shards([_path(folder, other, b) for b in range(pairs.blocks)])
-    return [(b, _solve_block(pairs.block(side, b), others, system, _path(folder, side, b))) for b in blocks]
+    done = (_solve_block(pairs.block(side, b), others, system, _path(folder, side, b)) for b in blocks)
+    return HalfStep(*(sum(part) for part in zip(*done)))
 
 
 def _solve_block(csr: Csr, others: Shards, system: System, path: Path) -> HalfStep:

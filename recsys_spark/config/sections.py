@@ -332,7 +332,8 @@ class Baselines(Section):
         default=Content(), description="TF-IDF neighbours by title, text and categories; needs paths.items"
     )
     tasks: Count = Field(
-        default=64, description="blocks of a million pairs or more that a fit is cut into at most [tasks]"
+        default=64,
+        description="blocks that a fit is cut into at most: one for each core, or for each million pairs where these are more [blocks]",
     )
 
     @field_validator("models")

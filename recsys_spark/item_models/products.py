@@ -43,6 +43,8 @@ def _raise_floors(best: Best, users: np.ndarray, vectors: np.ndarray, width: int
     at a time. `users` [., F] are whole ROWS."""
     groups = -(-GROUPS * best.m // PANEL) * PANEL
     tried, own = best.hidden.most_had(len(vectors) // TRIED, groups)
+    if not len(tried):
+        return
     reached = np.full((len(users), groups), -np.inf, np.float32)
     step = max(width // groups, 1) * groups
     for first in range(0, len(tried), step):

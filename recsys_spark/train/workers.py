@@ -148,7 +148,8 @@ def stay_on_own_cores(communicator: Communicator, threads: int) -> None:
     cores = sorted(os.sched_getaffinity(0))
     share, first = len(cores) // communicator.local_size, communicator.local_rank
     if share >= threads:
-        os.sched_setaffinity(0, cores[first * share : (first + 1) * share])
+        with suppress(OSError):  # a rank without is slower, no more
+            os.sched_setaffinity(0, cores[first * share : (first + 1) * share])
 
 
 def keep_memory() -> None:

@@ -75,13 +75,13 @@ def test_any_number_of_tasks_gives_the_same_model(tmp_path, blocks):
 
 
 @pytest.mark.parametrize("cores", [1, 3, 5])
-def test_any_number_of_cores_gives_the_same_bytes(tmp_path, monkeypatch, cores):
+def test_any_number_of_cores_gives_the_same_model(tmp_path, monkeypatch, cores):
     one = fit(tmp_path / "a", random_matrix(), blocks=7)
     monkeypatch.setattr(Tasks, "defaultParallelism", cores)
     other = fit(tmp_path / "b", random_matrix(), blocks=7)
     for name in ("items", "gram"):
-        np.testing.assert_array_equal(other[0].arrays[name], one[0].arrays[name])
-    assert other[1] == one[1]
+        np.testing.assert_allclose(other[0].arrays[name], one[0].arrays[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(other[1], one[1], rtol=1e-9)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
