@@ -40,9 +40,9 @@ class Size:
     examples: float = 0
     epochs: float = 6
     models: float = 2
+    """Models that score by inner products."""
     blocks: float = 12_000
     """`baselines.tasks`: a block should have a million pairs."""
-    """Models that score by inner products."""
 
     @property
     def factor_work(self) -> float:

@@ -86,6 +86,11 @@ def in_memory(job: Job) -> None:
     task.run_worker(job, Communicator())
 
 
+def on_core(core: int, command: list[str]) -> list[str]:
+    """`command`, held to one core."""
+    return ["taskset", "--cpu-list", str(core), *command]
+
+
 def timed(job: Job, command: list[str], copies: int = 1) -> harness.Timed:
     """Runs `command` on the job file behind it; the seconds of an epoch after the first. `copies` run beside each other, each for itself, and
     count as one that has the speed of all."""
@@ -94,8 +99,8 @@ def timed(job: Job, command: list[str], copies: int = 1) -> harness.Timed:
         with tempfile.TemporaryDirectory() as folder:
             folders = [Path(folder) / str(copy) for copy in range(copies)]
             # copies on cores of their own, as Horovod's ranks are
-            pinned = [["taskset", "--cpu-list", str(core)] if copies > 1 else [] for core in range(copies)]
-            started = [_start(job, [*pin, *command], own) for pin, own in zip(pinned, folders)]
+            commands = [on_core(core, command) for core in range(copies)] if copies > 1 else [command]
+            started = [_start(job, *both) for both in zip(commands, folders)]
             codes = [process.wait() for process in started]
             if any(codes):
                 raise RuntimeError(f"{' '.join(command)} ended with {codes}")
@@ -139,7 +144,7 @@ def main() -> None:
     if torch.cuda.is_available():
         return
     single = {
-        "one rank on one thread": timed(job, ["taskset", "--cpu-list", "0", *one]),
+        "one rank on one thread": timed(job, on_core(0, one)),
         "one rank of one thread, its feed beside it": timed(job, one),
         "two ranks that exchange nothing": timed(job, worker, copies=2),
     }

@@ -151,16 +151,10 @@ def _shared(indptr, seen, items):  # type: ignore[no-untyped-def]
     """int64 [B]: how many of `items`, ascending, each row of `seen` has, ascending as well."""
     found = np.zeros(len(indptr) - 1, np.int64)
     for row in range(len(found)):
-        lo = 0
+        place = 0
         for at in range(indptr[row], indptr[row + 1]):
-            wanted, hi = seen[at], len(items)
-            while lo < hi:
-                middle = (lo + hi) >> 1
-                if items[middle] < wanted:
-                    lo = middle + 1
-                else:
-                    hi = middle
-            found[row] += lo < len(items) and items[lo] == wanted
+            place = _place(items, place, len(items), seen[at])
+            found[row] += place < len(items) and items[place] == seen[at]
     return found
 
 
@@ -325,11 +319,17 @@ def select(keys, size, k):  # type: ignore[no-untyped-def]
 @compiled
 def holds(values, lo, hi, wanted):  # type: ignore[no-untyped-def]
     """Whether values[lo:hi], ascending, has `wanted`."""
-    end = hi
+    place = _place(values, lo, hi, wanted)
+    return place < hi and values[place] == wanted
+
+
+@compiled
+def _place(values, lo, hi, wanted):  # type: ignore[no-untyped-def]
+    """Of the first in values[lo:hi], ascending, that is not below `wanted`; `hi` where there is none."""
     while lo < hi:
         middle = (lo + hi) // 2
         if values[middle] < wanted:
             lo = middle + 1
         else:
             hi = middle
-    return lo < end and values[lo] == wanted
+    return lo

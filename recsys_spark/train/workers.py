@@ -146,10 +146,10 @@ def stay_on_own_cores(communicator: Communicator, threads: int) -> None:
     if not hasattr(os, "sched_setaffinity"):  # Linux alone has it
         return
     cores = sorted(os.sched_getaffinity(0))
-    share, first = len(cores) // communicator.local_size, communicator.local_rank
+    share = len(cores) // communicator.local_size
     if share >= threads:
         with suppress(OSError):  # a rank without is slower, no more
-            os.sched_setaffinity(0, cores[first * share : (first + 1) * share])
+            os.sched_setaffinity(0, cores[communicator.local_rank * share :][:share])
 
 
 def keep_memory() -> None:
