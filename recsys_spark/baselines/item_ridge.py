@@ -30,9 +30,9 @@ from recsys_spark.baselines.item_cosine import Similarity
 from recsys_spark.baselines.rows import row_of
 from recsys_spark.baselines.table import Chunk, make_table
 from recsys_spark.compiled import compiled
+from recsys_spark.item_models.llvm import LANES
 from recsys_spark.item_models.neighbours import ItemRidgeModel
 from recsys_spark.item_models.ridge_kernels import finish_long, start_long
-from recsys_spark.item_models.tiles import LANES
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,13 @@ import numpy as np
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.llvm import bare
 from recsys_spark.item_models.ragged import taken
 
 _WIDE, _NARROW = 64, 16
 """Scores looked at together: one branch for so many."""
-CROWDED, NOT_A_NUMBER = -1, -2
+CROWDED = -1
+"""The count of a user who had more within their margin than there is room for. Nothing is above their floor."""
 _SIGN = np.uint32(0x80000000)
 _ITEM = np.uint64(0xFFFFFFFF)
 
@@ -84,19 +86,10 @@ class Best:
 
     def offer(self, scores: np.ndarray, first_user: int, first_item: int) -> None:
         """Scores float32 [b, W] of users first_user … and items first_item …. `LawBroken` when one is NaN."""
-        rows = slice(first_user, first_user + len(scores))
         bad = _offer(
-            np.ascontiguousarray(scores),
-            first_item,
-            self.m,
-            self.hidden.banned,
-            self.hidden.indptr[first_user : first_user + len(scores) + 1],
-            self.hidden.seen,
-            self.margins[rows],
-            self.keys[rows],
-            self.counts[rows],
-            self.floors[rows],
-        )
+            np.ascontiguousarray(scores), first_user, first_item, self.m, self.hidden.banned, self.hidden.indptr,
+            self.hidden.seen, self.margins, self.keys, self.counts, self.floors,
+        )  # fmt: skip
         if bad:
             raise LawBroken(
                 f"gives NaN scores to {int(np.isnan(scores).sum())} of {scores.size} (user, item) pairs"
@@ -177,57 +170,54 @@ def _sorted_rows(indptr, values):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _offer(scores, start, m, banned, indptr, seen, margins, keys, counts, floors):  # type: ignore[no-untyped-def]
+def _offer(  # type: ignore[no-untyped-def]
+    scores, first_user, first_item, m, banned, indptr, seen, margins, keys, counts, floors
+):  # fmt: skip
     """Returns whether a NaN was met."""
+    banned, indptr, seen, margins = bare(banned), bare(indptr), bare(seen), bare(margins)
+    scores, keys, counts, floors = bare(scores), bare(keys), bare(counts), bare(floors)
     for row in range(len(scores)):
-        if counts[row] < 0:
-            continue
-        seen_by = seen[indptr[row] : indptr[row + 1]]
-        n, floor = offer_row(
-            scores[row],
-            start,
-            m,
-            banned,
-            seen_by,
-            margins[row],
-            keys[row],
-            counts[row],
-            floors[row],
-        )
-        if n == NOT_A_NUMBER:
-            return True
-        counts[row], floors[row] = n, floor
+        user, lo, width = first_user + row, 0, scores.shape[1]
+        while lo < width:
+            hi = min(lo + _WIDE, width)
+            if hi - lo == _WIDE and not _above_wide(scores[row, lo:hi], floors[user]):
+                lo = hi
+                continue
+            hi = min(lo + _NARROW, width)
+            if hi - lo < _NARROW or _above_narrow(scores[row, lo:hi], floors[user]):
+                for column in range(lo, hi):
+                    score = scores[row, column]
+                    if not score <= floors[user] and offer_one(
+                        score,
+                        first_item + column,
+                        user,
+                        m,
+                        banned,
+                        indptr,
+                        seen,
+                        margins,
+                        keys,
+                        counts,
+                        floors,
+                    ):
+                        return True
+            lo = hi
     return False
 
 
-@compiled
-def offer_row(scores, start, m, banned, seen, margin, keys, n, floor):  # type: ignore[no-untyped-def]
-    """Offer one user the scores of the items from `start` on; `keys` has n of theirs. Returns the new n, CROWDED or NOT_A_NUMBER, and the floor."""
-    lo, width = 0, len(scores)
-    while lo < width:
-        hi = min(lo + _WIDE, width)
-        if hi - lo == _WIDE and not _above_wide(scores[lo:hi], floor):
-            lo = hi
-            continue
-        hi = min(lo + _NARROW, width)
-        if hi - lo < _NARROW or _above_narrow(scores[lo:hi], floor):
-            for column in range(lo, hi):
-                score = scores[column]
-                if score <= floor:
-                    continue
-                if score != score:
-                    return NOT_A_NUMBER, floor
-                item = start + column
-                if banned[item] or holds(seen, 0, len(seen), item):
-                    continue
-                keys[n] = key_of(score, item)
-                n += 1
-                if n == len(keys):
-                    n, floor = cut(keys, m, margin)
-                    if n == len(keys):
-                        return CROWDED, floor
-        lo = hi
-    return n, floor
+@compiled(inline=True)
+def offer_one(score, item, user, m, banned, indptr, seen, margins, keys, counts, floors):  # type: ignore[no-untyped-def]
+    """Offer a user a score that is above their floor or NaN; returns whether it is NaN."""
+    if score != score:
+        return True
+    if not banned[item] and not holds(seen, indptr[user], indptr[user + 1], item):
+        keys[user, counts[user]] = key_of(score, item)
+        counts[user] += 1
+        if counts[user] == keys.shape[1]:
+            counts[user], floors[user] = cut(keys[user], m, margins[user])
+            if counts[user] == keys.shape[1]:
+                counts[user], floors[user] = CROWDED, np.inf
+    return False
 
 
 @compiled
@@ -247,7 +237,7 @@ def _above_narrow(scores, floor):  # type: ignore[no-untyped-def]
     return found != 0
 
 
-@compiled
+@compiled(inline=True)
 def key_of(score, item):  # type: ignore[no-untyped-def]
     """The key of a float32 score and an item."""
     word = np.uint32(0) if score == 0 else np.float32(score).view(np.uint32)  # 0.0 and -0.0
@@ -293,43 +283,43 @@ def cut(keys, m, margin):  # type: ignore[no-untyped-def]
 
 @compiled
 def select(keys, size, k):  # type: ignore[no-untyped-def]
-    """Put the k largest of keys[:size], 1 <= k <= size, first in any order, the least of them last. Hoare's quickselect; keys are distinct."""
+    """Put the k largest of keys[:size], 1 <= k <= size, first in any order, the least of them last. Quickselect in the way of Lomuto, which has no branch that
+    the processor must guess; keys are distinct, or it takes longer."""
     lo, hi = 0, size - 1
     while lo < hi:
-        a, b, c = keys[lo], keys[(lo + hi) >> 1], keys[hi]
+        middle = (lo + hi) >> 1
+        a, b, c = keys[lo], keys[middle], keys[hi]
         pivot = max(min(a, b), min(max(a, b), c))
-        left, right = lo, hi
-        while left <= right:
-            while keys[left] > pivot:
-                left += 1
-            while keys[right] < pivot:
-                right -= 1
-            if left <= right:
-                keys[left], keys[right] = keys[right], keys[left]
-                left += 1
-                right -= 1
-        if k - 1 <= right:
-            hi = right
-        elif k - 1 >= left:
-            lo = left
+        keys[lo if pivot == a else middle if pivot == b else hi] = c
+        place = lo
+        for at in range(lo, hi):
+            key = keys[at]
+            keys[at] = keys[place]
+            keys[place] = key
+            place += key > pivot
+        keys[hi] = keys[place]
+        keys[place] = pivot
+        if k - 1 < place:
+            hi = place - 1
+        elif k - 1 > place:
+            lo = place + 1
         else:
             return
 
 
-@compiled
+@compiled(inline=True)
 def holds(values, lo, hi, wanted):  # type: ignore[no-untyped-def]
     """Whether values[lo:hi], ascending, has `wanted`."""
     place = _place(values, lo, hi, wanted)
     return place < hi and values[place] == wanted
 
 
-@compiled
+@compiled(inline=True)
 def _place(values, lo, hi, wanted):  # type: ignore[no-untyped-def]
     """Of the first in values[lo:hi], ascending, that is not below `wanted`; `hi` where there is none."""
-    while lo < hi:
-        middle = (lo + hi) // 2
-        if values[middle] < wanted:
-            lo = middle + 1
-        else:
-            hi = middle
+    size = hi - lo
+    while size > 0:  # no branch to guess
+        half = (size + 1) // 2
+        lo += half * (values[lo + half - 1] < wanted)
+        size -= half
     return lo

@@ -16,6 +16,7 @@ import numpy as np
 
 from recsys_spark.compiled import REORDER, compiled
 from recsys_spark.item_models.base import ItemModel
+from recsys_spark.item_models.tiles import PANEL
 
 BFLOAT16, FLOAT32, FLOAT64 = 2.0**-8, 2.0**-24, 2.0**-53
 """How far each may be from a number, as a share of it."""
@@ -39,14 +40,19 @@ class InnerProductModel(ItemModel):
         return margins(encoded, self.largest)
 
     @cached_property
+    def by_length(self) -> tuple[np.ndarray, np.ndarray]:
+        """As the function of this name, of the items' vectors: some 4 bytes an item."""
+        return by_length(self.vectors)
+
+    @cached_property
     def vectors(self) -> np.ndarray:
         """The items' vectors as a plain array over the same memory, which is quicker to slice than a memory map."""
         return np.asarray(self.arrays["items"]).view(np.ndarray)
 
     @cached_property
     def largest(self) -> float:
-        """The length of the longest of them."""
-        return largest_norm(self.vectors)
+        """What none of them is longer than; NaN where one has a NaN."""
+        return float(self.by_length[1][0])
 
 
 def pair_scores(users: np.ndarray, table: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -57,12 +63,18 @@ def pair_scores(users: np.ndarray, table: np.ndarray, items: np.ndarray) -> np.n
 
 
 def margins(users: np.ndarray, largest: float) -> np.ndarray:
-    """float32 [B]: how far apart a float32 product and `pair_scores` can put two items of a user, no item vector being longer than `largest`.
+    """float32 [B]: how far apart a float32 product and `pair_scores` can put two items of a user, no item vector being longer than `largest`. Zero only where
+    all products are zero.
 
     The one rounding of `pair_scores` to float32 is the rounding of `apart`.
     """
     lengths = np.linalg.norm(users.astype(np.float64), axis=1)
-    return apart(largest * lengths, users.shape[1], FLOAT32).astype(np.float32)
+    return up(apart(largest * lengths, users.shape[1], FLOAT32))
+
+
+def up(numbers: np.ndarray) -> np.ndarray:
+    """float32, not below the float64 `numbers`, none of them negative; zero stays zero."""
+    return np.nextafter(numbers.astype(np.float32), np.where(numbers > 0, np.inf, numbers), dtype=np.float32)
 
 
 def apart(lengths: Any, depth: int, unit: float) -> Any:
@@ -74,13 +86,19 @@ def apart(lengths: Any, depth: int, unit: float) -> Any:
     return 2.2 * (depth + 1) * unit * lengths
 
 
-def largest_norm(table: np.ndarray) -> float:
-    """The length of the longest row of `table` [I, F], which may be memory-mapped; NaN where one has a NaN."""
-    squares = [
-        np.square(table[lo : lo + ROWS], dtype=np.float64).sum(axis=1).max()
-        for lo in range(0, len(table), ROWS)
-    ]
-    return float(np.sqrt(np.max(squares, initial=0.0)))
+def by_length(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `table` [I, F], which may be memory-mapped, longest first, in panels of PANEL: (rows int32 [I], float32 [panels]: what no row from each panel on is
+    longer than). What has a NaN counts as longer than anything, and its length is NaN."""
+    lengths = np.concatenate(
+        [
+            up(np.sqrt(np.square(table[lo : lo + ROWS], dtype=np.float64).sum(axis=1)))
+            for lo in range(0, len(table), ROWS)
+        ]
+    )
+    rows = np.argsort(~lengths.view(np.uint32)).astype(
+        np.int32
+    )  # of numbers above zero the bits are in their order
+    return rows, lengths[rows[::PANEL]]
 
 
 @compiled(fastmath=REORDER)

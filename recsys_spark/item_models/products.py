@@ -1,11 +1,13 @@
-"""Inner products of users and items, offered to the lists while they are in the processor's first cache: a product of matrices that is never written.
+"""Inner products of users and items, offered to the lists while they are in the processor's registers: a product of matrices that is never written.
 
-A tile of items is packed once for all users of a batch, in panels of PANEL items; eight users at a time are multiplied by all of its panels,
-and their scores looked at. A score is one chain of fused additions, so it does not depend on the batch or the tile.
+A panel of PANEL items is packed once for all users of a batch; ROWS users at a time are multiplied by it, and their scores compared with their floors before
+they leave the registers. A score is one chain of fused additions, so it does not depend on the batch.
 
-The items that the batch knows best are tried first, to learn a floor below which no score can matter: few of the others are worth a look then.
+Long vectors come first, for u.v <= |u| |v|: they raise the floors soon, and who has a floor above |u| |v| is done, as no vector that follows is longer
+(the pruning of Teflioudi, Gemulla and Mykytiuk, "LEMP: fast retrieval of large entries in a matrix product", SIGMOD 2015). Now and then users are put in
+the order in which they will be done.
 
-Shapes:  B users · I items · F length of a vector · W items of a tile · P items tried first · G groups of them
+Shapes:  B users, rounded up to whole ROWS · G groups of ROWS of them · I items · P panels · F length of a vector
 """
 
 from __future__ import annotations
@@ -14,100 +16,120 @@ import numpy as np
 
 from recsys_spark.compiled import compiled
 from recsys_spark.errors import LawBroken
-from recsys_spark.item_models.best import CROWDED, NOT_A_NUMBER, Best, offer_row
-from recsys_spark.item_models.tiles import LANES, ROWS, WIDE, set_wide_tile
+from recsys_spark.item_models.best import Best, offer_one
+from recsys_spark.item_models.inner import FLOAT32, InnerProductModel, apart
+from recsys_spark.item_models.llvm import bare
+from recsys_spark.item_models.tiles import PANEL, ROWS, lowest_bit, pack, score_tile
 
-PANEL = WIDE * LANES
-GROUPS = 4
-"""Groups of tried items for each place of a list: of every group the best score counts, so that few are compared."""
-TRIED = 16
-"""One item of so many is tried."""
-
-
-def offer_products(best: Best, users: np.ndarray, vectors: np.ndarray, tile: int) -> None:
-    """Offer users float32 [B, F] their products with all of `vectors` float32 [I, F], `tile` items at a time. `LawBroken` when one is NaN."""
-    padded = np.zeros((-(-len(users) // ROWS) * ROWS, users.shape[1]), np.float32)
-    padded[: len(users)] = users
-    hidden, width = best.hidden, -(-tile // PANEL) * PANEL
-    _raise_floors(best, padded, vectors, width)
-    bad = _offer_products(
-        padded.ravel(), vectors.ravel(), len(vectors), users.shape[1], width, best.m,
-        hidden.banned, hidden.indptr, hidden.seen, best.margins, best.keys, best.counts, best.floors,
-    )  # fmt: skip
-    if bad >= 0:
-        raise LawBroken(f"gives NaN scores to user {bad} of a batch of {len(users)}")
+FIRST, GROWTH = 4, 4
+"""Panels until users are put in order, and how many times as many until they are again."""
+PROBED = FIRST * GROWTH**2
+"""Panels after which it is told how many products are left."""
+ZEROS = 1 << 12
 
 
-def _raise_floors(best: Best, users: np.ndarray, vectors: np.ndarray, width: int) -> None:
-    """Set the floors to just below what is surely reached by m items that are not hidden: of those that stand in most of the histories, some `width`
-    at a time. `users` [., F] are whole ROWS."""
-    groups = -(-GROUPS * best.m // PANEL) * PANEL
-    tried, own = best.hidden.most_had(len(vectors) // TRIED, groups)
-    if not len(tried):
-        return
-    reached = np.full((len(users), groups), -np.inf, np.float32)
-    step = max(width // groups, 1) * groups
-    for first in range(0, len(tried), step):
-        part = vectors[tried[first : first + step]]
-        _reach(users.ravel(), part.ravel(), len(part), users.shape[1], reached)
-    best.start_above(reached[: len(own)], own)
+def offer_products(best: Best, model: InnerProductModel, users: np.ndarray, most: float = 1.0) -> bool:
+    """Offer users float32 [B', F], as many as `best` has, their products with all items of `model`, whose margins `best` has. `LawBroken` when one is NaN.
+
+    False where more than `most` of the products are left when the longest vectors have been seen: then `best` is worth nothing.
+    """
+    items, longest = model.by_length
+    reached = 1 + apart(1.0, users.shape[1], FLOAT32)
+    lengths = np.linalg.norm(users.astype(np.float64), axis=1)
+    _offer_zeros(best, np.flatnonzero(best.margins == 0), model.n_items)
+    first, stop, hidden = 0, FIRST, best.hidden
+    while first < len(longest):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = best.floors / lengths / reached
+        if most < 1 and first == PROBED and _left(reach, longest) > most:
+            return False
+        who = np.flatnonzero(~(reach >= longest[first]))
+        if not len(who):
+            break
+        bad = _offer_panels(
+            who[np.argsort(reach[who])], users, lengths * reached, model.vectors, items[first * PANEL : stop * PANEL],
+            longest[first:stop], best.m, hidden.banned, hidden.indptr, hidden.seen, best.margins, best.keys,
+            best.counts, best.floors,
+        )  # fmt: skip
+        if bad >= 0:
+            raise LawBroken(f"gives NaN scores to user {bad} of a batch of {len(users)}")
+        first, stop = stop, stop * GROWTH
+    return True
 
 
-@compiled
-def _reach(users, vectors, n_items, depth, reached):  # type: ignore[no-untyped-def]
-    """Raise `reached` [B, G], the best score of each group so far. `users` and `vectors` are flat, of whole ROWS of users and whole groups of items; G is
-    a whole number of PANELs."""
-    groups = reached.shape[1]
-    panels = np.empty(n_items * depth, np.float32)
-    _pack(vectors, 0, n_items, depth, panels)
-    scores, most = np.empty(ROWS * groups, np.float32), reached.reshape(reached.size)
-    for first in range(0, len(reached), ROWS):
-        rows = most[first * groups : (first + ROWS) * groups]
-        for start in range(0, n_items, groups):
-            for at in range(0, groups, PANEL):
-                set_wide_tile(
-                    np.float32(1), users, first * depth, depth, 1,
-                    panels, (start + at) * depth, PANEL, depth, scores, at, groups,
-                )  # fmt: skip
-            for at in range(len(rows)):
-                rows[at] = max(rows[at], scores[at])
+def _left(reach: np.ndarray, longest: np.ndarray) -> float:
+    """The share of panels that users have before them who are done with vectors no longer than `reach`, were their floors to stay."""
+    return float(np.searchsorted(-longest, -reach).mean() / len(longest))
+
+
+def _offer_zeros(best: Best, users: np.ndarray, n_items: int) -> None:
+    """Offer these users (int64) a zero for each item; nothing that comes later is above their floors."""
+    zeros = np.zeros((1, ZEROS), np.float32)
+    for user in users:
+        for start in range(0, n_items, ZEROS):
+            best.offer(zeros[:, : n_items - start], user, start)
+    best.floors[users] = np.inf
 
 
 @compiled
-def _offer_products(  # type: ignore[no-untyped-def]
-    users, vectors, n_items, depth, width, m, banned, indptr, seen, margins, keys, counts, floors
+def _offer_panels(  # type: ignore[no-untyped-def]
+    who, users, lengths, vectors, items, longest, m, banned, indptr, seen, margins, keys, counts, floors
 ):  # fmt: skip
-    """`users` and `vectors` are flat, whole ROWS of users. Returns the user who met a NaN, or -1."""
-    panels = np.zeros(width * depth, np.float32)
-    scores = np.empty((ROWS, width), np.float32)
-    flat = scores.reshape(ROWS * width)
-    for start in range(0, n_items, width):
-        real = min(width, n_items - start)
-        _pack(vectors, start, real, depth, panels)
-        for first in range(0, len(counts), ROWS):
-            for at in range(0, real, PANEL):
-                set_wide_tile(
-                    np.float32(1), users, first * depth, depth, 1, panels, at * depth, PANEL, depth, flat, at, width
-                )  # fmt: skip
-            for row in range(min(ROWS, len(counts) - first)):
-                user = first + row
-                if counts[user] == CROWDED:
-                    continue
-                n, floor = offer_row(
-                    scores[row, :real], start, m, banned, seen[indptr[user] : indptr[user + 1]],
-                    margins[user], keys[user], counts[user], floors[user],
-                )  # fmt: skip
-                if n == NOT_A_NUMBER:
-                    return user
-                counts[user], floors[user] = n, floor
+    """Offer the users `who` int64 [B'] their products with `items`, of which those from panel p on are no longer than longest[p]. `lengths` float64 [B'] times an item's is what
+    no product is above. Those with the lowest floors for their length come first. Returns the user who met a NaN, or -1."""
+    banned, indptr, seen, margins = bare(banned), bare(indptr), bare(seen), bare(margins)
+    who, items, keys, counts, floors = bare(who), bare(items), bare(keys), bare(counts), bare(floors)
+    depth, groups = users.shape[1], (len(who) + ROWS - 1) // ROWS
+    rows, lowest = np.zeros(groups * ROWS * depth, np.float32), np.full(groups * ROWS, np.inf, np.float32)
+    for at in range(len(who)):
+        rows[at * depth : (at + 1) * depth] = users[who[at]]
+        lowest[at] = floors[who[at]]
+    done = np.full(groups, -np.inf)  # with what is not longer
+    panel, offsets = np.empty(PANEL * depth, np.float32), np.empty(PANEL, np.int64)
+    scores, above = np.empty(ROWS * PANEL, np.float32), np.empty(ROWS, np.int64)
+    for p in range(len(longest)):
+        while groups and done[groups - 1] >= longest[p]:
+            groups -= 1
+        if not groups:
+            break
+        start = p * PANEL
+        real = min(PANEL, len(items) - start)
+        pack(vectors, items[start : start + real], offsets, panel)
+        for group in range(groups):
+            first = group * ROWS
+            if done[group] >= longest[p]:
+                continue
+            marked, risen = score_tile(rows, first * depth, panel, depth, lowest, first, scores, above), False
+            while marked:
+                row = lowest_bit(marked)
+                marked &= marked - 1
+                user, marks = who[first + row], above[row]
+                while marks:
+                    column = lowest_bit(marks)
+                    marks &= marks - 1
+                    score = scores[row * PANEL + column]
+                    if (
+                        column < real
+                        and not score <= floors[user]
+                        and offer_one(
+                            score,
+                            items[start + column],
+                            user,
+                            m,
+                            banned,
+                            indptr,
+                            seen,
+                            margins,
+                            keys,
+                            counts,
+                            floors,
+                        )
+                    ):
+                        return user
+                risen |= floors[user] > lowest[first + row]
+                lowest[first + row] = floors[user]
+            if risen:
+                done[group] = np.inf
+                for at in range(first, min(first + ROWS, len(who))):
+                    done[group] = min(done[group], floors[who[at]] / lengths[who[at]])
     return -1
-
-
-@compiled
-def _pack(vectors, start, real, depth, panels):  # type: ignore[no-untyped-def]
-    """Vectors of `real` items from `start` on into panels [., depth, PANEL]; what is left of the last panel is of no item and is not looked at."""
-    for i in range(real):
-        at = (i // PANEL) * PANEL * depth + i % PANEL
-        row = (start + i) * depth
-        for k in range(depth):
-            panels[at + k * PANEL] = vectors[row + k]

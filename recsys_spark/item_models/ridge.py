@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from recsys_spark.item_models import ridge_kernels as kernels
+from recsys_spark.item_models.llvm import LANES
 from recsys_spark.item_models.ragged import cuts
-from recsys_spark.item_models.tiles import LANES, ROWS
+from recsys_spark.item_models.tiles import ROWS
 
 ENTRIES = 1 << 17
 """Entries whose vectors are in memory at a time: twice 32 MiB with 64 factors at most, as far as they are all different."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.compiled import REORDER, compiled
+from recsys_spark.item_models.llvm import LANES
 from recsys_spark.item_models.ridge_small import FAILED, FUSED, SMALL, STEEPEST, solve_small
-from recsys_spark.item_models.tiles import LANES, ROWS, WIDE, add_tile, set_wide_tile
+from recsys_spark.item_models.tiles import ROWS, WIDE, add_tile, add_wide_tile
 
 _ONE, _MINUS = np.float32(1), np.float32(-1)
 
@@ -47,7 +48,7 @@ def rotate(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
     wide = columns - columns % (WIDE * LANES)
     for i in range(0, rows, ROWS):
         for j in range(0, wide, WIDE * LANES):
-            set_wide_tile(_ONE, a, i * stride, stride, 1, b, j, columns, depth, c, i * columns + j, columns)
+            add_wide_tile(_ONE, a, i * stride, stride, 1, b, j, columns, depth, c, i * columns + j, columns)
         for j in range(wide, columns, LANES):
             add_tile(_ONE, a, i * stride, stride, 1, b, j, columns, depth, c, i * columns + j, columns)
     return rotated

@@ -19,7 +19,7 @@ from recsys_spark.item_models.lanes import (
     lane_scale,
     lane_turn,
 )
-from recsys_spark.item_models.tiles import LANES
+from recsys_spark.item_models.llvm import LANES
 
 FUSED = {"contract"}
 """a * b + c in one instruction; the order of sums stays as written."""

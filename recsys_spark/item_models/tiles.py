@@ -1,110 +1,116 @@
-"""Small matrix products in LLVM's own language, for compiled loops to stand on: the loop vectoriser does not keep a tile of sums in registers.
+"""Small matrix products for compiled loops to stand on: the loop vectoriser does not keep a tile of sums in registers.
 
-numba's cache looks at a function's own file only: after a change here, touch the files whose compiled functions call it.
+numba's cache looks at a function's own file only: see llvm.py.
 """
 
 from __future__ import annotations
 
+from functools import partial, reduce
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-LANES = 16
+from recsys_spark.compiled import compiled
+from recsys_spark.item_models.lanes import lane_gather
+from recsys_spark.item_models.llvm import I64, LANES, Emit, emitted
+
 ROWS = 8
+WIDE = 2
+"""Vectors beside each other in a wide tile: fewer numbers are fetched for each addition."""
+PANEL = WIDE * LANES
+"""Items whose vectors lie packed for `score_tile`."""
 
 
-def _product(wide: int, adds: bool) -> Any:
-    """A product whose tile is ROWS x (wide LANES). `adds`: to what stands in c; else c is overwritten, and `sign` means nothing."""
+def _sums(
+    e: Emit, a: Any, a_row: Any, a_step: Any, lines: list[Any], b_step: Any, depth: Any
+) -> list[list[Any]]:
+    """Of ROWS, a vector for each of `lines`: the sums over k < depth of a[a_row r + a_step k] line[b_step k + l]."""
+    builder = e.builder
+    rows = [builder.gep(a, [builder.mul(a_row, I64(r))]) for r in range(ROWS)]
 
-    def tile(
-        _typing: Any,
-        sign: Any,
-        a: Any,
-        a_at: Any,
-        a_row: Any,
-        a_step: Any,
-        b: Any,
-        b_at: Any,
-        b_step: Any,
-        depth: Any,
-        c: Any,
-        c_at: Any,
-        c_row: Any,
-    ) -> Any:
-        i64 = types.int64
-        signature = types.void(types.float32, a, i64, i64, i64, b, i64, i64, i64, c, i64, i64)
+    def terms(k: Any) -> list[tuple[Any, Any]]:
+        a_at, b_at = builder.mul(k, a_step), builder.mul(k, b_step)
+        vectors = [e.load(line, b_at) for line in lines]
+        numbers = [e.splat(builder.load(builder.gep(row, [a_at]))) for row in rows]
+        return [(number, vector) for number in numbers for vector in vectors]
 
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            _generate(context, builder, signature, arguments, wide, adds)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return intrinsic(tile)
+    totals = e.sums(depth, ROWS * len(lines), terms)
+    return [totals[at : at + len(lines)] for at in range(0, len(totals), len(lines))]
 
 
-def _generate(
-    context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any, wide: int, adds: bool
+def _add(
+    wide: int,
+    e: Emit,
+    sign: Any,
+    a: Any,
+    a_at: Any,
+    a_row: Any,
+    a_step: Any,
+    b: Any,
+    b_at: Any,
+    b_step: Any,
+    depth: Any,
+    c: Any,
+    c_at: Any,
+    c_row: Any,
 ) -> None:
-    sign, a, a_at, a_row, a_step, b, b_at, b_step, depth, c, c_at, c_row = arguments
-    integer, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
-    undefined, zero = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0.0] * LANES)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-
-    def start(argument: int, array: Any, at: Any) -> Any:
-        return builder.gep(context.make_array(signature.args[argument])(context, builder, array).data, [at])
-
-    def splat(number: Any) -> Any:
-        one = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, undefined, everywhere)
-
-    def vector_at(pointer: Any, v: int) -> Any:
-        return builder.bitcast(builder.gep(pointer, [integer(v * LANES)]), vector.as_pointer())
-
-    def load(pointer: Any, v: int) -> Any:
-        return builder.load(vector_at(pointer, v), align=4)
-
-    def fused(x: Any, y: Any, z: Any) -> Any:
-        return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
-
-    a, b, c = start(1, a, a_at), start(5, b, b_at), start(9, c, c_at)
-    rows = [builder.gep(a, [builder.mul(a_row, integer(r))]) for r in range(ROWS)]
-    before = builder.block
-    loop, after = builder.append_basic_block("depth"), builder.append_basic_block("after")
-    builder.cbranch(builder.icmp_signed(">", depth, integer(0)), loop, after)
-
-    builder.position_at_end(loop)
-    k, sums = builder.phi(integer), [builder.phi(vector) for _ in range(ROWS * wide)]
-    line = builder.gep(b, [builder.mul(k, b_step)])
-    values = [load(line, v) for v in range(wide)]
-    step = builder.mul(k, a_step)
-    numbers = [splat(builder.load(builder.gep(row, [step]))) for row in rows]
-    added = [fused(numbers[at // wide], values[at % wide], total) for at, total in enumerate(sums)]
-    following = builder.add(k, integer(1))
-    for phi, first, then in zip([k, *sums], [integer(0), *[zero] * len(sums)], [following, *added]):
-        phi.add_incoming(first, before)
-        phi.add_incoming(then, loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
-
-    builder.position_at_end(after)
-    totals = [builder.phi(vector) for _ in sums]
-    for phi, then in zip(totals, added):
-        phi.add_incoming(zero, before)
-        phi.add_incoming(then, loop)
-    factor = splat(sign)
-    for at, total in enumerate(totals):
-        target = builder.gep(c, [builder.mul(c_row, integer(at // wide))])
-        found = fused(factor, total, load(target, at % wide)) if adds else total
-        builder.store(found, vector_at(target, at % wide), align=4)
+    a, b, c = e.start(1, a, a_at), e.start(5, b, b_at), e.start(9, c, c_at)
+    lines, factor = [e.builder.gep(b, [I64(v * LANES)]) for v in range(wide)], e.splat(sign)
+    for r, vectors in enumerate(_sums(e, a, a_row, a_step, lines, b_step, depth)):
+        row = e.builder.gep(c, [e.builder.mul(c_row, I64(r))])
+        for v, total in enumerate(vectors):
+            e.store(e.fused(factor, total, e.load(row, I64(v * LANES))), row, I64(v * LANES))
 
 
-add_tile: Any = _product(1, True)
+def _score(e: Emit, a: Any, a_at: Any, b: Any, depth: Any, floors: Any, at: Any, c: Any, above: Any) -> Any:
+    nought, builder = I64(0), e.builder
+    a, b, floors = e.start(0, a, a_at), e.start(2, b, nought), e.start(4, floors, at)
+    c, above = e.start(6, c, nought), e.start(7, above, nought)
+    lines, found = [builder.gep(b, [builder.mul(depth, I64(v * LANES))]) for v in range(WIDE)], []
+    for r, vectors in enumerate(_sums(e, a, depth, I64(1), lines, I64(LANES), depth)):
+        floor, bits = e.splat(builder.load(builder.gep(floors, [I64(r)]))), []
+        for v, total in enumerate(vectors):
+            e.store(total, c, I64((r * WIDE + v) * LANES))
+            mask = builder.bitcast(builder.fcmp_unordered(">", total, floor), ir.IntType(LANES))
+            bits.append(builder.shl(builder.zext(mask, I64), I64(v * LANES)))
+        marks = reduce(builder.or_, bits)
+        builder.store(marks, builder.gep(above, [I64(r)]))
+        marked = builder.zext(builder.icmp_unsigned("!=", marks, nought), I64)
+        found.append(builder.shl(marked, I64(r)))
+    return reduce(builder.or_, found)
+
+
+def _lowest(e: Emit, bits: Any) -> Any:
+    return e.builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
+
+
+# All arrays are flat; they are float32 but for above int64.
+add_tile: Any = emitted("faiiiaiiiaii", partial(_add, 1))
 """add_tile(sign, a, a_at, a_row, a_step, b, b_at, b_step, depth, c, c_at, c_row):
 c[c_at + c_row r + l] += sign * sum over k < depth of a[a_at + a_row r + a_step k] b[b_at + b_step k + l], r < ROWS, l < LANES.
 
-a, b, c flat float32; a and b may be parts of c that the tile does not touch."""
-WIDE = 2
-set_wide_tile: Any = _product(WIDE, False)
-"""The same with l < WIDE * LANES, c overwritten and `sign` unused: fewer numbers are fetched for each addition."""
+a and b may be parts of c that the tile does not touch."""
+add_wide_tile: Any = emitted("faiiiaiiiaii", partial(_add, WIDE))
+"""The same with l < WIDE * LANES."""
+score_tile: Any = emitted("aiaiaiaa", _score, types.int64)
+"""score_tile(a, a_at, b, depth, floors, at, c, above): c[PANEL r + i] = sum over k < depth of a[a_at + depth r + k] v_i[k], r < ROWS, i < PANEL, the vector
+v_i packed as `pack` does. Bit i of above[r] tells whether that sum is above floors[at + r], or no number, and bit r of the result whether one of above[r] does."""
+lowest_bit: Any = emitted("i", _lowest, types.int64)
+"""lowest_bit(bits): the place of the lowest bit that is set, of one at least."""
+
+
+@compiled
+def pack(vectors, items, offsets, panel):  # type: ignore[no-untyped-def]
+    """v_i = vectors[items[i]], float32 [., F], into `panel`: v_i[k] is its [i // LANES * F + k, i % LANES]. Of fewer than PANEL items the last stands for those
+    that lack. `offsets` int64 [PANEL] is overwritten."""
+    depth = vectors.shape[1]
+    flat, whole = vectors.reshape(vectors.size), depth - depth % LANES
+    for i in range(PANEL):
+        offsets[i] = items[min(i, len(items) - 1)] * depth
+    for first in range(0, PANEL, LANES):
+        for k in range(0, whole, LANES):
+            lane_gather(flat, offsets, first, k, panel, first * depth + k * LANES)
+        for i in range(first, first + LANES):
+            for k in range(whole, depth):
+                panel[first * depth + k * LANES + i - first] = flat[offsets[i] + k]

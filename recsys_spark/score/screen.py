@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from recsys_spark.compiled import REORDER, compiled
-from recsys_spark.item_models.best import CROWDED, Best, cut, holds, key_of
+from recsys_spark.item_models.best import Best, offer_one
 from recsys_spark.item_models.inner import BFLOAT16, FLOAT32
 
 SUM = 2 * FLOAT32
@@ -200,28 +200,25 @@ def _offer_above(  # type: ignore[no-untyped-def]
     """Offer `users` those of `vectors`, of the items from `start` on, whose bounds are above their floors."""
     real = len(vectors)
     for user in range(len(users)):
-        n, floor = counts[user], floors[user]
-        least, own = _below(floor), seen[indptr[user] : indptr[user + 1]]
+        least = _below(floors[user])
         for lo in range(0, real, _BLOCK):
-            if n == CROWDED or not _any_above(bounds[user, lo : lo + _BLOCK], least):
+            if not _any_above(bounds[user, lo : lo + _BLOCK], least):
                 continue
             for column in range(lo, min(lo + _BLOCK, real)):
-                item = start + column
-                if (
-                    n == CROWDED
-                    or _order(bounds[user, column]) <= least
-                    or banned[item]
-                    or holds(own, 0, len(own), item)
-                ):
-                    continue
-                score = _product(users[user], vectors[column])
-                if score <= floor:
-                    continue
-                keys[user, n] = key_of(score, item)
-                n += 1
-                if n == keys.shape[1]:
-                    n, floor = cut(keys[user], m, margins[user])
-                    least = _below(floor)
-                    if n == keys.shape[1]:
-                        n = CROWDED
-        counts[user], floors[user] = n, floor
+                if _order(bounds[user, column]) > least:
+                    score = _product(users[user], vectors[column])
+                    if score > floors[user]:
+                        offer_one(
+                            score,
+                            start + column,
+                            user,
+                            m,
+                            banned,
+                            indptr,
+                            seen,
+                            margins,
+                            keys,
+                            counts,
+                            floors,
+                        )
+                        least = _below(floors[user])

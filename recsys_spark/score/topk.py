@@ -22,9 +22,9 @@ from recsys_spark.item_models.products import offer_products
 
 USERS = 256
 """Users whose scores of a tile are written at a time, by a model that is no inner product: with a tile of 1,024 items, 1 MiB."""
-MANY = 1 << 22
-"""Numbers of all item vectors from which on screen.py is the faster one, where the processor has what it needs: with fewer, it gains less than torch
-costs to import."""
+MANY, LEFT = 1 << 22, 0.3
+"""Numbers of all item vectors, and the share of products that floors leave to be made, from which on screen.py is the faster one, where the processor has what
+it needs: with fewer numbers it gains less than torch costs to import, with fewer products products.py has done them before."""
 
 
 def top_candidates(
@@ -77,15 +77,18 @@ def _offered(model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int) 
 
 
 def _multiplied(model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, tile: int) -> Best:
-    vectors, margins = model.vectors, model.margins(users)
-    if vectors.size >= MANY and processor_has("amx-bf16"):  # else torch would be imported for nothing
-        from recsys_spark.score import screen
-
-        best = Best(hidden, m, margins)
-        if screen.available() and screen.offer_screened(best, users, vectors, tile):
-            return best
+    margins = model.margins(users)
     best = Best(hidden, m, margins)
-    offer_products(best, users, vectors, tile)
+    narrow = model.vectors.size >= MANY and processor_has("amx-bf16")
+    if offer_products(best, model, users, LEFT if narrow else 1.0):
+        return best
+    from recsys_spark.score import screen  # imports torch, which may not be needed
+
+    best = Best(hidden, m, margins)
+    if screen.available() and screen.offer_screened(best, users, model.vectors, tile):
+        return best
+    best = Best(hidden, m, margins)
+    offer_products(best, model, users)
     return best
 
 

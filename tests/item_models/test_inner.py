@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_spark.item_models.inner import largest_norm, margins, pair_scores
+from recsys_spark.item_models.inner import by_length, margins, pair_scores
+from recsys_spark.item_models.tiles import PANEL
 
 
 def vectors(seed, n, factors, spread):
@@ -36,12 +37,32 @@ def test_products_of_matrices_stay_within_half_the_margin(seed, factors):
     users, table = vectors(seed, 5, factors, 2), vectors(seed + 1, 30, factors, 2)
     every = np.broadcast_to(np.arange(30, dtype=np.int32), (5, 30))
     off = np.abs((users @ table.T).astype(np.float64) - pair_scores(users, table, every))
-    assert (off.max(axis=1) <= margins(users, largest_norm(table)) / 2).all()
+    assert (off.max(axis=1) <= margins(users, by_length(table)[1][0]) / 2).all()
 
 
-def test_the_largest_norm_is_that_of_any_slice(monkeypatch):
-    table = vectors(0, 50, 4, 1)
+def test_rows_come_longest_first_in_whatever_slices_they_are_measured(monkeypatch):
+    table = vectors(0, 100, 4, 1)
+    table[70] = 0
+    rows, longest = by_length(table)
+    lengths = np.linalg.norm(table.astype(np.float64), axis=1)
+    assert sorted(rows) == list(range(100))
+    assert (np.diff(lengths[rows]) <= lengths[rows][1:] * 1e-7).all()
+    firsts = lengths[rows[::PANEL]]
+    assert (longest >= firsts).all() and (longest <= firsts * (1 + 3e-7)).all()
     monkeypatch.setattr("recsys_spark.item_models.inner.ROWS", 7)
-    assert largest_norm(table) == np.linalg.norm(table.astype(np.float64), axis=1).max()
-    table[-1, 0] = np.nan
-    assert np.isnan(largest_norm(table))
+    for found, expected in zip(by_length(table), (rows, longest), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_has_a_nan_counts_as_longer_than_anything():
+    table = vectors(0, 50, 4, 1)
+    table[30, 0], table[20, 1] = np.nan, np.inf
+    rows, longest = by_length(table)
+    assert rows[:2].tolist() == [30, 20] and np.isnan(longest[0])
+    np.testing.assert_array_equal(np.isnan(margins(np.ones((2, 4), np.float32), longest[0])), True)
+
+
+def test_a_margin_is_zero_where_every_product_is():
+    users = np.array([[0, 0], [1e-30, 0]], np.float32)
+    assert (margins(users, 1e-15) > 0).tolist() == [False, True]
+    assert (margins(users, 0.0) == 0).all()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from item_models.laws import close
 from recsys_spark.item_models import ridge
+from recsys_spark.item_models.llvm import LANES
 from recsys_spark.item_models.ridge import Objective, System, gram_of, solve_rows
 from recsys_spark.item_models.ridge_kernels import renumber
-from recsys_spark.item_models.tiles import LANES
 
 OBJECTIVE = Objective(confidence=0.7, unobserved_weight=0.2, regularization=0.03, regularization_exponent=0.8)
 FACTORS = 20  # no whole number of lanes

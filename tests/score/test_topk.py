@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recsys_spark.compiled import processor_has
 from recsys_spark.errors import LawBroken
+from recsys_spark.item_models import products
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
@@ -101,16 +102,18 @@ def test_memory_is_that_of_the_batch_however_many_items_there_are():
     tile_bytes=st.sampled_from([1, 4 * 9 * 1024, gpu.TILE_BYTES]),
     many=st.sampled_from([0, topk.MANY]),
     scale=st.sampled_from([1.0, 1e-16, 1e16]),
+    spread=st.sampled_from([0.0, 0.3, 2.0]),
 )
 def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
-    seed, n_items, factors, alike, device, tile_bytes, many, scale
+    seed, n_items, factors, alike, device, tile_bytes, many, scale, spread
 ):
-    """`alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree. `many` 0: bounds in bfloat16
+    """The longer a vector the sooner it is looked at, and many are never, when lengths have a `spread` (powers of ten). `alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree. `many` 0: bounds in bfloat16
     come first, where the processor multiplies it and the vectors' `scale` allows it; on a device they always do."""
     rng = np.random.default_rng(seed)
     items = rng.standard_normal((n_items, factors)).astype(np.float32)
     if alike:
         items = (items[:1] + 1e-7 * items).astype(np.float32)
+    items *= (10.0 ** rng.uniform(-spread, spread, (n_items, 1))).astype(np.float32)
     items[rng.integers(0, n_items, n_items // 4)] = items[1]  # ties
     items[rng.integers(0, n_items, n_items // 8)] = 0
     items = (items * scale).astype(np.float32)
@@ -132,6 +135,42 @@ def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
                     best = allowed[np.lexsort((allowed, -exact[user, allowed]))][:6]
                     np.testing.assert_array_equal(row[: len(best)], best)
                     np.testing.assert_array_equal(scores[user - lo][: len(best)], exact[user, best])
+
+
+def test_who_is_surely_done_is_left_alone():
+    """Most vectors are little more than their first number, which is all that users 10 to 19 look at: they find their best among the longest."""
+    rng = np.random.default_rng(6)
+    items = rng.standard_normal((5000, 8)).astype(np.float32) / np.arange(1, 5001, dtype=np.float32)[:, None]
+    items[:, 0] = 0.1 * rng.random(5000)
+    users = rng.standard_normal((20, 8)).astype(np.float32)
+    users[10:] = [1, 0, 0, 0, 0, 0, 0, 0]
+    hidden = Hidden(np.arange(5000) == 0, Histories.of([[]] * 20))
+    with mock.patch.object(products, "_offer_panels", wraps=products._offer_panels) as offered:
+        top_candidates(FactorModel(5000, {}, {"items": items}), users, hidden, 5, 1024)
+    asked = [call.args[0] for call in offered.call_args_list]
+    assert len(asked[0]) == 20 and 0 < len(asked[1]) < 10 and max(asked[1]) < 10
+
+
+@pytest.mark.parametrize("many", [0, 1 << 60])
+def test_a_processor_of_bfloat16_is_asked_where_many_products_are_left(many):
+    rng = np.random.default_rng(7)
+    even = rng.standard_normal((5000, 8)).astype(np.float32)
+    users = rng.standard_normal((9, 8)).astype(np.float32)
+    hidden = Hidden(np.arange(5000) == 0, Histories.of([[]] * 9))
+    uneven = even / np.arange(1, 5001, dtype=np.float32)[:, None]
+    for items, asked in ((even, many == 0), (uneven, False)):
+        with (
+            mock.patch.object(topk, "MANY", many),
+            mock.patch.object(topk, "processor_has", lambda _: True),
+            mock.patch.object(screen, "available", lambda: True),
+            mock.patch.object(screen, "offer_screened", wraps=screen.offer_screened) as screened,
+        ):
+            found = top_candidates(FactorModel(5000, {}, {"items": items}), users, hidden, 5, 1024)
+        assert screened.called == asked
+        with mock.patch.object(topk, "processor_has", lambda _: False):
+            plain = top_candidates(FactorModel(5000, {}, {"items": items}), users, hidden, 5, 1024)
+        for ours, wanted in zip(found, plain, strict=True):
+            np.testing.assert_array_equal(ours, wanted)
 
 
 @pytest.mark.parametrize("device", DEVICES)
