@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.compiled import REORDER, compiled
-from recsys_spark.item_models.llvm import LANES
+from recsys_spark.item_models.llvm import LANES, bare
 from recsys_spark.item_models.ridge_small import FAILED, FUSED, SMALL, STEEPEST, solve_small
 from recsys_spark.item_models.tiles import ROWS, WIDE, add_tile, add_wide_tile
 
@@ -70,6 +70,7 @@ def solve(
     at int64 [T] into local float32 [U, S], the other side's vectors in the basis where the shared matrix is diagonal, `spectrum` float32 [S];
     w float32 [T]; ridge float64 [R]. A row without entries is left as it is.
     """
+    at, w, local, solution = bare(at), bare(w), bare(local), bare(solution)
     size = local.shape[1]
     small = min(SMALL, size)
     solve_small(indptr, at, w, local.reshape(-1), spectrum, ridge, small, solution, losses)
@@ -107,6 +108,7 @@ def _solve_short(
 ) -> float:
     """A row of n <= S entries through its system of size n (Woodbury): with B = W^1/2 Z D^-1/2, x = D^-1/2 B^T y, (I + B B^T) y = W^1/2 1.
     Returns the minimum, 1^T W^1/2 y."""
+    local, panel, m = bare(local), bare(panel), bare(m)
     n, size = len(at), len(root)
     width = (n + LANES - 1) // LANES * LANES
     panel[: size * width] = 0
@@ -150,6 +152,7 @@ def add_entries(
     target: np.ndarray,
 ) -> float:
     """Add B^T B to m [S, S] and B^T W^1/2 1 to target [S]; returns the sum of w."""
+    local, panel, target = bare(local), bare(panel), bare(target)
     size, mass = len(root), 0.0
     for lo in range(0, len(at), size):
         depth = min(size, len(at) - lo)
@@ -192,6 +195,7 @@ def _factor(m: np.ndarray, n: int, width: int, y: np.ndarray) -> bool:
 
     m is the identity and a positive semidefinite matrix: no pivot can be below one.
     """
+    m, y = bare(m), bare(y)
     sound = True
     for k in range(n):
         sound &= m[k * (width + 1)] < STEEPEST
@@ -215,6 +219,7 @@ def _factor(m: np.ndarray, n: int, width: int, y: np.ndarray) -> bool:
 @compiled(fastmath=REORDER)
 def _substitute(m: np.ndarray, n: int, width: int, y: np.ndarray) -> None:
     """y = U^-1 y."""
+    m, y = bare(m), bare(y)
     for k in range(n - 1, -1, -1):
         row, known, total = m[k * width + k + 1 : k * width + n], y[k + 1 : n], np.float32(0)
         for j in range(len(row)):

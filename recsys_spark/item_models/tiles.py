@@ -11,13 +11,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from recsys_spark.compiled import compiled
+from recsys_spark.compiled import compiled, processor_has
 from recsys_spark.item_models.lanes import lane_gather
 from recsys_spark.item_models.llvm import I64, LANES, Emit, emitted
 
-ROWS = 8
-WIDE = 2
-"""Vectors beside each other in a wide tile: fewer numbers are fetched for each addition."""
+ROWS, WIDE = (8, 2) if processor_has("avx512f") else (4, 1)
+"""Rows of a tile, and vectors beside each other in a wide one: as many sums as there are registers for. ROWS divides LANES."""
 PANEL = WIDE * LANES
 """Items whose vectors lie packed for `score_tile`."""
 

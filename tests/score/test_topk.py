@@ -1,5 +1,9 @@
 """The tiled top m against a full sort in float64."""
 
+import os
+import platform
+import subprocess
+import sys
 import tracemalloc
 from unittest import mock
 
@@ -281,6 +285,55 @@ def test_a_score_that_is_no_number_is_refused_by_a_device_too(device):
             top_candidates(
                 model, users, Hidden(np.isin(np.arange(70), [0, 65]), Histories.of([[]] * 3)), 3, 64, where
             )
+
+
+OTHER_PROCESSOR = """
+import sys
+import numpy as np
+from recsys_spark.item_models.best import Hidden
+from recsys_spark.item_models.dense import FactorModel
+from recsys_spark.item_models.histories import Histories
+from recsys_spark.item_models.tiles import ROWS, WIDE
+from recsys_spark.score.topk import top_candidates
+
+rng = np.random.default_rng(8)
+items = rng.standard_normal((700, 24)).astype(np.float32)
+objective = {"regularization": 1.0, "regularization_exponent": 0.5, "confidence": 3.0, "unobserved_weight": 0.1}
+model = FactorModel(700, objective, {"items": items, "gram": items.T @ items})
+histories = Histories.of([rng.choice(np.arange(1, 700), n, replace=False).tolist() for n in (1, 5, 20, 40, 90, 7, 3, 2, 60)])
+users = rng.standard_normal((9, 24)).astype(np.float32)
+items, scores = top_candidates(model, users, Hidden(np.arange(700) == 0, histories), 10, 64)
+np.savez(sys.argv[1], tile=(ROWS, WIDE), items=items, scores=scores, users=model.encode(histories))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the old processor is an x86")
+def test_processors_with_and_without_avx512_give_the_same_lists(tmp_path):
+    """Each in a process of its own; of what an old processor lacks nothing is compiled in."""
+    old = "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+lzcnt"
+    found = []
+    for name, env in (
+        ("own", {}),
+        (
+            "old",
+            {
+                "NUMBA_CPU_NAME": "haswell",
+                "NUMBA_CPU_FEATURES": old,
+                "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+            },
+        ),
+    ):
+        subprocess.run(
+            [sys.executable, "-c", OTHER_PROCESSOR, tmp_path / name],
+            env={**os.environ, **env},
+            check=True,
+        )
+        found.append(np.load(tmp_path / f"{name}.npz"))
+    own, other = found
+    assert other["tile"].tolist() == [4, 1]
+    for name in ("items", "scores"):
+        np.testing.assert_array_equal(own[name], other[name])
+    np.testing.assert_allclose(own["users"], other["users"], rtol=1e-4, atol=1e-5)
 
 
 def test_what_the_processor_has_is_what_torch_says():
