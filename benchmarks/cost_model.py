@@ -92,7 +92,8 @@ STAGES = (
           lambda s: 48 * s.pairs, lambda s: 24 * s.pairs + s.iterations * 4 * s.factors * (s.users + s.items),
           # a block's rows, and its entries while it is written, 50 bytes each
           lambda s: 0.2 * GB + 4 * s.factors * s.users / s.blocks + 50 * s.pairs / s.blocks),
-    Stage("score, inner products", ("top-N",),
+    # vectors of even lengths, of which all products are taken; a real log's are not, and need fewer
+    Stage("score, inner products", ("top-N 200,000", "top-N memory"),
           {"user": lambda s: s.users, "user x item x factor": lambda s: s.users * s.items * s.factors * s.models},
           lambda s: 16 * s.pairs + 20 * 40 * s.users, lambda s: 4 * s.factors * s.items * s.models, lambda s: 0.3 * GB + s.items),
     Stage("score, neighbour table", ("neighbour-table top-N",), {"pair x neighbour": lambda s: s.pairs * s.neighbours},

@@ -66,6 +66,10 @@ class ItemModel(ABC):
         """float32 [B]: how far apart rounding in `score_tile` can put two items of a user whose `score_items` are equal; None: not at all."""
         return None
 
+    def written(self) -> dict[str, np.ndarray]:
+        """What `save` writes: `arrays`, and what is told by them and a task had better find than work out."""
+        return self.arrays
+
     def rows(self, encoded: Any, start: int, stop: int) -> Any:
         """What `encode` gave for the users start:stop of the batch."""
         return encoded[start:stop]
@@ -82,7 +86,7 @@ def save(folder: Path, model: ItemModel) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     sums = {}
-    for name, array in sorted(model.arrays.items()):
+    for name, array in sorted(model.written().items()):
         np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         sums[name] = _checksum(array)
     header = {"kind": model.kind, "n_items": model.n_items, "parameters": model.parameters, "arrays": sums}

@@ -16,7 +16,7 @@ import numpy as np
 
 from recsys_spark.compiled import REORDER, compiled
 from recsys_spark.item_models.base import ItemModel
-from recsys_spark.item_models.tiles import PANEL
+from recsys_spark.item_models.llvm import LANES
 
 BFLOAT16, FLOAT32, FLOAT64 = 2.0**-8, 2.0**-24, 2.0**-53
 """How far each may be from a number, as a share of it."""
@@ -27,7 +27,7 @@ ROWS = 1 << 16
 class InnerProductModel(ItemModel):
     """score(u, i) = x_u . y_i; `encode` gives the users' vectors, float32 [B, F].
 
-    arrays: `items` float32 [I, F], the items' vectors.
+    arrays: `items` float32 [I, F], the items' vectors; of a model that was saved, `by_length` and `longest` too, as the function of the former name gives them.
     """
 
     def score_tile(self, encoded: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -41,8 +41,14 @@ class InnerProductModel(ItemModel):
 
     @cached_property
     def by_length(self) -> tuple[np.ndarray, np.ndarray]:
-        """As the function of this name, of the items' vectors: some 4 bytes an item."""
-        return by_length(self.vectors)
+        """As the function of this name, of the items' vectors."""
+        if "by_length" not in self.arrays:
+            return by_length(self.vectors)
+        rows, longest = (np.asarray(self.arrays[name]).view(np.ndarray) for name in ("by_length", "longest"))
+        return rows, longest
+
+    def written(self) -> dict[str, np.ndarray]:
+        return {**self.arrays, **dict(zip(("by_length", "longest"), self.by_length, strict=True))}
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -87,18 +93,17 @@ def apart(lengths: Any, depth: int, unit: float) -> Any:
 
 
 def by_length(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of `table` [I, F], which may be memory-mapped, longest first, in panels of PANEL: (rows int32 [I], float32 [panels]: what no row from each panel on is
-    longer than). What has a NaN counts as longer than anything, and its length is NaN."""
+    """The rows of `table` [I, F], which may be memory-mapped, longest first: (rows int32 [I], float32 [I / LANES, rounded up]: what no row from each LANES of them
+    on is longer than). What has a NaN counts as longer than anything, and its length is NaN."""
     lengths = np.concatenate(
         [
             up(np.sqrt(np.square(table[lo : lo + ROWS], dtype=np.float64).sum(axis=1)))
             for lo in range(0, len(table), ROWS)
         ]
     )
-    rows = np.argsort(~lengths.view(np.uint32)).astype(
-        np.int32
-    )  # of numbers above zero the bits are in their order
-    return rows, lengths[rows[::PANEL]]
+    bits = lengths.view(np.uint32)  # of numbers above zero, they are in their order
+    rows = np.argsort(~bits, kind="stable").astype(np.int32)
+    return rows, lengths[rows[::LANES]]
 
 
 @compiled(fastmath=REORDER)

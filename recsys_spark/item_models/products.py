@@ -19,7 +19,7 @@ from recsys_spark.errors import LawBroken
 from recsys_spark.item_models.best import Best, offer_one
 from recsys_spark.item_models.inner import FLOAT32, InnerProductModel, apart
 from recsys_spark.item_models.llvm import bare
-from recsys_spark.item_models.tiles import PANEL, ROWS, lowest_bit, pack, score_tile
+from recsys_spark.item_models.tiles import PANEL, ROWS, WIDE, lowest_bit, pack, score_tile
 
 FIRST, GROWTH = 4, 4
 """Panels until users are put in order, and how many times as many until they are again."""
@@ -33,7 +33,7 @@ def offer_products(best: Best, model: InnerProductModel, users: np.ndarray, most
 
     False where more than `most` of the products are left when the longest vectors have been seen: then `best` is worth nothing.
     """
-    items, longest = model.by_length
+    items, longest = model.by_length[0], model.by_length[1][::WIDE]
     reached = 1 + apart(1.0, users.shape[1], FLOAT32)
     lengths = np.linalg.norm(users.astype(np.float64), axis=1)
     _offer_zeros(best, np.flatnonzero(best.margins == 0), model.n_items)

@@ -1,11 +1,15 @@
 """Inner products: exactly rounded by pair, and within their margin by tile."""
 
+from unittest import mock
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_spark.item_models import base, inner
+from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.inner import by_length, margins, pair_scores
-from recsys_spark.item_models.tiles import PANEL
+from recsys_spark.item_models.llvm import LANES
 
 
 def vectors(seed, n, factors, spread):
@@ -47,11 +51,20 @@ def test_rows_come_longest_first_in_whatever_slices_they_are_measured(monkeypatc
     lengths = np.linalg.norm(table.astype(np.float64), axis=1)
     assert sorted(rows) == list(range(100))
     assert (np.diff(lengths[rows]) <= lengths[rows][1:] * 1e-7).all()
-    firsts = lengths[rows[::PANEL]]
+    firsts = lengths[rows[::LANES]]
     assert (longest >= firsts).all() and (longest <= firsts * (1 + 3e-7)).all()
     monkeypatch.setattr("recsys_spark.item_models.inner.ROWS", 7)
     for found, expected in zip(by_length(table), (rows, longest), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_saved_model_has_them_beside_it(tmp_path):
+    model = FactorModel(100, {}, {"items": vectors(0, 100, 4, 1)})
+    base.save(tmp_path / "als", model)
+    loaded = base.load(tmp_path / "als", {"als": FactorModel})
+    with mock.patch.object(inner, "by_length", side_effect=AssertionError):
+        for found, expected in zip(loaded.by_length, model.by_length, strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_what_has_a_nan_counts_as_longer_than_anything():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from recsys_spark.compiled import processor_has
 from recsys_spark.errors import LawBroken
-from recsys_spark.item_models import products
+from recsys_spark.item_models import base, products
 from recsys_spark.item_models.best import Hidden
 from recsys_spark.item_models.dense import FactorModel
 from recsys_spark.item_models.histories import Histories
@@ -76,17 +76,18 @@ def test_a_batch_is_the_sum_of_its_users():
             np.testing.assert_array_equal(np.concatenate(part), one)
 
 
-def test_memory_is_that_of_the_batch_however_many_items_there_are():
+def test_memory_is_that_of_the_batch_however_many_items_there_are(tmp_path):
     def peak(n_items):
-        """Bytes that a batch of 60 users takes, whose histories have some 1,500 items."""
+        """Bytes that a batch of 60 users takes, whose histories have some 1,500 items, of a model that was saved."""
         rng = np.random.default_rng(5)
         histories = random_histories(60, n_items, 50, 5)
-        model = FactorModel(n_items, {}, {"items": rng.standard_normal((n_items, 4), np.float32)})
+        items = rng.standard_normal((n_items, 4), np.float32)
+        base.save(tmp_path / "als", FactorModel(n_items, {}, {"items": items}))
         users, banned = rng.standard_normal((60, 4), np.float32), np.arange(n_items) == 0
         hidden = Hidden(banned, histories)
-        model.margins(users)  # keeps what it finds of the items
         tracemalloc.start()
         try:
+            model = base.load(tmp_path / "als", {"als": FactorModel})
             top_candidates(model, users, hidden, 10, 1024)
             return tracemalloc.get_traced_memory()[1]
         finally:
