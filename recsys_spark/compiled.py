@@ -7,13 +7,12 @@ gives each task its core.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
-import llvmlite.binding
 import numba
+from numba.core.registry import cpu_target
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -42,11 +41,6 @@ def compiled(
 
 @cache
 def processor_has(feature: str) -> bool:
-    """Whether the processor has a feature, by LLVM's name of it ("amx-bf16"); False where LLVM cannot tell. NUMBA_CPU_FEATURES has the last word, as it has in
-    what is compiled."""
-    if (features := os.environ.get("NUMBA_CPU_FEATURES")) is not None:
-        return f"+{feature}" in features.split(",")
-    try:
-        return bool(llvmlite.binding.get_host_cpu_features().get(feature, False))
-    except RuntimeError:
-        return False
+    """Whether what is compiled may use a feature of the processor, by LLVM's name of it ("amx-bf16")."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return f"+{feature}" in features.split(",")

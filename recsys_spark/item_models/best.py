@@ -1,4 +1,4 @@
-"""The best m of what is offered to each user, tile by tile: exact, in memory that does not grow with the items.
+"""The best m of what is offered to each user: exact, in memory that does not grow with the items.
 
 A (score, item) pair is one uint64 key whose order is that of the lists: by score, and among equal scores the lower item first. A user's
 best so far lie unsorted in a row of twice their number; a score enters when it is above the floor, and a full row is cut back to its
@@ -68,7 +68,8 @@ class Hidden:
 
 
 class Best:
-    """The best m of each of B users; `offer` tiles by ascending item, then take the `pairs` or the `lists`."""
+    """The best m of each of B users: `offer` tiles by ascending item, then take the `pairs` or the `lists`. Where a user's margin is above zero, what equals the
+    least of the best is kept as well, and items may come in any order."""
 
     def __init__(self, hidden: Hidden, m: int, margins: np.ndarray | None = None):
         """`margins` float32 [B]: scores this far below the m-th best are kept as well."""
@@ -155,7 +156,9 @@ def _shared(indptr, seen, items):  # type: ignore[no-untyped-def]
 def _set_floors(reached, own, m, margins, floors):  # type: ignore[no-untyped-def]
     for user in range(len(reached)):
         place = m + own[user]
-        if place <= reached.shape[1]:
+        if (
+            margins[user] > 0 and place <= reached.shape[1]
+        ):  # else all may be equal, and there is no floor below them
             select(reached[user], reached.shape[1], place)
             floors[user] = np.nextafter(reached[user, place - 1] - margins[user], np.float32(-np.inf))
 

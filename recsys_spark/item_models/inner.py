@@ -20,6 +20,8 @@ from recsys_spark.item_models.llvm import LANES
 
 BFLOAT16, FLOAT32, FLOAT64 = 2.0**-8, 2.0**-24, 2.0**-53
 """How far each may be from a number, as a share of it."""
+LEAST = 2.0**-149
+"""The least float32 above zero: what becomes smaller is off by up to half of it."""
 ROWS = 1 << 16
 """Vectors whose norms are taken at a time."""
 
@@ -42,10 +44,12 @@ class InnerProductModel(ItemModel):
     @cached_property
     def by_length(self) -> tuple[np.ndarray, np.ndarray]:
         """As the function of this name, of the items' vectors."""
-        if "by_length" not in self.arrays:
+        rows, longest = (np.asarray(self.arrays.get(name, ())) for name in ("by_length", "longest"))
+        if len(rows) != len(self.vectors) or len(longest) != -(
+            -len(rows) // LANES
+        ):  # not saved, or by another version
             return by_length(self.vectors)
-        rows, longest = (np.asarray(self.arrays[name]).view(np.ndarray) for name in ("by_length", "longest"))
-        return rows, longest
+        return rows.view(np.ndarray), longest.view(np.ndarray)
 
     def written(self) -> dict[str, np.ndarray]:
         return {**self.arrays, **dict(zip(("by_length", "longest"), self.by_length, strict=True))}
@@ -74,8 +78,8 @@ def margins(users: np.ndarray, largest: float) -> np.ndarray:
 
     The one rounding of `pair_scores` to float32 is the rounding of `apart`.
     """
-    lengths = np.linalg.norm(users.astype(np.float64), axis=1)
-    return up(apart(largest * lengths, users.shape[1], FLOAT32))
+    lengths, depth = largest * np.linalg.norm(users.astype(np.float64), axis=1), users.shape[1]
+    return up(np.where(lengths == 0, 0, apart(lengths, depth, FLOAT32) + depth * LEAST))
 
 
 def up(numbers: np.ndarray) -> np.ndarray:

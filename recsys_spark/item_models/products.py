@@ -33,22 +33,23 @@ def offer_products(best: Best, model: InnerProductModel, users: np.ndarray, most
 
     False where more than `most` of the products are left when the longest vectors have been seen: then `best` is worth nothing.
     """
-    items, longest = model.by_length[0], model.by_length[1][::WIDE]
+    items, longest = model.by_length
+    panels = -(-len(items) // PANEL)
     reached = 1 + apart(1.0, users.shape[1], FLOAT32)
     lengths = np.linalg.norm(users.astype(np.float64), axis=1)
     _offer_zeros(best, np.flatnonzero(best.margins == 0), model.n_items)
     first, stop, hidden = 0, FIRST, best.hidden
-    while first < len(longest):
+    while first < panels:
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = best.floors / lengths / reached
-        if most < 1 and first == PROBED and _left(reach, longest) > most:
+        if most < 1 and first == PROBED and _left(reach, longest[::WIDE]) > most:
             return False
-        who = np.flatnonzero(~(reach >= longest[first]))
+        who = np.flatnonzero(~(reach >= longest[first * WIDE]))
         if not len(who):
             break
         bad = _offer_panels(
             who[np.argsort(reach[who])], users, lengths * reached, model.vectors, items[first * PANEL : stop * PANEL],
-            longest[first:stop], best.m, hidden.banned, hidden.indptr, hidden.seen, best.margins, best.keys,
+            longest[first * WIDE : stop * WIDE], best.m, hidden.banned, hidden.indptr, hidden.seen, best.margins, best.keys,
             best.counts, best.floors,
         )  # fmt: skip
         if bad >= 0:
@@ -68,6 +69,8 @@ def _offer_zeros(best: Best, users: np.ndarray, n_items: int) -> None:
     for user in users:
         for start in range(0, n_items, ZEROS):
             best.offer(zeros[:, : n_items - start], user, start)
+            if best.floors[user] == 0:
+                break
     best.floors[users] = np.inf
 
 
@@ -75,7 +78,7 @@ def _offer_zeros(best: Best, users: np.ndarray, n_items: int) -> None:
 def _offer_panels(  # type: ignore[no-untyped-def]
     who, users, lengths, vectors, items, longest, m, banned, indptr, seen, margins, keys, counts, floors
 ):  # fmt: skip
-    """Offer the users `who` int64 [B'] their products with `items`, of which those from panel p on are no longer than longest[p]. `lengths` float64 [B'] times an item's is what
+    """Offer the users `who` int64 [B'] their products with `items`, of which those from number LANES i on are no longer than longest[i]. `lengths` float64 [B'] times an item's is what
     no product is above. Those with the lowest floors for their length come first. Returns the user who met a NaN, or -1."""
     banned, indptr, seen, margins = bare(banned), bare(indptr), bare(seen), bare(margins)
     who, items, keys, counts, floors = bare(who), bare(items), bare(keys), bare(counts), bare(floors)
@@ -87,8 +90,9 @@ def _offer_panels(  # type: ignore[no-untyped-def]
     done = np.full(groups, -np.inf)  # with what is not longer
     panel, offsets = np.empty(PANEL * depth, np.float32), np.empty(PANEL, np.int64)
     scores, above = np.empty(ROWS * PANEL, np.float32), np.empty(ROWS, np.int64)
-    for p in range(len(longest)):
-        while groups and done[groups - 1] >= longest[p]:
+    for p in range((len(items) + PANEL - 1) // PANEL):
+        limit = longest[p * WIDE]
+        while groups and done[groups - 1] >= limit:
             groups -= 1
         if not groups:
             break
@@ -97,9 +101,12 @@ def _offer_panels(  # type: ignore[no-untyped-def]
         pack(vectors, items[start : start + real], offsets, panel)
         for group in range(groups):
             first = group * ROWS
-            if done[group] >= longest[p]:
+            if done[group] >= limit:
                 continue
-            marked, risen = score_tile(rows, first * depth, panel, depth, lowest, first, scores, above), False
+            real_rows = min(ROWS, len(who) - first)
+            marked = score_tile(rows, first * depth, panel, depth, lowest, first, scores, above)
+            marked &= (1 << real_rows) - 1  # infinity times what is no user is no number
+            risen = False
             while marked:
                 row = lowest_bit(marked)
                 marked &= marked - 1
@@ -130,6 +137,8 @@ def _offer_panels(  # type: ignore[no-untyped-def]
                 lowest[first + row] = floors[user]
             if risen:
                 done[group] = np.inf
-                for at in range(first, min(first + ROWS, len(who))):
-                    done[group] = min(done[group], floors[who[at]] / lengths[who[at]])
+                for at in range(first, first + real_rows):
+                    reach = floors[who[at]] / lengths[who[at]]
+                    if not reach >= done[group]:
+                        done[group] = reach if reach == reach else -np.inf
     return -1

@@ -25,6 +25,7 @@ import torch
 from recsys_spark.compiled import REORDER, compiled
 from recsys_spark.item_models.best import Best, offer_one
 from recsys_spark.item_models.inner import BFLOAT16, FLOAT32
+from recsys_spark.item_models.llvm import bare
 
 SUM = 2 * FLOAT32
 """Twice what each number of a float32 sum may make it err by, as a share of the sum of what is added, signs apart (Higham, Accuracy and Stability of
@@ -70,6 +71,8 @@ def _raise_floors(best: Best, left: np.ndarray, vectors: np.ndarray, width: int)
     """Set the floors to just below what is surely reached by m items that are not hidden, some `width` items at a time. False as `offer_screened`."""
     groups = GROUPS * best.m
     tried, own = best.hidden.most_had(len(vectors) // TRIED, groups)
+    if not len(tried):
+        return True
     reached = np.full((len(left), groups), -np.inf, np.float32)
     step = max(width // groups, 1) * groups
     for first in range(0, len(tried), step):
@@ -198,27 +201,28 @@ def _offer_above(  # type: ignore[no-untyped-def]
     bounds, start, users, vectors, m, banned, indptr, seen, margins, keys, counts, floors
 ):  # fmt: skip
     """Offer `users` those of `vectors`, of the items from `start` on, whose bounds are above their floors."""
+    bounds, users, vectors, banned, indptr = (
+        bare(bounds),
+        bare(users),
+        bare(vectors),
+        bare(banned),
+        bare(indptr),
+    )
+    seen, margins, keys, counts, floors = bare(seen), bare(margins), bare(keys), bare(counts), bare(floors)
     real = len(vectors)
     for user in range(len(users)):
-        least = _below(floors[user])
+        floor = floors[user]
+        least = _below(floor)
         for lo in range(0, real, _BLOCK):
             if not _any_above(bounds[user, lo : lo + _BLOCK], least):
                 continue
             for column in range(lo, min(lo + _BLOCK, real)):
-                if _order(bounds[user, column]) > least:
-                    score = _product(users[user], vectors[column])
-                    if score > floors[user]:
-                        offer_one(
-                            score,
-                            start + column,
-                            user,
-                            m,
-                            banned,
-                            indptr,
-                            seen,
-                            margins,
-                            keys,
-                            counts,
-                            floors,
-                        )
-                        least = _below(floors[user])
+                if _order(bounds[user, column]) <= least:
+                    continue
+                score, item = _product(users[user], vectors[column]), start + column
+                if score <= floor:
+                    continue
+                offer_one(score, item, user, m, banned, indptr, seen, margins, keys, counts, floors)
+                if floors[user] > floor:
+                    floor = floors[user]
+                    least = _below(floor)

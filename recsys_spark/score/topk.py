@@ -1,8 +1,8 @@
 """The exact top m items of a batch of users: the inner loop of the score stage; no Spark.
 
-Tiles of items go by, each scored for some users at a time, so that the scores stay in the processor's cache while the best are picked out of
-them (item_models/best.py). Memory is that of one tile, of the batch and its histories, and of the lists, whatever the number of items, but for a byte each
-that says whether it is shown at all, and 16 in a model that finds its lists itself (item_models/neighbours.py).
+Inner products have a search of their own (item_models/products.py). Of other models tiles of items go by, each scored for some users at a time, so that the scores
+stay in the processor's cache while the best are picked out of them (item_models/best.py). Memory is that of one tile, of the batch and its histories, and of the
+lists, whatever the number of items, but for a byte each that says whether it is shown at all, and 16 in a model that finds its lists itself (item_models/neighbours.py).
 
 Shapes:  B users · I items counting the padding item 0 · m length of a list
 """

@@ -33,7 +33,12 @@ def entry(case, seconds, **config):
 def scored(users, items):
     core_seconds = 3 + users * 1e-4 + users * items * 64 * 1e-10
     return entry(
-        f"top-N {users} x {items}", core_seconds / 2, users=users, items=items, factors=64, seen_by_each=50
+        f"top-N memory {users} x {items}",
+        core_seconds / 2,
+        users=users,
+        items=items,
+        factors=64,
+        seen_by_each=50,
     )
 
 
@@ -72,5 +77,5 @@ def test_the_page_is_changed_between_its_marks_only(tmp_path):
     text = path.read_text()
     assert text.startswith(f"before\n{page.BEGIN}\n| case |")
     assert text.endswith(f"\n{page.END}\nafter\n")
-    assert "| top-N 30000 x 40000 |" in text
+    assert "| top-N memory 30000 x 40000 |" in text
     assert "old" not in text

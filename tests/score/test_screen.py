@@ -88,6 +88,7 @@ def test_order_is_that_of_the_numbers():
         assert (below + BFLOAT16 * abs(below) <= number).all()
         # and little else is looked at
         assert (above >= number - 2.01 * BFLOAT16 * abs(number)).all()
+    assert not (order > screen._below(np.float32(np.inf))).any()
 
 
 @needs_bfloat16

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import tracemalloc
+from contextlib import contextmanager, nullcontext
 from unittest import mock
 
 import numpy as np
@@ -97,6 +98,19 @@ def test_memory_is_that_of_the_batch_however_many_items_there_are(tmp_path):
     assert peak(800_000) < peak(100_000) + 64_000
 
 
+@contextmanager
+def bounds_first():
+    """As on a processor that multiplies bfloat16, of whatever is asked; yields the mock of `screen.offer_screened`."""
+    with (
+        mock.patch.object(topk, "MANY", 0),
+        mock.patch.object(products, "PROBED", 0),
+        mock.patch.object(topk, "processor_has", lambda _: True),
+        mock.patch.object(screen, "available", lambda: True),
+        mock.patch.object(screen, "offer_screened", wraps=screen.offer_screened) as screened,
+    ):
+        yield screened
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -105,15 +119,15 @@ def test_memory_is_that_of_the_batch_however_many_items_there_are(tmp_path):
     alike=st.booleans(),
     device=st.sampled_from([None, *DEVICES]),
     tile_bytes=st.sampled_from([1, 4 * 9 * 1024, gpu.TILE_BYTES]),
-    many=st.sampled_from([0, topk.MANY]),
+    bounds=st.booleans(),
     scale=st.sampled_from([1.0, 1e-16, 1e16]),
     spread=st.sampled_from([0.0, 0.3, 2.0]),
 )
 def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
-    seed, n_items, factors, alike, device, tile_bytes, many, scale, spread
+    seed, n_items, factors, alike, device, tile_bytes, bounds, scale, spread
 ):
-    """The longer a vector the sooner it is looked at, and many are never, when lengths have a `spread` (powers of ten). `alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree. `many` 0: bounds in bfloat16
-    come first, where the processor multiplies it and the vectors' `scale` allows it; on a device they always do."""
+    """The longer a vector the sooner it is looked at, and many are never, when lengths have a `spread` (powers of ten). `alike`: item vectors that differ by less than a float32 product can tell, so that batches and tiles would disagree. `bounds` in
+    bfloat16 come first where the vectors' `scale` allows it, whatever the processor; on a device they always do."""
     rng = np.random.default_rng(seed)
     items = rng.standard_normal((n_items, factors)).astype(np.float32)
     if alike:
@@ -132,7 +146,11 @@ def test_factors_give_the_lists_of_float64_for_any_batch_tile_and_device(
         for size in (1, 4, 9):
             for lo in range(0, 9, size):
                 batch = users[lo : lo + size], hidden.rows(lo, min(lo + size, 9))
-                with mock.patch.object(gpu, "TILE_BYTES", tile_bytes), mock.patch.object(topk, "MANY", many):
+                with (
+                    mock.patch.object(gpu, "TILE_BYTES", tile_bytes),
+                    mock.patch.object(products, "ZEROS", 7),
+                    bounds_first() if bounds else nullcontext(),
+                ):
                     found, scores = top_candidates(model, *batch, 6, tile, device)
                 for user, row in enumerate(found, start=lo):
                     mine = histories.items[histories.indptr[user] : histories.indptr[user + 1]]
@@ -342,11 +360,50 @@ def test_what_the_processor_has_is_what_torch_says():
     assert not processor_has("no such feature")
 
 
-@pytest.mark.skipif(not screen.available(), reason="the processor does not multiply bfloat16 matrices")
 def test_a_score_that_is_no_number_is_refused_after_bounds_too():
     items = np.ones((70, 4), np.float32)
     items[65, 2] = np.nan
     model, histories = FactorModel(70, {}, {"items": items}), Histories.of([[1], [2]])
     hidden = Hidden(np.zeros(70, bool), histories)
-    with mock.patch.object(topk, "MANY", 0), pytest.raises(LawBroken, match="gives NaN scores to user 0"):
+    with bounds_first() as screened, pytest.raises(LawBroken, match="gives NaN scores to user 0"):
         top_candidates(model, np.ones((2, 4), np.float32), hidden, 3, 64)
+    assert screened.called
+
+
+@pytest.mark.parametrize("n_users", [1, 7, 9])
+def test_an_infinite_item_is_nobody_else_s_fault(n_users):
+    """Nor is it a score of the rows that make a batch whole, which infinity times nothing would be."""
+    rng = np.random.default_rng(9)
+    items = rng.standard_normal((100, 4)).astype(np.float32)
+    items[40, 1] = np.inf
+    users = 1 + rng.random((n_users, 4)).astype(np.float32)
+    hidden = Hidden(np.arange(100) == 0, Histories.of([[]] * n_users))
+    found, scores = top_candidates(FactorModel(100, {}, {"items": items}), users, hidden, 3, 64)
+    assert (found[:, 0] == 40).all() and (scores[:, 0] == np.inf).all()
+    users[0, 1] = 0
+    with pytest.raises(LawBroken, match=f"gives NaN scores to user 0 of a batch of {n_users}"):
+        top_candidates(FactorModel(100, {}, {"items": items}), users, hidden, 3, 64)
+
+
+def test_an_infinite_user_is_refused_whoever_else_is_in_the_batch():
+    """The others are done shortly after item 2,500; the zero vector, of which the infinite user's score is no number, comes last."""
+    rank = np.arange(1, 5001)
+    items = np.zeros((5001, 2), np.float32)
+    items[1:, 0] = 1 / rank
+    items[1:, 1] = np.where(rank < 2500, -1.0, np.where(rank < 2600, 1.0, -1.0)) * (1 + rank % 7) / 10 / rank
+    users = np.repeat(np.array([[0, 1]], np.float32), 8, axis=0)
+    users[5, 1] = np.inf
+    hidden = Hidden(np.arange(5001) == 0, Histories.of([[]] * 8))
+    with pytest.raises(LawBroken, match="gives NaN scores to user 5 of a batch of 8"):
+        top_candidates(FactorModel(5001, {}, {"items": items}), users, hidden, 3, 64)
+
+
+def test_products_too_small_for_a_float32_are_told_apart():
+    """Sixty-four of them vanish one by one, though their sum is more than what the others have."""
+    items = np.zeros((100, 64), np.float32)
+    items[:, 0] = (5 + np.arange(100) % 26) * 2.0**-74
+    items[50] = 0.98 * 2.0**-75
+    model, users = FactorModel(100, {}, {"items": items}), np.full((1, 64), 2.0**-75, np.float32)
+    found, scores = top_candidates(model, users, Hidden(np.arange(100) == 0, Histories.of([[]])), 3, 64)
+    assert found.tolist() == [[50, 25, 51]]
+    assert (scores * 2.0**149).tolist() == [[31, 30, 30]]
