@@ -189,20 +189,10 @@ def _offer(  # type: ignore[no-untyped-def]
             hi = min(lo + _NARROW, width)
             if hi - lo < _NARROW or _above_narrow(scores[row, lo:hi], floors[user]):
                 for column in range(lo, hi):
-                    score = scores[row, column]
-                    if not score <= floors[user] and offer_one(
-                        score,
-                        first_item + column,
-                        user,
-                        m,
-                        banned,
-                        indptr,
-                        seen,
-                        margins,
-                        keys,
-                        counts,
-                        floors,
-                    ):
+                    score, item = scores[row, column], first_item + column
+                    if score <= floors[user]:
+                        continue
+                    if offer_one(score, item, user, m, banned, indptr, seen, margins, keys, counts, floors):
                         return True
             lo = hi
     return False

@@ -115,23 +115,10 @@ def _offer_panels(  # type: ignore[no-untyped-def]
                     column = lowest_bit(marks)
                     marks &= marks - 1
                     score = scores[row * PANEL + column]
-                    if (
-                        column < real
-                        and not score <= floors[user]
-                        and offer_one(
-                            score,
-                            items[start + column],
-                            user,
-                            m,
-                            banned,
-                            indptr,
-                            seen,
-                            margins,
-                            keys,
-                            counts,
-                            floors,
-                        )
-                    ):
+                    if column >= real or score <= floors[user]:
+                        continue
+                    item = items[start + column]
+                    if offer_one(score, item, user, m, banned, indptr, seen, margins, keys, counts, floors):
                         return user
                 risen |= floors[user] > lowest[first + row]
                 lowest[first + row] = floors[user]
