@@ -156,9 +156,8 @@ def _shared(indptr, seen, items):  # type: ignore[no-untyped-def]
 def _set_floors(reached, own, m, margins, floors):  # type: ignore[no-untyped-def]
     for user in range(len(reached)):
         place = m + own[user]
-        if (
-            margins[user] > 0 and place <= reached.shape[1]
-        ):  # else all may be equal, and there is no floor below them
+        # without a margin all may be equal, and take long to select from
+        if margins[user] > 0 and place <= reached.shape[1]:
             select(reached[user], reached.shape[1], place)
             floors[user] = np.nextafter(reached[user, place - 1] - margins[user], np.float32(-np.inf))
 

@@ -22,6 +22,8 @@ BFLOAT16, FLOAT32, FLOAT64 = 2.0**-8, 2.0**-24, 2.0**-53
 """How far each may be from a number, as a share of it."""
 LEAST = 2.0**-149
 """The least float32 above zero: what becomes smaller is off by up to half of it."""
+BY_LENGTH = ("by_length", "longest")
+"""Under which a saved model has what the function `by_length` gives."""
 ROWS = 1 << 16
 """Vectors whose norms are taken at a time."""
 
@@ -29,7 +31,7 @@ ROWS = 1 << 16
 class InnerProductModel(ItemModel):
     """score(u, i) = x_u . y_i; `encode` gives the users' vectors, float32 [B, F].
 
-    arrays: `items` float32 [I, F], the items' vectors; of a model that was saved, `by_length` and `longest` too, as the function of the former name gives them.
+    arrays: `items` float32 [I, F], the items' vectors; of a model that was saved, BY_LENGTH too.
     """
 
     def score_tile(self, encoded: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -44,15 +46,14 @@ class InnerProductModel(ItemModel):
     @cached_property
     def by_length(self) -> tuple[np.ndarray, np.ndarray]:
         """As the function of this name, of the items' vectors."""
-        rows, longest = (np.asarray(self.arrays.get(name, ())) for name in ("by_length", "longest"))
-        if len(rows) != len(self.vectors) or len(longest) != -(
-            -len(rows) // LANES
-        ):  # not saved, or by another version
+        rows, longest = (np.asarray(self.arrays.get(name, ())) for name in BY_LENGTH)
+        # not saved, or by another version
+        if len(rows) != len(self.vectors) or len(longest) != -(-len(rows) // LANES):
             return by_length(self.vectors)
         return rows.view(np.ndarray), longest.view(np.ndarray)
 
     def written(self) -> dict[str, np.ndarray]:
-        return {**self.arrays, **dict(zip(("by_length", "longest"), self.by_length, strict=True))}
+        return {**self.arrays, **dict(zip(BY_LENGTH, self.by_length, strict=True))}
 
     @cached_property
     def vectors(self) -> np.ndarray:

@@ -26,6 +26,7 @@ FIRST, GROWTH = 4, 4
 PROBED = FIRST * GROWTH**2
 """Panels after which it is told how many products are left."""
 ZEROS = 1 << 12
+"""Zeros offered at a time."""
 
 
 def offer_products(best: Best, model: InnerProductModel, users: np.ndarray, most: float = 1.0) -> bool:
@@ -35,20 +36,20 @@ def offer_products(best: Best, model: InnerProductModel, users: np.ndarray, most
     """
     items, longest = model.by_length
     panels = -(-len(items) // PANEL)
-    reached = 1 + apart(1.0, users.shape[1], FLOAT32)
-    lengths = np.linalg.norm(users.astype(np.float64), axis=1)
+    # a little more, so that no product is above its two lengths, however it is rounded
+    lengths = np.linalg.norm(users.astype(np.float64), axis=1) * (1 + apart(1.0, users.shape[1], FLOAT32))
     _offer_zeros(best, np.flatnonzero(best.margins == 0), model.n_items)
     first, stop, hidden = 0, FIRST, best.hidden
     while first < panels:
         with np.errstate(divide="ignore", invalid="ignore"):
-            reach = best.floors / lengths / reached
+            reach = best.floors / lengths
         if most < 1 and first == PROBED and _left(reach, longest[::WIDE]) > most:
             return False
         who = np.flatnonzero(~(reach >= longest[first * WIDE]))
         if not len(who):
             break
         bad = _offer_panels(
-            who[np.argsort(reach[who])], users, lengths * reached, model.vectors, items[first * PANEL : stop * PANEL],
+            who[np.argsort(reach[who])], users, lengths, model.vectors, items[first * PANEL : stop * PANEL],
             longest[first * WIDE : stop * WIDE], best.m, hidden.banned, hidden.indptr, hidden.seen, best.margins, best.keys,
             best.counts, best.floors,
         )  # fmt: skip

@@ -201,13 +201,8 @@ def _offer_above(  # type: ignore[no-untyped-def]
     bounds, start, users, vectors, m, banned, indptr, seen, margins, keys, counts, floors
 ):  # fmt: skip
     """Offer `users` those of `vectors`, of the items from `start` on, whose bounds are above their floors."""
-    bounds, users, vectors, banned, indptr = (
-        bare(bounds),
-        bare(users),
-        bare(vectors),
-        bare(banned),
-        bare(indptr),
-    )
+    bounds, users, vectors = bare(bounds), bare(users), bare(vectors)
+    banned, indptr = bare(banned), bare(indptr)
     seen, margins, keys, counts, floors = bare(seen), bare(margins), bare(keys), bare(counts), bare(floors)
     real = len(vectors)
     for user in range(len(users)):
