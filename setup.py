@@ -61,7 +61,7 @@ setup(
     package_dir={"recsys_spark.schemas": "schemas"},
     package_data={
         "recsys_spark.schemas": ["*.json"],
-        "recsys_spark.evaluate": ["templates/*"],
+        "recsys_spark.report": ["templates/*"],
     },
     install_requires=RUNTIME,
     extras_require={"horovod": HOROVOD, "tune": TUNE, "test": TEST, "lint": LINT, "package": PACKAGE},

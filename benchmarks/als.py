@@ -28,18 +28,18 @@ from harness import BENCH, Timing, measure, peer
 from logs import Events, log_or_like, write_folds
 from matplotlib.figure import Figure
 
-from recsys_spark.baselines import als
-from recsys_spark.baselines.blocks import Pairs, blocks_for, write_pairs
 from recsys_spark.columns import FOLD, TRAIN
 from recsys_spark.config.sections import Baselines
-from recsys_spark.evaluate.metrics import hit_matrix, user_metrics
-from recsys_spark.item_models.best import Hidden
-from recsys_spark.item_models.dense import FactorModel
-from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.ridge import Objective
-from recsys_spark.score.topk import top_candidates
-from recsys_spark.tables import store
-from recsys_spark.tables.session import make_session
+from recsys_spark.metrics.ranking import hit_matrix, user_metrics
+from recsys_spark.models.als import FactorModel
+from recsys_spark.models.heap import Hidden
+from recsys_spark.models.histories import Histories
+from recsys_spark.models.ridge import Objective
+from recsys_spark.spark.session import make_session
+from recsys_spark.stages.baselines import als
+from recsys_spark.stages.baselines.blocks import Pairs, blocks_for, write_pairs
+from recsys_spark.storage import tables
+from recsys_spark.topk.search import top_candidates
 
 ITERATIONS = 15
 POINTS = 1, 2, 3, 5, 8, 15
@@ -106,7 +106,7 @@ class Ours:
         self.fit(16, 1)
 
     def _write(self) -> Pairs:
-        folds = store.read(self.spark, self.world.folder / "folds", "folds")
+        folds = tables.read(self.spark, self.world.folder / "folds", "folds")
         folder = Path(tempfile.mkdtemp(dir=self.world.folder)) / "pairs"
         n_users, n_items = self.world.train.shape
         train = folds.where(folds[FOLD] == TRAIN)

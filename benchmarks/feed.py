@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_spark.features.shuffling import to_bytes
+from recsys_spark.stages.features.shuffling import to_bytes
 
 LENGTH, BATCH, ROW_GROUPS, ITEMS = 50, 1024, 8, 50_000
 OURS, THEIRS = "bytes", "lists"
@@ -59,7 +59,7 @@ def lists(matrix: np.ndarray) -> pa.ListArray:
 
 
 def our_epoch(folder: Path, rows: int, epoch: int) -> Iterator[Any]:
-    from recsys_spark.train.feed import batches
+    from recsys_spark.stages.train.feed import batches
 
     yield from batches(folder / OURS, rank=0, size=1, batch=BATCH, steps=rows // BATCH, seed=7, epoch=epoch)
 

@@ -29,7 +29,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from recsys_spark.columns import AS_OF, FOLD, RELEASE, TRAIN
-from recsys_spark.tables import contract as contracts
+from recsys_spark.storage import contract as contracts
 
 PIECE = 4_000_000
 """Events of a piece: all that is in memory at a time, about 500 MB at the peak."""

@@ -28,16 +28,16 @@ import pyarrow.csv as csv
 import pyarrow.dataset as ds
 from harness import BENCH, REPO, submit, told
 
+from recsys_spark import registry
 from recsys_spark.columns import FUSED, ITEM_ID, ITEM_IDX, PADDING_ITEM, RANK, RELEASE, USER_ID, USER_IDX
 from recsys_spark.config.load import load
-from recsys_spark.evaluate.metrics import hit_matrix, user_metrics
-from recsys_spark.item_models.best import Hidden
-from recsys_spark.item_models.histories import Histories
-from recsys_spark.publish import commit
-from recsys_spark.score import models
-from recsys_spark.score.topk import top_candidates
-from recsys_spark.tables import store
-from recsys_spark.tables.layout import Layout
+from recsys_spark.metrics.ranking import hit_matrix, user_metrics
+from recsys_spark.models.heap import Hidden
+from recsys_spark.models.histories import Histories
+from recsys_spark.stages.publish.targets import delta
+from recsys_spark.storage import tables
+from recsys_spark.storage.layout import Layout
+from recsys_spark.topk.search import top_candidates
 
 K = 20
 USERS = 1024
@@ -104,7 +104,7 @@ class Test:
 
 def _indices(layout: Layout, table: str, names: tuple[str, str], wanted: np.ndarray) -> np.ndarray:
     """The dense index of every external id of `wanted`; -1 for one that train does not know, which nothing can find."""
-    known = store.read_arrow(layout.table("clean", RELEASE, table), table, list(names))
+    known = tables.read_arrow(layout.table("clean", RELEASE, table), table, list(names))
     places = pc.index_in(pa.array(wanted).cast(pa.string()), known[names[0]].combine_chunks())
     indices = np.append(known[names[1]].to_numpy(), -1)
     return np.asarray(indices[places.fill_null(len(indices) - 1).to_numpy()])
@@ -112,7 +112,7 @@ def _indices(layout: Layout, table: str, names: tuple[str, str], wanted: np.ndar
 
 def published(layout: Layout, test: Test) -> np.ndarray:
     """int32 [B, K]: the lists of the published table, as a consumer reads them."""
-    night = commit.night(layout.top_n)
+    night = delta.night(layout.top_n)
     table = ds.dataset(list(map(str, night.files))).to_table([USER_ID, ITEM_ID, RANK])
     users = _indices(layout, "users", (USER_ID, USER_IDX), table[USER_ID].to_numpy(zero_copy_only=False))
     items = _indices(layout, "items", (ITEM_ID, ITEM_IDX), table[ITEM_ID].to_numpy(zero_copy_only=False))
@@ -126,10 +126,10 @@ def published(layout: Layout, test: Test) -> np.ndarray:
 
 def alone(layout: Layout, test: Test, folder: Path) -> np.ndarray:
     """int32 [B, K]: the lists of one item model of the release."""
-    model = models.load(folder)
+    model = registry.load(folder)
     banned = np.arange(model.n_items) == PADDING_ITEM
     wanted = ds.field(USER_IDX).isin(pa.array(test.users))
-    table = store.read_arrow(layout.table("features", RELEASE, "histories"), "histories", filter=wanted)
+    table = tables.read_arrow(layout.table("features", RELEASE, "histories"), "histories", filter=wanted)
     histories = Histories.from_arrow(table.sort_by(USER_IDX).combine_chunks())
     parts = [
         top_candidates(model, model.encode(batch), Hidden(banned, batch), K, 1024)[0]

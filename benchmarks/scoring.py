@@ -28,13 +28,13 @@ from scoring_inputs import FACTORS, SEEN, from_log, generated
 
 from recsys_spark.columns import ALS, ITEM_COSINE, ITEM_IDX, PADDING_ITEM, RANK, USER_IDX
 from recsys_spark.config.sections import Score
-from recsys_spark.item_models import base
-from recsys_spark.item_models.best import Hidden
-from recsys_spark.item_models.histories import Histories
-from recsys_spark.score.fusion import ZSCORE, Blend, Fusion
-from recsys_spark.score.lists import Search, Wanted, rank
-from recsys_spark.score.models import load
-from recsys_spark.score.topk import top_candidates
+from recsys_spark.fusion.blend import ZSCORE, Blend, Fusion
+from recsys_spark.models import base
+from recsys_spark.models.heap import Hidden
+from recsys_spark.models.histories import Histories
+from recsys_spark.registry import load
+from recsys_spark.stages.score.lists import Search, Wanted, rank
+from recsys_spark.topk.search import top_candidates
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -70,8 +70,8 @@ def _search(n_items: int) -> Search:
 
 def score_once(folder: Path, model: str) -> dict[str, Any]:
     """Seconds of a pass over all users, in a session of its own that has scored a few users before, as a night's has done other work."""
-    from recsys_spark.score.all_users import Crew, score_users
-    from recsys_spark.tables.session import make_session
+    from recsys_spark.spark.session import make_session
+    from recsys_spark.stages.score.all_users import Crew, score_users
 
     session = make_session(
         app_name="bench",

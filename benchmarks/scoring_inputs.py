@@ -17,10 +17,10 @@ from harness import BENCH, PEERS_PYTHON, REPO
 from logs import Events, log_or_like, write_histories
 
 from recsys_spark.columns import ALS, ITEM_COSINE
-from recsys_spark.item_models import base
-from recsys_spark.item_models.dense import FactorModel
-from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.neighbours import NeighbourModel
+from recsys_spark.models import base
+from recsys_spark.models.als import FactorModel
+from recsys_spark.models.histories import Histories
+from recsys_spark.models.item_knn import NeighbourModel
 
 FACTORS, SEEN = 64, 50
 OBJECTIVE = {

@@ -19,7 +19,7 @@ from harness import BENCH, REPO
 from quality import RUN, note, run_night
 
 from recsys_spark.columns import BACKTEST, FUSED
-from recsys_spark.tables.layout import Layout
+from recsys_spark.storage.layout import Layout
 
 DATA = REPO / "build" / "data" / "demo" / "events.csv"
 K = "10"

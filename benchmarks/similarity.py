@@ -79,7 +79,7 @@ def heavy() -> Iterable[Events]:
 
 def fit_once(folder: Path) -> dict[str, Any]:
     """Seconds of one fit in a session of its own, of its parts, of a second fit in the same session, and memory."""
-    from recsys_spark.tables.session import make_session
+    from recsys_spark.spark.session import make_session
 
     sizes = json.loads((folder / "ready").read_text())
     pairs, squares = sizes.pop("pairs"), sizes.pop("squares")
@@ -113,25 +113,25 @@ def fit_once(folder: Path) -> dict[str, Any]:
 
 
 def fit(folds: Any, folder: Path, blocks: int, sizes: dict[str, int]) -> dict[str, float]:
-    """What baselines/stage.py does for this model: seconds of the blocks and of the comparison, number of neighbours."""
-    from recsys_spark.baselines import item_cosine
-    from recsys_spark.baselines.blocks import write_pairs
+    """What stages/baselines/stage.py does for this model: seconds of the blocks and of the comparison, number of neighbours."""
+    from recsys_spark.stages.baselines import item_knn
+    from recsys_spark.stages.baselines.blocks import write_pairs
 
     options = Baselines().item_cosine.model_dump()
     neighbours = options.pop("neighbours")
-    similarity = item_cosine.Similarity(**options)
+    similarity = item_knn.Similarity(**options)
     clock = time.perf_counter()
     pairs = write_pairs(folds, folder / "pairs", blocks=blocks, **sizes)
     middle = time.perf_counter()
     spark = folds.sparkSession.sparkContext
-    model = item_cosine.fit(spark, pairs, folder / "table", neighbours=neighbours, similarity=similarity)
+    model = item_knn.fit(spark, pairs, folder / "table", neighbours=neighbours, similarity=similarity)
     seconds = {"blocks": middle - clock, "comparison": time.perf_counter() - middle}
     return {**seconds, "neighbours": float(len(model.arrays["neighbours"]))}
 
 
 def blocks_of(pairs: int) -> int:
     """As many as the stage cuts so many pairs into."""
-    from recsys_spark.baselines.blocks import blocks_for
+    from recsys_spark.stages.baselines.blocks import blocks_for
 
     return blocks_for(pairs, cores=2, most=Baselines().tasks)
 

@@ -28,10 +28,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from recsys_spark.train import launch, task, workers
-from recsys_spark.train.feed import COLUMNS, as_numbers
-from recsys_spark.train.job_file import Job
-from recsys_spark.train.loop import Communicator
+from recsys_spark.stages.train import launch, task, workers
+from recsys_spark.stages.train.feed import COLUMNS, as_numbers
+from recsys_spark.stages.train.job_file import Job
+from recsys_spark.stages.train.loop import Communicator
 
 
 def newest_run(root: Path) -> Path:
@@ -134,7 +134,7 @@ def main() -> None:
         in_memory(Job.read(arguments.job))
         return
     job = make_job(newest_run(arguments.root), arguments.epochs)
-    worker = [sys.executable, "-m", "recsys_spark.train", "--job"]
+    worker = [sys.executable, "-m", "recsys_spark.stages.train", "--job"]
     one = [*launch.horovodrun(1), *worker]
     memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
     config = {**asdict(job), "features": "", "output": "", "checkpoints": ""}

@@ -2,9 +2,9 @@
 
 import sys
 
-from recsys_spark.job import Later, main
+from recsys_spark.pipeline.job import Later, main
 
 STAGES = ("clean", "split", "baselines", "features", "train", "score", "evaluate", "publish")
 
 if __name__ == "__main__":
-    sys.exit(main([Later(f"recsys_spark.{name}.stage") for name in STAGES]))
+    sys.exit(main([Later(f"recsys_spark.stages.{name}.stage") for name in STAGES]))

@@ -2,8 +2,8 @@
 
 import sys
 
-from recsys_spark.job import main
-from recsys_spark.score import stage
+from recsys_spark.pipeline.job import main
+from recsys_spark.stages.score import stage
 
 if __name__ == "__main__":
     sys.exit(main([stage]))

@@ -2,8 +2,8 @@
 
 import sys
 
-from recsys_spark.job import main
-from recsys_spark.train import stage
+from recsys_spark.pipeline.job import main
+from recsys_spark.stages.train import stage
 
 if __name__ == "__main__":
     sys.exit(main([stage]))

@@ -70,3 +70,8 @@ PER_USER = "users"
 
 PADDING_ITEM = 0
 """The item index that means "no item": real items start at 1, and every item array has a row 0 that is never scored."""
+
+COLD_START = "cold_start"
+"""Key of `metrics.json`: how users and items that were held out whole are served."""
+PRICE, LAMBDA, CAP = "price", "lambda", "cap"
+"""Key of `metrics.json`, and the keys of its entries: what diversity and category caps cost."""

@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory):
-    from recsys_spark.tables.session import make_session
+    from recsys_spark.spark.session import make_session
 
     options = {
         "spark.ui.enabled": "false",

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_spark.config.sections import Config
-from recsys_spark.job import Context
-from recsys_spark.tables import contract as contracts
-from recsys_spark.tables.layout import Layout
-from recsys_spark.tables.manifest import run_stage
+from recsys_spark.pipeline.job import Context
+from recsys_spark.storage import contract as contracts
+from recsys_spark.storage.layout import Layout
+from recsys_spark.storage.manifest import run_stage
 
 RUN_DATE = date(2026, 3, 1)
 

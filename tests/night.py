@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyspark
 
-from worlds import write_log, write_overlay
+from synthetic import write_log, write_overlay
 
 REPO = Path(__file__).parents[1]
 SPARK_HOME = Path(pyspark.__file__).parent

@@ -13,7 +13,7 @@ REPO = Path(__file__).resolve().parents[1]
 LOAD_ALL = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from recsys_spark.tables import contract
+from recsys_spark.storage import contract
 print(json.dumps([contract.__file__, {name: contract.load(name).columns for name in contract.names()}]))
 """
 
@@ -61,7 +61,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
     package = REPO / "recsys_spark"
     wanted = {path.relative_to(REPO).as_posix() for path in package.rglob("*.py")}
     wanted |= {path.relative_to(REPO).as_posix() for path in package.glob("evaluate/templates/*")}
-    assert "recsys_spark/tables/contract.py" in wanted
+    assert "recsys_spark/storage/contract.py" in wanted
     with ZipFile(wheel) as archive:
         assert wanted - set(archive.namelist()) == set()
 

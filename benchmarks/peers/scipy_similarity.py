@@ -1,4 +1,4 @@
-"""Item similarity by scipy in one process: the formula of `baselines/item_cosine.py`, 1,000 neighbours of each item, in memory.
+"""Item similarity by scipy in one process: the formula of `stages/baselines/item_knn.py`, 1,000 neighbours of each item, in memory.
 
     scipy_similarity.py FOLDER [--out neighbours.npz]    prints seconds
 

@@ -9,7 +9,7 @@ from recsys_spark.columns import PER_TARGET, PER_USER
 from recsys_spark.networks.attention import AttentionEncoder
 from recsys_spark.networks.convolution import ConvolutionEncoder
 from recsys_spark.networks.encoder import UserEncoder
-from recsys_spark.networks.pooled import PooledEncoder
+from recsys_spark.networks.mlp import PooledEncoder
 from recsys_spark.networks.recurrent import GruEncoder, LstmEncoder
 from recsys_spark.networks.variational import VariationalEncoder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from recsys_spark.compiled import REORDER, compiled
+from recsys_spark.jit import REORDER, compiled
 
 _LOG2E, _LEAST, _HALF, _ONE = (np.float32(x) for x in (1.4426950408889634, -126, 0.5, 1))
 # exp2f of Cephes (S. Moshier): 2**f for |f| <= 1/2, relative error below 2e-7

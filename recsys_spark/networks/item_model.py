@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional as F
 
 from recsys_spark.columns import NETWORK, PADDING_ITEM
-from recsys_spark.item_models.histories import Histories
-from recsys_spark.item_models.inner import InnerProductModel
-from recsys_spark.item_models.ragged import ranges
+from recsys_spark.models.histories import Histories
+from recsys_spark.models.inner_product import InnerProductModel
+from recsys_spark.models.ragged import ranges
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.encoder import UserEncoder
 from recsys_spark.networks.two_tower import TwoTower

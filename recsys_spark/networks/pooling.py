@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_spark.compiled import REORDER, compiled
+from recsys_spark.jit import REORDER, compiled
 from recsys_spark.networks.exponential import exponentials
 
 

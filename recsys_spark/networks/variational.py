@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recsys_spark.item_models.histories import RECENCY_BUCKETS
+from recsys_spark.models.histories import RECENCY_BUCKETS
 from recsys_spark.networks.encoder import Questions, UserEncoder, real, whole
 from recsys_spark.networks.pooling import pool
 

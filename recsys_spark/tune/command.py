@@ -12,13 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from recsys_spark import job
-from recsys_spark.clean import stage as clean
 from recsys_spark.columns import FUSED
 from recsys_spark.errors import ConfigError
-from recsys_spark.job import Context
-from recsys_spark.tables.layout import StudyLayout
-from recsys_spark.tables.manifest import write_json
+from recsys_spark.pipeline import job
+from recsys_spark.pipeline.job import Context
+from recsys_spark.stages.clean import stage as clean
+from recsys_spark.storage.layout import StudyLayout
+from recsys_spark.storage.manifest import write_json
 from recsys_spark.tune import overlay, plot
 from recsys_spark.tune.judge import TUNABLE, Judge
 from recsys_spark.tune.search import SAMPLERS, Found, Search
@@ -84,7 +84,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, groups: list[Group])
 
 def _say_less() -> None:
     """A line a trial, and of the network one an epoch."""
-    levels = {"": logging.WARNING, ".tune": logging.INFO, ".train": logging.INFO}
+    levels = {"": logging.WARNING, ".tune": logging.INFO, ".stages.train": logging.INFO}
     for name, level in levels.items():
         logging.getLogger(f"recsys_spark{name}").setLevel(level)
     # it would tell of Ctrl-C with a stack trace

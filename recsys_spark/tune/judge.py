@@ -20,24 +20,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_spark import columns as c
-from recsys_spark.baselines import stage as baselines
-from recsys_spark.clean import stage as clean
+from recsys_spark import registry as item_models
 from recsys_spark.errors import LawBroken
-from recsys_spark.evaluate.metrics import hit_matrix, user_metrics
-from recsys_spark.features import stage as features
-from recsys_spark.item_models.base import ItemModel
-from recsys_spark.item_models.best import Hidden
-from recsys_spark.job import Context
-from recsys_spark.score import models as item_models
-from recsys_spark.score import stage as score
-from recsys_spark.score.decision import FEWEST
-from recsys_spark.score.exclusions import exclusions, read_blocked
-from recsys_spark.score.topk import top_candidates
-from recsys_spark.split import stage as split
-from recsys_spark.tables import manifest, store
-from recsys_spark.tables.layout import StudyLayout
-from recsys_spark.train import stage as train
-from recsys_spark.train.held import Held, read_held
+from recsys_spark.fusion.decision import FEWEST
+from recsys_spark.metrics.ranking import hit_matrix, user_metrics
+from recsys_spark.models.base import ItemModel
+from recsys_spark.models.heap import Hidden
+from recsys_spark.pipeline.job import Context
+from recsys_spark.rules.exclusions import exclusions, read_blocked
+from recsys_spark.stages.baselines import stage as baselines
+from recsys_spark.stages.clean import stage as clean
+from recsys_spark.stages.features import stage as features
+from recsys_spark.stages.score import stage as score
+from recsys_spark.stages.split import stage as split
+from recsys_spark.stages.train import stage as train
+from recsys_spark.stages.train.validation_set import Held, read_held
+from recsys_spark.storage import manifest, tables
+from recsys_spark.storage.layout import StudyLayout
+from recsys_spark.topk.search import top_candidates
 from recsys_spark.tune.search import Objective, Report
 from recsys_spark.tune.settings import Settings
 
@@ -77,7 +77,7 @@ class Judge:
             raise LawBroken(
                 "no user has both a history and items held out for valid, so there is nothing to judge by; hold out more (split)"
             )
-        items = store.read_arrow(
+        items = tables.read_arrow(
             layout.table("clean", c.BACKTEST, "items"), "items", [c.ITEM_IDX, c.ITEM_ID, c.WITHDRAWN]
         )
         n_items = manifest.require(layout, "clean", c.BACKTEST).counts["n_items"]
@@ -134,9 +134,7 @@ class Judge:
         return float(ndcg)
 
     def _network(self, values: dict[str, Any], report: Report) -> float:
-        from recsys_spark.train.checkpoint import (
-            read_state,  # torch, which a search without a network does not need
-        )
+        from recsys_spark.stages.train.checkpoint import read_state
 
         def watch(checkpoints: Path) -> None:
             state = read_state(checkpoints)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from recsys_spark.evaluate.plots import ACCENT, COLOURS, FUSED, short
+from recsys_spark.report.plots import ACCENT, COLOURS, FUSED, short
 from recsys_spark.tune.search import Found
 
 COLUMNS = 4

@@ -22,7 +22,7 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from recsys_spark.job import known_error
+from recsys_spark.pipeline.job import known_error
 from recsys_spark.tune.space import Group
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from recsys_spark.config.load import check, load, read, with_values
 from recsys_spark.config.sections import Config
-from recsys_spark.score.stage import JUDGED_BY
+from recsys_spark.stages.score.stage import JUDGED_BY
 
 CONCERNED = ("clean", "split", "features", "baselines", "train")
 """Sections that what a model reaches on valid may depend on."""

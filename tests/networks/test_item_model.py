@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from item_models.laws import ItemModelLaws, all_scores, make_histories
-from item_models.test_reasons import each_user, unseen
-from recsys_spark.item_models import base
-from recsys_spark.item_models.histories import Histories
+from models.model_contract import ItemModelLaws, all_scores, make_histories
+from models.test_explanations import each_user, unseen
+from recsys_spark.models import base
+from recsys_spark.models.histories import Histories
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.networks.two_tower import TwoTower
@@ -128,7 +128,7 @@ def test_a_worker_needs_neither_spark_nor_the_trainer(tmp_path):
     base.save(tmp_path / "network", NetworkModel.of(make_network()))
     code = (
         "import sys, json, pathlib, warnings; warnings.simplefilter('error')\n"
-        "from recsys_spark.item_models import base\n"
+        "from recsys_spark.models import base\n"
         "from recsys_spark.networks.item_model import NetworkModel\n"
         f"model = base.load(pathlib.Path({str(tmp_path / 'network')!r}), {{'network': NetworkModel}})\n"
         "scores = model.score_tile(model.encode(base.Histories.of([[1, 2, 3]])), 0, model.n_items)\n"

@@ -13,7 +13,7 @@ from recsys_spark.networks.losses import (
     log_expected_counts,
     sampled_softmax,
 )
-from recsys_spark.train.negatives import Candidates
+from recsys_spark.stages.train.negatives import Candidates
 
 TEMPERATURE = 0.5
 

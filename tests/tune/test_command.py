@@ -23,7 +23,7 @@ SPACES = {
 @pytest.fixture(autouse=True)
 def quiet():
     yield
-    for name in ("recsys_spark", "recsys_spark.tune", "recsys_spark.train"):
+    for name in ("recsys_spark", "recsys_spark.tune", "recsys_spark.stages.train"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 

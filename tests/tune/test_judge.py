@@ -10,9 +10,9 @@ import pytest
 from night import RUN_DATE
 from recsys_spark.columns import BACKTEST, MODELS
 from recsys_spark.errors import LawBroken
-from recsys_spark.job import Context
-from recsys_spark.score import decision
-from recsys_spark.tables.layout import StudyLayout
+from recsys_spark.fusion import decision
+from recsys_spark.pipeline.job import Context
+from recsys_spark.storage.layout import StudyLayout
 from recsys_spark.tune.judge import Judge
 from recsys_spark.tune.settings import Settings
 

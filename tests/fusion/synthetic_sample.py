@@ -1,0 +1,72 @@
+"""Samples with a planted answer: who is right about the held-out item is known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_spark.fusion.sample import SCHEMA, Sample
+from recsys_spark.metrics.categories import Categories
+from recsys_spark.models.popularity import PopularityModel
+
+NAMES = ("popularity", "als", "item_cosine", "network")
+
+
+def noise(n_users=400, width=40, n_models=4, seed=0):
+    """Scores float32 [M, U, C] of pure noise, of candidates 1, 2, … C for everybody, and one held-out item of each user, int64 [U]."""
+    rng = np.random.default_rng(seed)
+    scores = rng.standard_normal((n_models, n_users, width)).astype(np.float32)
+    return scores, rng.integers(1, width + 1, n_users)
+
+
+def categories_of(categories):
+    """`categories` has a list of numbers for each item from 0 on."""
+    column = pa.array([[f"c{code}" for code in own] for own in categories], pa.list_(pa.string()))
+    items = pa.table({"item_idx": pa.array(range(len(categories)), pa.int32()), "categories": column})
+    return Categories.of(items, len(categories))
+
+
+def popularity_of(n_items):
+    """Everybody has the later items, the segment a the earlier ones."""
+    shares = np.stack([np.arange(n_items), np.arange(n_items)[::-1]]).astype(np.float32)
+    return PopularityModel(n_items, {"segments": ["a"]}, {"scores": shares})
+
+
+def make_sample(scores, held_out, models=NAMES, *, items=None, categories=None, depth=1000):
+    """A Sample of scores [M, U, C] of items [U, C], 0-padded; `held_out` has the item or the items of each user; users are 0, 1, …, with a history of
+    one item, in turn."""
+    n_users, width = scores.shape[1:]
+    items = np.broadcast_to(np.arange(1, width + 1), (n_users, width)) if items is None else items
+    real = items > 0
+    columns = {
+        "user_idx": np.arange(n_users),
+        "history": [[1 + user % width] for user in range(n_users)],
+        "segment": ["a" if user % 3 else None for user in range(n_users)],
+        "item_idx": [row[own].tolist() for row, own in zip(items, real)],
+        "scores": [scores[:, u, real[u]].ravel().tolist() for u in range(n_users)],
+        "held_out": [np.atleast_1d(own).tolist() for own in held_out],
+    }
+    table, n_items = pa.table(columns, SCHEMA), 1 + width
+    categories = categories or Categories.none(n_items)
+    return Sample.of(table, models, popularity_of(n_items), categories, depth)
+
+
+def plant(scores, model, held_out, lift):
+    """`model` (a number) sees the held-out items of noise() this much higher, in place."""
+    scores[model, np.arange(scores.shape[1]), held_out - 1] += lift
+
+
+def category_world(n_users, width, n_models=2, n_categories=12):
+    """Models that say nothing, and held-out items of the category of the user's one history item; `category` int [1 + width] has the items'."""
+    rng = np.random.default_rng(3)
+    scores, _ = noise(n_users, width=width, n_models=n_models)
+    category = np.concatenate([[-1], rng.permutation(width) % n_categories])
+    of_kind = [np.flatnonzero(category == category[1 + user % width]) for user in range(n_users)]
+    return SimpleNamespace(
+        scores=scores,
+        category=category,
+        categories=categories_of([[], *([code] for code in category[1:])]),
+        held_out=np.array([rng.choice(kind) for kind in of_kind]),
+    )

@@ -1,0 +1,259 @@
+"""Each law, broken on purpose, is found by the command that anyone can run."""
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+
+from recsys_spark.columns import RELEASE
+from recsys_spark.operations.check import main
+from recsys_spark.stages.publish import constraints
+from recsys_spark.stages.publish.targets import delta
+from recsys_spark.storage import manifest
+from stages.publish.synthetic_table import (
+    BLOCKED_ITEM,
+    N_ITEMS,
+    N_USERS,
+    WITHDRAWN_ITEM,
+    N,
+    finish_release,
+    old_schema,
+    put_file,
+    rows,
+)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return finish_release(tmp_path_factory.mktemp("release"))
+
+
+def publish(context, *files):
+    """Publish rows past all checks, one Parquet file a list."""
+    shutil.rmtree(context.layout.top_n, ignore_errors=True)
+    staged = [
+        put_file(context.layout.root / "staged", f"{n}.parquet", lists) for n, lists in enumerate(files)
+    ]
+    delta.publish(
+        context.layout.top_n,
+        staged,
+        run_date=context.run_date,
+        run_id=context.layout.run_id,
+        output_id=manifest.require(context.layout, "score", RELEASE).output_id,
+        leaving=(),
+    )
+
+
+def change(which, **values):
+    return lambda lists: [{**row, **values} if n == which else row for n, row in enumerate(lists)]
+
+
+BREAK = {
+    # row 4 is user u1's rank 2
+    "a gap in the ranks": (change(5, rank=4), constraints.RANKS, "user_id='u1' item_id='i6' rank=4"),
+    "ranks from 0": (
+        lambda r: [{**row, "rank": row["rank"] - 1} for row in r],
+        constraints.RANKS,
+        "user_id='u0' item_id='i3' rank=0",
+    ),
+    "a rank twice": (change(4, rank=1), constraints.RANKS, "user_id='u1'"),
+    "a pair twice": (change(4, item_id="i4"), constraints.PAIRS, "user_id='u1' item_id='i4' rank=2"),
+    "a rising score": (
+        change(4, score=3.5),
+        constraints.SCORES,
+        "user_id='u1' item_id='i5' rank=2 score=3.5",
+    ),
+    "a score that is no number": (
+        change(17, score=float("nan")),
+        constraints.SCORES,
+        "user_id='u5' item_id='i10' rank=3 score=nan",
+    ),
+    "an unknown source": (change(0, source="guess"), constraints.SOURCES, "source='guess'"),
+    "a model that this run lacks": (change(0, source="network"), constraints.SOURCES, "source='network'"),
+    "another run": (change(17, run_id="other"), constraints.ONE_RUN, "run_id='other'"),
+    "another model version": (change(17, model_version="v2"), constraints.ONE_RUN, "model_version='v2'"),
+    "a null": (
+        change(3, source=None),
+        constraints.NULLS,
+        "user_id='u1' item_id='i4' rank=1 score=3.0 source=None",
+    ),
+    "a row without a reason": (
+        change(4, because=None),
+        constraints.REASONS,
+        "user_id='u1' item_id='i5' rank=2",
+    ),
+    "a reason that is nobody's item": (
+        change(4, because="nothing"),
+        constraints.OWN_REASONS,
+        "because='nothing'",
+    ),
+    "a reason that others have": (
+        change(4, because="i5"),
+        constraints.OWN_REASONS,
+        "user_id='u1' item_id='i5' rank=2 score=2.0 source='als' because='i5'",
+    ),
+    "an unknown user": (lambda r: [*r, {**r[0], "user_id": "nobody"}], constraints.KNOWN, "user_id='nobody'"),
+    "an unknown item": (
+        change(7, item_id="nothing"),
+        constraints.KNOWN,
+        "user_id='u2' item_id='nothing' rank=2",
+    ),
+    "a seen item": (change(7, item_id="i3"), constraints.SEEN, "user_id='u2' item_id='i3' rank=2"),
+    "a withdrawn item": (
+        change(1, item_id=f"i{WITHDRAWN_ITEM}"),
+        constraints.WITHDRAWN,
+        "user_id='u0' item_id='i11' rank=2",
+    ),
+    "a blocked item": (
+        change(1, item_id=f"i{BLOCKED_ITEM}"),
+        constraints.BLOCKED,
+        "user_id='u0' item_id='i12' rank=2",
+    ),
+    "a user is missing": (lambda r: r[:-N], constraints.EVERY_USER, "user_id='u5'"),
+}
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_each_law_broken_on_purpose_is_found(release, capsys, fault):
+    spoil, law, example = BREAK[fault]
+    publish(release, spoil(rows(release.layout.run_id)))
+    assert main([str(release.layout.root)]) == 10
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if line.startswith("BROKEN") and law in line)
+    assert example in line
+    # and only the laws that the fault touches
+    touched = {
+        "a null": constraints.SOURCES,
+        "a pair twice": constraints.PAIRS,
+        "an unknown user": constraints.OWN_REASONS,
+    }
+    allowed = {law, touched.get(fault, law)}
+    assert {
+        known for known in constraints.LAWS for line in out.splitlines() if line == f"ok           {known}"
+    } >= set(constraints.LAWS) - allowed
+
+
+def test_a_lawful_table_passes_and_says_what_was_checked(release, capsys):
+    lists = rows(release.layout.run_id)
+    publish(release, lists[:9], lists[9:])
+    assert main([str(release.layout.root)]) == 0
+    out = capsys.readouterr().out
+    assert f"{N_USERS * N} rows, {N_USERS} users, 2 files" in out
+    assert [line.removeprefix("ok           ") for line in out.splitlines()[1:]] == list(constraints.LAWS)
+
+
+def test_what_is_popular_needs_no_reason(release):
+    publish(release, change(4, because=None, source="popularity")(rows(release.layout.run_id)))
+    assert main([str(release.layout.root)]) == 0
+
+
+def test_a_night_of_before_there_were_reasons_is_not_asked_for_them(release, capsys, monkeypatch):
+    old_schema(monkeypatch)
+    publish(release, rows(release.layout.run_id))
+    monkeypatch.undo()
+    assert main([str(release.layout.root)]) == 0
+    out = capsys.readouterr().out
+    for law in constraints.LAWS:
+        told = f"not checked  {law}: published before rows had reasons" in out
+        assert told == (law in (constraints.REASONS, constraints.OWN_REASONS))
+
+
+def test_who_has_seen_everything_may_be_missing(tmp_path, capsys):
+    """User u0 has seen i1 and i2; with all others blocked, only u0 is excused."""
+    context = finish_release(tmp_path)
+    blocked = [f"i{i}" for i in range(3, N_ITEMS + 1)]
+    (context.layout.stage("score", RELEASE) / "blocked.json").write_text(json.dumps(blocked))
+    lists = [
+        {**row, "item_id": "i1" if row["user_id"] != "u1" else "i2", "rank": 1}
+        for row in rows(context.layout.run_id)[N::N]
+    ]
+    publish(context, [row for row in lists if row["user_id"] != "u1"])
+    assert main([str(tmp_path)]) == 10
+    out = capsys.readouterr().out
+    assert f"BROKEN       {constraints.EVERY_USER}: 1 times, e.g. user_id='u1'" in out
+    assert "; 1 users have seen everything" in out
+
+
+def test_rows_in_any_order_are_lawful(release):
+    publish(release, rows(release.layout.run_id)[::-1])
+    assert main([str(release.layout.root)]) == 0
+
+
+def test_a_user_in_two_files_is_found(release, capsys):
+    lists = rows(release.layout.run_id)
+    publish(release, lists, lists[:N])
+    assert main([str(release.layout.root)]) == 10
+    assert (
+        f"BROKEN       {constraints.ONE_FILE}: 1 times, e.g. user_id='u0' item_id='i3'"
+        in capsys.readouterr().out
+    )
+
+
+def test_faults_of_several_files_are_counted_together(release, capsys):
+    lists = change(1, source="guess")(change(10, source="guess")(rows(release.layout.run_id)))
+    publish(release, lists[:9], lists[9:])
+    assert main([str(release.layout.root)]) == 10
+    assert f"{constraints.SOURCES}: 2 times, e.g. user_id='u0' item_id='i4' rank=2" in capsys.readouterr().out
+
+
+def test_without_the_run_s_folder_the_laws_of_the_run_are_left_open(tmp_path, capsys):
+    context = finish_release(tmp_path)
+    publish(context, rows(context.layout.run_id))
+    shutil.rmtree(context.layout.run)
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for law in constraints.LAWS:
+        assert (f"not checked  {law}: run folder {context.layout.run} is gone" in out) == (
+            law in constraints.OF_THE_RUN
+        )
+
+
+def test_a_run_that_was_worked_on_again_cannot_judge_what_it_published(tmp_path, capsys):
+    context = finish_release(tmp_path)
+    publish(context, rows(context.layout.run_id)[:-N])
+    finish_release(tmp_path)
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert (
+        f"not checked  {constraints.EVERY_USER}: run folder {context.layout.run} has been worked on again"
+        in out
+    )
+    assert f"ok           {constraints.RANKS}" in out
+
+
+def test_one_night_of_several_is_picked(tmp_path, capsys):
+    first, second = (finish_release(tmp_path, run_date=date(2026, 3, day)) for day in (1, 2))
+    publish(first, change(0, source="guess")(rows(first.layout.run_id)))
+    staged = [put_file(tmp_path / "staged", "second.parquet", rows(second.layout.run_id))]
+    delta.publish(
+        second.layout.top_n,
+        staged,
+        run_date=second.run_date,
+        run_id=second.layout.run_id,
+        output_id=manifest.require(second.layout, "score", RELEASE).output_id,
+        leaving=(),
+    )
+    assert main([str(tmp_path)]) == 0
+    assert "night 2026-03-02 of run 2026-03-02, version 1" in capsys.readouterr().out
+    assert main([str(tmp_path), "--run-date", "2026-03-01"]) == 10
+
+
+def test_nothing_published_is_its_own_exit_code(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 9
+    assert "error: " in (err := capsys.readouterr().err) and "holds no published table" in err
+
+
+def test_it_runs_from_the_command_line_without_spark(release):
+    publish(release, rows(release.layout.run_id))
+    code = (
+        "import sys, runpy; sys.modules['pyspark'] = None; sys.argv = ['check', sys.argv[1]]; "
+        "runpy.run_module('recsys_spark.operations.check', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(release.layout.root)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("ok  ") == len(constraints.LAWS)

@@ -1,0 +1,235 @@
+"""User-user neighbours against a naive loop over pairs of users, with every option."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from factories import checkerboard, missing_item
+from models.model_contract import ItemModelLaws, all_scores
+from recsys_spark.hashing import mixed
+from recsys_spark.models.heap import Hidden
+from recsys_spark.models.histories import Histories
+from recsys_spark.models.user_knn import UserNeighbourModel, measure
+from recsys_spark.stages.baselines import user_knn
+from recsys_spark.stages.baselines.user_knn import Similarity
+from stages.baselines.local import checkerboard_matrix, put_pairs, random_matrix
+
+COSINE = Similarity("cosine", item_power=0.0, user_power=0.5, similarity_power=1.0, target_power=0.0)
+FULL = Similarity("cosine", item_power=0.5, user_power=0.4, similarity_power=1.3, target_power=0.3)
+PEARSON = replace(COSINE, similarity="pearson")
+FORMULAS = [COSINE, FULL, PEARSON, replace(FULL, similarity="pearson")]
+
+
+def fit(folder, matrix, *, neighbours=1000, max_users=None, similarity=FULL, blocks=3) -> UserNeighbourModel:
+    pairs = put_pairs(folder / "pairs", matrix, blocks)
+    return user_knn.fit(
+        pairs, folder / "user_cosine", neighbours=neighbours, max_users=max_users, similarity=similarity
+    )
+
+
+def naive(
+    matrix: sp.csr_matrix, lists: list[list[int]], s: Similarity, neighbours: int = 1000, users=None
+) -> np.ndarray:
+    """The formula of the docstring, user by user, with whole rows; float64 [B, I]. `users` are the references, None: all."""
+    chosen = matrix.toarray() > 0
+    degrees = chosen.sum(axis=0)
+    known = degrees > 0
+    w = np.where(known, np.maximum(degrees, 1.0) ** -s.item_power, 0)
+    scores = np.zeros((len(lists), len(w)))
+    for user, items in enumerate(lists):
+        x = np.isin(np.arange(len(w)), items) & known
+        similar = {}
+        for v in range(len(chosen)) if users is None else users:
+            if not (chosen[v] & ~x).any():
+                continue  # nothing that the user has not
+            if s.similarity == "cosine":
+                top, sizes = w[x & chosen[v]].sum(), (x.sum(), chosen[v].sum())
+            else:  # sums of squares about the weighted means, not the short way of the model
+                a, b = (
+                    row - np.average(row, weights=w) for row in (x.astype(float), chosen[v].astype(float))
+                )
+                top, sizes = (w * a * b).sum(), ((w * a * a).sum(), (w * b * b).sum())
+            if top > 1e-12 and min(sizes) > 1e-12:
+                similar[v] = (top / (sizes[0] * sizes[1]) ** s.user_power) ** s.similarity_power
+        for v in sorted(similar, key=lambda v: (-np.float32(similar[v]), v))[:neighbours]:
+            scores[user] += similar[v] * chosen[v]
+    return scores * np.maximum(degrees, 1.0) ** -s.target_power
+
+
+def lists_of(matrix: sp.csr_matrix) -> list[list[int]]:
+    """Histories of users whom the fit knows and of others; some hold item 5, which nobody has in `random_matrix`."""
+    rng = np.random.default_rng(2)
+    own = [matrix[user].indices.tolist() for user in range(8)]
+    return own + [[5, *rng.permutation(np.arange(6, 30))[:n].tolist()] for n in (1, 3, 7)] + [[5], []]
+
+
+@pytest.mark.parametrize("similarity", FORMULAS)
+@pytest.mark.parametrize("neighbours", [1, 4, 1000])
+def test_equals_a_naive_loop(tmp_path, similarity, neighbours):
+    matrix = random_matrix()
+    model = fit(tmp_path, matrix, similarity=similarity, neighbours=neighbours)
+    lists = lists_of(matrix)
+    expected = naive(matrix, lists, similarity, neighbours)
+    np.testing.assert_allclose(all_scores(model, Histories.of(lists)), expected, rtol=1e-5, atol=1e-9)
+    assert expected[:8].any(axis=1).sum() == 6  # user 3 has nothing, and to user 4 nobody can add anything
+
+
+def test_pearson_is_the_correlation_of_two_rows(tmp_path):
+    matrix = random_matrix(n_users=12)
+    model = fit(tmp_path, matrix, similarity=PEARSON)
+    rows = (matrix.toarray() > 0)[:, np.asarray(matrix.sum(axis=0))[0] > 0]
+    found = model.encode(Histories.of([matrix[0].indices.tolist()]))
+    told = dict(zip(found.users[0, : found.counts[0]].tolist(), found.similarities[0].tolist()))
+    active = [v for v in range(12) if rows[v].any()]  # the reference users, in this order
+    expected = {n: np.corrcoef(rows[0], rows[v])[0, 1] for n, v in enumerate(active) if not rows[v].all()}
+    expected = {n: r for n, r in expected.items() if r > 0 and active[n] != 0}
+    assert expected and told == pytest.approx(expected, rel=1e-5)
+
+
+def test_who_has_everything_has_no_variance_in_whatever_order_it_is_summed():
+    rng = np.random.default_rng(0)
+    weights = rng.random(40)
+    items = np.concatenate([rng.permutation(40) for _ in range(50)]).astype(np.int32)
+    masses, scales = measure(np.arange(51) * 40, items, weights, 1 / weights.sum(), 0.5)
+    assert len(np.unique(masses)) > 1
+    assert not scales.any()
+
+
+def test_cosine_of_two_users(tmp_path):
+    # two of user 0's three items are user 1's, who has four
+    matrix = sp.csr_matrix(np.array([[0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1]], np.float32))
+    model = fit(tmp_path, matrix, similarity=COSINE)
+    scores = all_scores(model, Histories.of([[1, 2, 3]]))
+    np.testing.assert_allclose(scores[0], 2 / np.sqrt(3 * 4) * np.array([0, 0, 1, 1, 1, 1]), rtol=1e-6)
+
+
+def test_the_user_himself_takes_no_neighbour_s_place(tmp_path):
+    matrix = random_matrix()
+    own = matrix[0].indices.tolist()
+    others = sp.csr_matrix(np.delete(matrix.toarray(), 0, axis=0))
+    with_him = fit(tmp_path / "a", matrix, neighbours=5, similarity=COSINE)
+    without = fit(tmp_path / "b", others, neighbours=5, similarity=COSINE)
+    hidden = Hidden(np.zeros(30, bool), Histories.of([own]))
+    lists = [m.top(m.encode(Histories.of([own])), hidden, 8)[0].tolist() for m in (with_him, without)]
+    assert lists[0] == lists[1]
+    found = with_him.encode(Histories.of([own]))
+    assert found.counts.tolist() == [5]
+    assert 0 not in found.users[0].tolist()
+
+
+def test_ties_between_neighbours_go_to_the_smaller_number(tmp_path):
+    # users 0 … 4 share item 1 with the history, and each has one more of their own
+    matrix = np.zeros((5, 7), np.float32)
+    matrix[:, 1] = 1
+    matrix[np.arange(5), 2 + np.arange(5)] = 1
+    model = fit(tmp_path, sp.csr_matrix(matrix), neighbours=2, similarity=COSINE)
+    assert np.flatnonzero(all_scores(model, Histories.of([[1]]))[0]).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("similarity", FORMULAS)
+def test_checkerboard_missing_item_comes_first(tmp_path, similarity):
+    matrix = checkerboard_matrix(checkerboard(24, 14), 14)
+    model = fit(tmp_path, matrix, similarity=similarity, neighbours=6)
+    histories = Histories.of([matrix[user].indices.tolist() for user in range(24)])
+    hidden = Hidden(np.arange(15) == 0, histories)
+    items, _ = model.top(model.encode(histories), hidden, 1)
+    assert items[:, 0].tolist() == [missing_item(user, 14) for user in range(24)]
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 17])
+def test_any_number_of_blocks_gives_the_same_bytes(tmp_path, blocks):
+    expected = fit(tmp_path / "a", random_matrix(), max_users=20)
+    found = fit(tmp_path / "b", random_matrix(), max_users=20, blocks=blocks)
+    assert found.parameters == expected.parameters
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+
+def test_reference_users_are_capped_by_hash_but_items_keep_their_degrees(tmp_path):
+    matrix = random_matrix()
+    active = np.flatnonzero(np.diff(matrix.indptr))
+    kept = sorted(active[np.argsort(mixed(active))][:9].tolist())
+    assert kept != active[:9].tolist()
+    model = fit(tmp_path, matrix, max_users=9)
+    own = [model.arrays["user_items"][lo:hi].tolist() for lo, hi in zip(*ends(model.arrays["user_indptr"]))]
+    assert own == [sorted(matrix[user].indices.tolist()) for user in kept]
+    lists = lists_of(matrix)
+    expected = naive(matrix, lists, FULL, users=kept)
+    np.testing.assert_allclose(all_scores(model, Histories.of(lists)), expected, rtol=1e-5, atol=1e-9)
+
+
+def ends(indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return indptr[:-1], indptr[1:]
+
+
+def test_no_pairs_at_all(tmp_path):
+    for similarity in (COSINE, PEARSON):
+        model = fit(
+            tmp_path / similarity.similarity, sp.csr_matrix((4, 5), dtype=np.float32), similarity=similarity
+        )
+        assert not all_scores(model, Histories.of([[1, 2], []])).any()
+
+
+@pytest.mark.parametrize("items", [[30], [3, -1]])
+def test_an_item_without_a_row_is_refused(tmp_path, items):
+    model = fit(tmp_path, random_matrix())
+    with pytest.raises(ValueError, match="not all in the table of 30 items"):
+        model.encode(Histories.of([[1], items]))
+    with pytest.raises(ValueError, match="not all in the table of 30 items"):
+        model.score_items(model.encode(Histories.of([[1]])), np.array([items], np.int32))
+
+
+def sort_of_everything(scores, histories, banned, m):
+    """The lists by a sort of all scores."""
+    lists = []
+    for user, items in enumerate(np.split(histories.items, histories.indptr[1:-1])):
+        allowed = np.setdiff1d(np.flatnonzero(~banned), [0, *items])
+        order = allowed[np.lexsort((allowed, -scores[user, allowed]))][:m]
+        rows = [(int(i), float(scores[user, i])) for i in order]
+        lists.append(rows + [(0, -np.inf)] * (m - len(rows)))
+    return lists
+
+
+class TestUserNeighbours(ItemModelLaws):
+    @pytest.fixture(params=["cosine", "pearson"])
+    def model(self, request, tmp_path):
+        return fit(
+            tmp_path, random_matrix(), neighbours=6, similarity=replace(FULL, similarity=request.param)
+        )
+
+    def test_scores_tell_items_apart(self, model, histories):
+        scores = all_scores(model, histories)
+        assert np.ptp(scores[4:, 1:], axis=1).min() > 0
+        assert not scores[2].any()  # to a user who has everything nobody can add anything
+
+    def test_no_bit_depends_on_batch_tile_or_call(self, model, histories):
+        whole = all_scores(model, histories)
+        for size in (1, 4):
+            encoded = [model.encode(batch) for batch in histories.batches(size)]
+            for lo, hi in ((0, 1), (1, 8), (8, 30)):
+                tile = np.concatenate([model.score_tile(e, lo, hi) for e in encoded])
+                np.testing.assert_array_equal(tile, whole[:, lo:hi])
+        part = model.rows(model.encode(histories), 5, 9)
+        np.testing.assert_array_equal(model.score_tile(part, 0, 30), whole[5:9])
+
+    @pytest.mark.parametrize("m", [1, 5, 29, 40])
+    def test_lists_equal_a_sort_of_everything_in_any_batch(self, model, histories, m):
+        banned = np.isin(np.arange(30), [0, 4, 9])
+        expected = sort_of_everything(all_scores(model, histories), histories, banned, m)
+        for size in (3, 100):
+            parts = [model.top(model.encode(b), Hidden(banned, b), m) for b in histories.batches(size)]
+            items, scores = (np.concatenate(column) for column in zip(*parts))
+            assert (items.dtype, scores.dtype) == (np.int32, np.float32)
+            found = [list(zip(*rows)) for rows in zip(items.tolist(), scores.tolist())]
+            assert found == expected
+
+
+class TestWithoutReferences(ItemModelLaws):
+    @pytest.fixture
+    def model(self, tmp_path):
+        return fit(tmp_path, sp.csr_matrix((4, 9), dtype=np.float32))
+
+    def test_scores_tell_items_apart(self, model, histories):
+        assert not all_scores(model, histories).any()

@@ -1,0 +1,216 @@
+"""The score stage over a small night: what stands on disk after each pass."""
+
+import json
+
+import numpy as np
+import pytest
+
+from recsys_spark.columns import BACKTEST, RELEASE
+from recsys_spark.errors import InputMissing, LawBroken, StageMissing
+from recsys_spark.metrics.categories import Categories
+from recsys_spark.models import base
+from recsys_spark.stages.score import stage
+from recsys_spark.storage import manifest, tables
+from stages.score.synthetic_models import (
+    MODELS,
+    N_ITEMS,
+    N_USERS,
+    UNLISTED,
+    WITHDRAWN,
+    category_of,
+    finish_features,
+    histories,
+)
+
+TOP_N, CANDIDATES = 5, 8
+WITHOUT_HISTORY = N_USERS // 5
+ON_TEST = N_USERS // 2
+
+
+@pytest.fixture(scope="module")
+def night(spark, tmp_path_factory):
+    """Both passes, with i7 and an unknown item blocked."""
+    root = tmp_path_factory.mktemp("score")
+    (root / "blocked.txt").write_text("i7\nnever-heard-of\n")
+    score = {
+        "top_n": TOP_N,
+        "candidates": CANDIDATES,
+        "blocked_items": str(root / "blocked.txt"),
+        "fusion_users": 12,
+        "partitions": 2,
+    }
+    context = finish_features(root, spark, score=score)
+    for pass_name in stage.PASSES:
+        stage.run(context, pass_name)
+    return context
+
+
+def table(context, pass_name, name, contract):
+    return tables.read_arrow(context.layout.table("score", pass_name, name), contract).to_pandas()
+
+
+def counts(context, pass_name):
+    return manifest.require(context.layout, "score", pass_name).counts
+
+
+def test_the_blend_is_learned_and_written(night):
+    fusion = json.loads(night.layout.table("score", BACKTEST, "fusion.json").read_text())
+    assert fusion["method"] in ("zscore", "rrf")
+    assert (fusion["k"], fusion["users"]) == (5, 12)  # of the 16 with history and a valid item
+    assert set(fusion["weights"]) == set(MODELS)
+    assert sum(fusion["weights"].values()) == pytest.approx(1)
+    assert set(fusion["valid_ndcg"]) == {*MODELS, "fused"}
+    assert fusion["valid_ndcg"]["fused"] >= max(fusion["valid_ndcg"][name] for name in MODELS) >= 0
+
+
+def test_backtest_lists_are_of_every_test_user_and_model(night):
+    found = table(night, BACKTEST, "lists", "candidates")
+    assert len(found) == ON_TEST * (len(MODELS) + 1) * TOP_N == counts(night, BACKTEST)["rows"]
+    assert set(found["user_idx"]) == set(range(0, N_USERS, 2))
+    without = {row["user_idx"] for row in histories(("test",)) if not row["item_idx"]}
+    assert set(found[found["user_idx"].isin(without)]["source"]) == {"popularity"}
+    own = found[~found["user_idx"].isin(without) & (found["model"] != "fused")]
+    assert (own["source"] == own["model"]).all()
+
+
+def test_the_release_serves_every_user_lawfully(night):
+    found = table(night, RELEASE, "top_n", "top_n").sort_values(["user_id", "rank"])
+    assert set(found["user_id"]) == {f"u{u}" for u in range(N_USERS)}
+    assert not night.layout.table("score", BACKTEST, "price").exists()
+    assert (found["rank"].to_numpy().reshape(N_USERS, TOP_N) == np.arange(1, TOP_N + 1)).all()
+    assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
+    assert not set(found["item_id"]) & {"i0", "i7", f"i{WITHDRAWN}", f"i{UNLISTED}"}
+    seen = {f"u{row['user_idx']}": {f"i{i}" for i in row["item_idx"]} for row in histories(("release",))}
+    assert not any(item in seen[user] for user, item in zip(found["user_id"], found["item_id"]))
+    reasons = list(zip(found["user_id"], found["source"], found["because"]))
+    assert all(
+        because in seen[user] if source != "popularity" else because is None
+        for user, source, because in reasons
+    )
+    assert len({because for _, _, because in reasons}) > 10
+    assert set(found["run_date"]) == {night.run_date} and set(found["run_id"]) == {night.layout.run_id}
+    assert set(found["model_version"]) == {counts(night, RELEASE)["model_version"]}
+
+
+def test_counts_tell_what_happened(night):
+    told = counts(night, RELEASE)
+    assert (told["users"], told["users_asked"], told["users_without_history"], told["rows"]) == (
+        N_USERS, N_USERS, WITHOUT_HISTORY, N_USERS * TOP_N,
+    )  # fmt: skip
+    assert {k: told[k] for k in ("withdrawn", "blocked", "blocked_unknown", "unlisted")} == {
+        "withdrawn": 1, "blocked": 1, "blocked_unknown": 1, "unlisted": 1,
+    }  # fmt: skip
+    assert told["models"] == list(MODELS)
+    assert json.loads(night.layout.table("score", RELEASE, "blocked.json").read_text()) == [
+        "i7",
+        "never-heard-of",
+    ]
+    assert counts(night, BACKTEST)["users"] == ON_TEST
+
+
+def test_the_version_follows_the_models_and_the_blend(night):
+    headers = {name: base.read_header(night.layout.table("baselines", RELEASE, name)) for name in MODELS}
+    fusion = json.loads(night.layout.table("score", BACKTEST, "fusion.json").read_text())
+    assert counts(night, RELEASE)["model_version"] == manifest.digest(
+        [headers, fusion["method"], fusion["weights"]]
+    )
+
+
+def test_done_is_done_and_cutting_the_work_otherwise_changes_nothing(night):
+    for pass_name in stage.PASSES:
+        before = manifest.require(night.layout, "score", pass_name)
+        score = night.config.score.model_copy(update={"partitions": 7, "user_batch": 3, "item_tile": 9})
+        night.config.__dict__["score"], kept = score, night.config.score
+        stage.run(night, pass_name)
+        night.config.__dict__["score"] = kept
+        assert manifest.require(night.layout, "score", pass_name) == before
+
+
+def test_a_changed_list_of_blocked_items_is_noticed(spark, night):
+    """Last in this file: it makes the release again."""
+    path = night.config.score.blocked_items
+    with open(path, "a") as file:
+        file.write("i8\n")
+    stage.run(night, RELEASE)
+    assert "i8" not in set(table(night, RELEASE, "top_n", "top_n")["item_id"])
+    assert counts(night, RELEASE)["blocked"] == 2
+    seen = {row["user_idx"]: row["item_idx"] for row in histories(("release",))}
+    showable = set(seen[1]) - {WITHDRAWN, UNLISTED, 7}
+    with open(path, "a") as file:
+        file.writelines(f"i{i}\n" for i in range(1, N_ITEMS) if i not in showable)
+    stage.run(night, RELEASE)
+    exhausted = {f"u{user}" for user, items in seen.items() if showable <= set(items)}
+    assert "u1" in exhausted
+    assert {f"u{u}" for u in range(N_USERS)} - set(
+        table(night, RELEASE, "top_n", "top_n")["user_id"]
+    ) == exhausted
+    assert counts(night, RELEASE)["users_exhausted"] == len(exhausted)
+
+
+def test_faults_before_any_work(tmp_path):
+    context = finish_features(
+        tmp_path, score={"top_n": 5, "candidates": 8, "blocked_items": str(tmp_path / "gone")}
+    )
+    with pytest.raises(InputMissing, match="score.blocked_items"):
+        stage.run(context, BACKTEST)
+    context = finish_features(tmp_path, score={"top_n": 5, "candidates": 8})
+    with pytest.raises(StageMissing, match="no finished score stage"):
+        stage.run(context, RELEASE)
+
+
+def test_models_of_different_sizes_are_refused(tmp_path):
+    from stages.score.fake_models import FakeModel
+
+    context = finish_features(tmp_path, score={"top_n": 5, "candidates": 8})
+    base.save(context.layout.table("baselines", BACKTEST, "als"), FakeModel(7, kind="als"))
+    with pytest.raises(LawBroken, match="popularity 31, als 7, item_cosine 31"):
+        stage.run(context, BACKTEST)
+
+
+def test_a_cap_alone_tells_its_price(spark, tmp_path):
+    context = finish_features(
+        tmp_path, spark, score={"top_n": TOP_N, "candidates": 20, "max_per_category": 1}
+    )
+    stage.run(context, BACKTEST)
+    price = table(context, BACKTEST, "price", "candidates")
+    assert set(price["model"]) == {"cap 1", "cap 2", "cap 3", "cap none"}
+    most = price.assign(category=price["item_idx"].map(category_of))
+    most = most.groupby(["model", "user_idx", "category"]).size().groupby("model").max()
+    assert most["cap 1"] == 1 and most["cap 2"] == 2 and most["cap none"] > 2
+
+
+def test_spread_out_lists_keep_the_cap_and_tell_their_price(spark, tmp_path):
+    score = {"top_n": TOP_N, "candidates": 20, "partitions": 2, "diversity": 0.25, "max_per_category": 2}
+    context = finish_features(tmp_path, spark, score=score)
+    for pass_name in stage.PASSES:
+        stage.run(context, pass_name)
+    category = {f"i{i}": category_of(i) for i in range(1, N_ITEMS)}
+    found = table(context, RELEASE, "top_n", "top_n").sort_values(["user_id", "rank"])
+    assert len(found) == N_USERS * TOP_N
+    assert (
+        found.assign(category=found["item_id"].map(category)).groupby(["user_id", "category"]).size().max()
+        == 2
+    )
+    assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
+    price = table(context, BACKTEST, "price", "candidates")
+    caps = {f"cap {cap}" for cap in (*(cap for cap in stage.PRICED_CAPS if cap < TOP_N), "none")}
+    assert set(price["model"]) == {"1", "0.9", "0.8", "0.75", "0.7", "0.6", "0.5"} | caps
+    assert set(price["user_idx"]) == set(range(0, N_USERS, 2))
+    lists = table(context, BACKTEST, "lists", "candidates")
+    names = ["user_idx", "rank", "item_idx", "score"]
+    own = [
+        frame[names].sort_values(names, ignore_index=True)
+        for frame in (
+            price[price["model"] == "0.75"],
+            price[price["model"] == "cap 2"],
+            lists[lists["model"] == "fused"],
+        )
+    ]
+    assert own[0].equals(own[2]) and own[1].equals(own[2])
+    fusion = json.loads(context.layout.table("score", BACKTEST, "fusion.json").read_text())
+    items = tables.read_arrow(context.layout.table("clean", BACKTEST, "items"), "items")
+    categories = Categories.of(items, N_ITEMS).version
+    headers = {name: base.read_header(context.layout.table("baselines", RELEASE, name)) for name in MODELS}
+    assert counts(context, RELEASE)["model_version"] == manifest.digest(
+        [headers, fusion["method"], fusion["weights"], [0.25, 2], categories]
+    )

@@ -1,0 +1,110 @@
+"""A manifest that matches means done; anything else means again."""
+
+import json
+
+import pytest
+
+from recsys_spark.errors import StageMissing
+from recsys_spark.storage.layout import Layout
+from recsys_spark.storage.manifest import read, require, run_stage, write_json
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout(tmp_path, "night")
+
+
+def run(layout, settings=None, inputs=None, **options):
+    """Run a stage that writes one file; returns (manifest, how often its work ran)."""
+    calls = []
+
+    def work(folder):
+        calls.append(folder)
+        assert not (folder / "data").exists(), "work must start in an empty folder"
+        (folder / "data").write_text("x")
+        return {"rows": 3}
+
+    manifest = run_stage(
+        layout, "split", "backtest", inputs=inputs or {}, settings=settings or {}, work=work, **options
+    )
+    return manifest, len(calls)
+
+
+def test_done_is_skipped_and_force_overrides(layout):
+    first, ran = run(layout)
+    assert ran == 1 and first.counts == {"rows": 3}
+    assert run(layout) == (first, 0)
+    again, ran = run(layout, force=True)
+    assert ran == 1 and again.fingerprint == first.fingerprint and again.output_id != first.output_id
+
+
+@pytest.mark.parametrize("change", [{"settings": {"n": 2}}, {"inputs": {"clean": "other"}}])
+def test_other_settings_or_inputs_run_again(layout, change):
+    first, _ = run(layout, settings={"n": 1}, inputs={"clean": "one"})
+    second, ran = run(layout, **{"settings": {"n": 1}, "inputs": {"clean": "one"}, **change})
+    assert ran == 1 and second.fingerprint != first.fingerprint
+
+
+def test_a_killed_stage_leaves_no_manifest_and_starts_clean(layout):
+    def dies(folder):
+        (folder / "data").write_text("half")
+        (folder / "kept").write_text("checkpoint")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(layout, "split", "backtest", inputs={}, settings={}, work=dies)
+    assert read(layout.stage("split", "backtest")) is None
+    _, ran = run(layout, keep=["kept"])
+    assert ran == 1 and (layout.stage("split", "backtest") / "kept").read_text() == "checkpoint"
+
+
+def test_a_forced_stage_that_dies_does_not_look_done(layout):
+    run(layout)
+
+    def dies(folder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(layout, "split", "backtest", inputs={}, settings={}, work=dies, force=True)
+    with pytest.raises(
+        StageMissing,
+        match=r"run 'night' has no finished split stage .*; run jobs/split\.py with the same --run-id first",
+    ):
+        require(layout, "split", "backtest")
+
+
+def test_a_torn_manifest_is_no_manifest(layout):
+    run(layout)
+    path = layout.manifest("split", "backtest")
+    path.write_text(path.read_text()[:40])
+    assert run(layout)[1] == 1
+
+
+def test_credentials_never_reach_a_manifest(layout):
+    manifest, _ = run(layout, settings={"events": "s3a://key:secret@bucket/log.csv"})
+    assert manifest.settings == {"events": "s3a://***@bucket/log.csv"}
+    assert "secret" not in layout.manifest("split", "backtest").read_text()
+
+
+def test_what_was_made_of_an_earlier_input_is_stale(layout):
+    clean = run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {})
+    run(layout, inputs={"backtest/clean": clean.output_id, "events": "files"})
+    assert require(layout, "split", "backtest").inputs["events"] == "files"
+    run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {}, force=True)
+    with pytest.raises(StageMissing, match=r"clean has run again since split read it; run jobs/split\.py"):
+        require(layout, "split", "backtest")
+
+
+def test_write_json_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    circle: list = []
+    circle.append(circle)
+    with pytest.raises(ValueError, match="Circular"):
+        write_json(path, circle)
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_clean_serves_both_passes(layout):
+    assert layout.stage("clean", "backtest") == layout.stage("clean", "release")
+    assert layout.stage("split", "backtest") != layout.stage("split", "release")
