@@ -71,9 +71,7 @@ class World:
         """Of the users the NDCG is measured on."""
         rows = self.train[self.users]
         times = np.zeros(rows.nnz, np.int64)
-        return Histories(
-            rows.indptr.astype(np.int64), rows.indices, times, rows.data, [None] * len(self.users)
-        )
+        return Histories(rows.indptr.astype(np.int64), rows.indices, times, rows.data, [None] * len(self.users))
 
     def ndcg(self, model: FactorModel, vectors: np.ndarray) -> float:
         """NDCG@K of the users' `vectors`, what they have seen left out."""
@@ -171,10 +169,7 @@ def cases(world: World, ours: Ours, log: str, only: str | None) -> None:
         measure(
             case,
             lambda factors=factors: ours.timing(factors),
-            {
-                name: lambda name=name, factors=factors: theirs(world, name, factors)
-                for name in REGULARIZATION
-            },
+            {name: lambda name=name, factors=factors: theirs(world, name, factors) for name in REGULARIZATION},
             config,
         )
 

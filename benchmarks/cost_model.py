@@ -132,9 +132,7 @@ def size_of(entry: Mapping[str, Any]) -> Size:
     users = told.get("users", 0)
     squares = told.get("squares", squares_of(users, pairs) if users else 0)
     known = {name: told[name] for name in ("factors", "iterations", "neighbours", "examples") if name in told}
-    return Size(
-        users, told.get("items", 0), told.get("events", pairs), pairs, squares, epochs=1, models=1, **known
-    )
+    return Size(users, told.get("items", 0), told.get("events", pairs), pairs, squares, epochs=1, models=1, **known)
 
 
 def fit(stage: Stage, entries: list[Mapping[str, Any]]) -> tuple[np.ndarray, int, float | None] | None:
@@ -142,9 +140,7 @@ def fit(stage: Stage, entries: list[Mapping[str, Any]]) -> tuple[np.ndarray, int
     unknowns. None without a case."""
     cases = {e["case"]: e for e in entries if e["case"].startswith(stage.cases)}
     rows = [[1.0, *(work(size_of(e)) for work in stage.work.values())] for e in cases.values()]
-    seconds = [
-        e["ours_seconds"] * min(e["config"].get("cores", 2), e["machine"]["cores"]) for e in cases.values()
-    ]
+    seconds = [e["ours_seconds"] * min(e["config"].get("cores", 2), e["machine"]["cores"]) for e in cases.values()]
     known = [at for at, row in enumerate(rows) if all(row)]
     if not known:
         return None

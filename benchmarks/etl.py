@@ -82,9 +82,7 @@ def _lines(piece: Events, start: int, rng: np.random.Generator) -> pa.Array:
     kinds = pc.if_else(pa.array(is_["unknown_event_type"]), "wink", kinds)
     stars = np.where(is_["rating_out_of_range"], 9, rng.integers(1, 6, n))
     rated = pc.equal(kinds, "rating")
-    ratings = pc.if_else(
-        pc.or_(rated, pa.array(is_["rating_out_of_range"])), pa.array(stars).cast("string"), ""
-    )
+    ratings = pc.if_else(pc.or_(rated, pa.array(is_["rating_out_of_range"])), pa.array(stars).cast("string"), "")
     lines = pc.binary_join_element_wise(users, items, when, kinds, ratings, ",")
     lines = pc.if_else(pa.array(is_["malformed_row"]), pc.binary_join_element_wise(users, "torn", ","), lines)
     again = np.arange(n) - is_["duplicate"]
@@ -113,7 +111,9 @@ clean:
 
 def job(stage: str, config: Path, memory: str) -> tuple[float, dict]:
     """Seconds of a stage's backtest pass without the session's start, and its counts."""
-    java = f"@{harness.REPO / 'conf/driver.jvm'} -Dlog4j2.configurationFile=file:{harness.REPO / 'conf/log4j2.properties'}"
+    java = (
+        f"@{harness.REPO / 'conf/driver.jvm'} -Dlog4j2.configurationFile=file:{harness.REPO / 'conf/log4j2.properties'}"
+    )
     process = harness.submit(
         stage, "--config", config, "--run-date", CUTOFF, "--pass", "backtest", "--force",
         memory=memory, options=["--driver-java-options", java],
@@ -187,15 +187,11 @@ def main() -> None:
             if events in arguments.peer
             else {}
         )
-        harness.measure(
-            case("clean", events), cleaned(config, arguments.memory), peers, facts, runs=arguments.runs
-        )
+        harness.measure(case("clean", events), cleaned(config, arguments.memory), peers, facts, runs=arguments.runs)
         if peers:
             same_counts(case("clean", events))
         for name in STAGES[1:]:
-            harness.measure(
-                case(name, events), stage(name, config, arguments.memory), {}, facts, runs=arguments.runs
-            )
+            harness.measure(case(name, events), stage(name, config, arguments.memory), {}, facts, runs=arguments.runs)
         shutil.rmtree(folder)
     growth(arguments.events)
 

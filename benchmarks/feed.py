@@ -69,9 +69,7 @@ def their_epoch(folder: Path, rows: int, epoch: int) -> Iterator[Any]:
     from petastorm import make_batch_reader
     from petastorm.pytorch import BatchedDataLoader
 
-    reader = make_batch_reader(
-        (folder / THEIRS).as_uri(), reader_pool_type="thread", workers_count=2, seed=epoch
-    )
+    reader = make_batch_reader((folder / THEIRS).as_uri(), reader_pool_type="thread", workers_count=2, seed=epoch)
     with BatchedDataLoader(reader, batch_size=BATCH, shuffling_queue_capacity=rows // ROW_GROUPS) as loader:
         yield from loader
 
@@ -82,8 +80,7 @@ def read(which: str, folder: Path, rows: int, epochs: int) -> dict[str, Any]:
     for epoch in range(1, epochs + 1):
         clock = time.perf_counter()
         seen = sum(
-            len(batch["item_idx"])
-            for batch in (our_epoch if which == OURS else their_epoch)(folder, rows, epoch)
+            len(batch["item_idx"]) for batch in (our_epoch if which == OURS else their_epoch)(folder, rows, epoch)
         )
         seconds.append(time.perf_counter() - clock)
         if seen < rows - BATCH:
@@ -124,9 +121,7 @@ def main() -> None:
             "row_groups": ROW_GROUPS,
             "epochs": arguments.epochs,
         }
-        harness.measure(
-            "feed, windows of 50", ours, {"Petastorm's lists and BatchedDataLoader": theirs}, config
-        )
+        harness.measure("feed, windows of 50", ours, {"Petastorm's lists and BatchedDataLoader": theirs}, config)
 
 
 if __name__ == "__main__":

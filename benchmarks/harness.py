@@ -68,9 +68,7 @@ def fresh(script: Path, *arguments: object) -> Timed:
 def _script(python: Path, *command: object) -> Timing:
     # Spark starts its Python workers with the interpreter that runs the script
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_")}
-    done = subprocess.run(
-        [str(python), *map(str, command)], check=True, stdout=subprocess.PIPE, text=True, env=env
-    )
+    done = subprocess.run([str(python), *map(str, command)], check=True, stdout=subprocess.PIPE, text=True, env=env)
     facts = json.loads(done.stdout.strip().splitlines()[-1])
     return Timing(facts.pop("seconds"), facts)
 
@@ -83,9 +81,7 @@ def submit(job: str, *arguments: object, memory: str, options: Sequence[str] = (
     ]  # fmt: skip
     env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
     # spark-submit passes on by its output what the job writes as errors
-    return subprocess.Popen(
-        command, env=env, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen(command, env=env, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def told(process: subprocess.Popen[str]) -> Iterator[str]:
@@ -103,9 +99,7 @@ def session_start(lines: Iterable[str]) -> float:
     return next(float(match[1]) for match in found if match)
 
 
-def measure(
-    case: str, ours: Timed, peers: Mapping[str, Timed], config: Mapping[str, Any], runs: int = RUNS
-) -> None:
+def measure(case: str, ours: Timed, peers: Mapping[str, Timed], config: Mapping[str, Any], runs: int = RUNS) -> None:
     """Time `ours` and every peer `runs` times in turn and keep an entry for each peer; with no peers one entry whose peer is null.
 
     A peer that fails is left out of the later rounds; the others' figures are kept, and then its error is raised.
@@ -299,6 +293,4 @@ def _status(pid: int) -> dict[str, int]:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return {}
-    return {
-        name: int(rest.split()[0]) for name, _, rest in (li.partition(":") for li in lines) if "kB" in rest
-    }
+    return {name: int(rest.split()[0]) for name, _, rest in (li.partition(":") for li in lines) if "kB" in rest}

@@ -126,9 +126,7 @@ def generate(users: int, items: int, events: int, seed: int = 0, *, once: bool =
 
 def together(pieces: Iterable[Events]) -> Events:
     parts = list(pieces)
-    return Events(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "items", "times"))
-    )
+    return Events(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "items", "times")))
 
 
 def read_pairs(log: Path) -> Events:
@@ -159,9 +157,7 @@ def log_or_like(log: Path) -> tuple[str, Events]:
 def write_log(folder: Path, pieces: Iterable[Events]) -> int:
     """Parquet with user_id int64, item_id int32, event_ts timestamp; the number of events."""
     kinds = {"user_id": pa.int64(), "item_id": pa.int32(), "event_ts": pa.timestamp("us", "UTC")}
-    tables = (
-        pa.table([p.users, p.items, p.times * 1_000_000], list(kinds)).cast(pa.schema(kinds)) for p in pieces
-    )
+    tables = (pa.table([p.users, p.items, p.times * 1_000_000], list(kinds)).cast(pa.schema(kinds)) for p in pieces)
     return _write(folder, tables)
 
 
@@ -169,9 +165,7 @@ def write_folds(folder: Path, pieces: Iterable[Events], fold: str = TRAIN) -> in
     """The table `folds` with one fold, every weight 1; the number of pairs."""
     schema = _without(contracts.load("folds").arrow_schema(), FOLD)
     tables = (
-        pa.table([p.users, p.items, p.times * 1_000_000, np.ones(len(p), np.float32)], schema.names).cast(
-            schema
-        )
+        pa.table([p.users, p.items, p.times * 1_000_000, np.ones(len(p), np.float32)], schema.names).cast(schema)
         for p in pieces
     )
     return _write(folder / f"{FOLD}={fold}", tables)

@@ -68,9 +68,7 @@ def _details(entries: list[Mapping[str, Any]]) -> Iterator[str]:
         rate = f"{config['events'] / entries[-1]['ours_seconds']:,.0f} events a second"
         grown = entries[-1].get("growth")
         yield f"- ours: {rate}" + (f"; {grown:.2f} times linear from the size before" if grown else "")
-    facts = {"ours": entries[-1].get("ours_facts")} | {
-        e["peer"]: e.get("peer_facts") for e in entries if e["peer"]
-    }
+    facts = {"ours": entries[-1].get("ours_facts")} | {e["peer"]: e.get("peer_facts") for e in entries if e["peer"]}
     for name, of_name in facts.items():
         shown = {key: value for key, value in (of_name or {}).items() if key != "versions"}
         if shown:

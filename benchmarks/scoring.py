@@ -44,9 +44,7 @@ WIDE, WIDE_SAMPLE = 200_000, 10_000
 WARM_USERS, WARM_PASSES = 5000, 4
 MANY_USERS = 4096
 """Batch of the peer on a GPU, and of ours beside its default."""
-OURS_TIMED = (
-    "Parquet histories read, users folded in, scored, seen out, Parquet written; Spark session started before"
-)
+OURS_TIMED = "Parquet histories read, users folded in, scored, seen out, Parquet written; Spark session started before"
 
 
 def _compile(folder: Path, model: str) -> None:
@@ -138,9 +136,7 @@ print(n * 2 * 2048 ** 3 / (time.perf_counter() - clock) / 1e9)
 
     def together(library: str) -> float:
         command = [sys.executable, "-c", code, library]
-        started = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) for _ in range(processes)
-        ]
+        started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) for _ in range(processes)]
         return sum(float(process.communicate()[0]) for process in started)
 
     return max(together("numpy"), together("torch"))
@@ -183,9 +179,7 @@ def top_n_wide() -> None:
 
     def sample(script: str) -> Timing:
         timing = peer(script, folder, "--users", WIDE_SAMPLE)()
-        return Timing(
-            timing.seconds * WIDE / WIDE_SAMPLE, {**timing.facts, "sample_seconds": round(timing.seconds, 3)}
-        )
+        return Timing(timing.seconds * WIDE / WIDE_SAMPLE, {**timing.facts, "sample_seconds": round(timing.seconds, 3)})
 
     peers = {
         name: partial(sample, script)
@@ -194,9 +188,7 @@ def top_n_wide() -> None:
             ("MLlib recommendForAllUsers", "mllib_topn"),
         )
     }
-    told = (
-        f"{WIDE_SAMPLE:,} users timed, seconds multiplied by {WIDE // WIDE_SAMPLE}; otherwise as on the log"
-    )
+    told = f"{WIDE_SAMPLE:,} users timed, seconds multiplied by {WIDE // WIDE_SAMPLE}; otherwise as on the log"
     config = {
         **_config(folder),
         "seen_by_each": SEEN,
@@ -215,9 +207,7 @@ def top_n_gpu() -> None:
     folder = generated(WIDE, WIDE)
     model, users = load(folder / ALS), np.load(folder / "user_factors.npy")
     indptr, seen = np.load(folder / "indptr.npy"), np.load(folder / "indices.npy") + np.int32(1)
-    pairs = Histories(
-        indptr, seen, np.zeros(len(seen), np.int64), np.ones(len(seen), np.float32), [None] * WIDE
-    )
+    pairs = Histories(indptr, seen, np.zeros(len(seen), np.int64), np.ones(len(seen), np.float32), [None] * WIDE)
     hidden, vectors = Hidden(_search(WIDE + 1).banned, pairs), model.arrays["items"]
     few = Score().user_batch
 
@@ -256,9 +246,7 @@ def top_n_gpu() -> None:
             clock = time.perf_counter()
             lists = work()
             seconds = time.perf_counter() - clock
-            return Timing(
-                seconds, {**of_peak(seconds, peak), "same_places": round(float((lists == found).mean()), 5)}
-            )
+            return Timing(seconds, {**of_peak(seconds, peak), "same_places": round(float((lists == found).mean()), 5)})
 
         return run
 

@@ -70,8 +70,7 @@ def in_memory(job: Job) -> None:
     """The same worker with the examples in tensors: no Petastorm, no Horovod. Runs in a process of its own, like the others."""
     table = pq.read_table(Path(job.features) / "examples", columns=list(COLUMNS))
     rows = {
-        name: torch.from_numpy(as_numbers(table.column(name), kind).astype(np.int32))
-        for name, kind in COLUMNS.items()
+        name: torch.from_numpy(as_numbers(table.column(name), kind).astype(np.int32)) for name, kind in COLUMNS.items()
     }
 
     def batches(
@@ -148,9 +147,7 @@ def main() -> None:
         "one rank of one thread, its feed beside it": timed(job, one),
         "two ranks that exchange nothing": timed(job, worker, copies=2),
     }
-    harness.measure(
-        "training, Horovod two ranks", timed(job, [*launch.horovodrun(2), *worker]), single, config
-    )
+    harness.measure("training, Horovod two ranks", timed(job, [*launch.horovodrun(2), *worker]), single, config)
 
 
 if __name__ == "__main__":

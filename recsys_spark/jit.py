@@ -20,9 +20,7 @@ REORDER = {"reassoc", "contract", "arcp", "nsz"}
 """What a sum of floats may be allowed to do so that it is vectorised. Infinities and NaN keep their meaning."""
 
 
-def compiled(
-    function: Function | None = None, *, fastmath: set[str] | bool = False, inline: bool = False
-) -> Any:
+def compiled(function: Function | None = None, *, fastmath: set[str] | bool = False, inline: bool = False) -> Any:
     """Decorator. `fastmath=REORDER` for reductions whose last bit does not matter; without it arithmetic is as written. `inline` for what a loop does so often
     that counting the references to the arrays it is handed would take as long as the work itself."""
     if function is None:

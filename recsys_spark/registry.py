@@ -50,9 +50,7 @@ def common_size(folders: Sequence[Path]) -> int:
 def _open(folder: Path) -> ItemModel:
     kind = base.read_header(folder)["kind"]
     if kind not in KINDS:
-        raise InputUnreadable(
-            f"{folder}/{base.HEADER}: kind {kind!r} is not one of {', '.join(sorted(KINDS))}"
-        )
+        raise InputUnreadable(f"{folder}/{base.HEADER}: kind {kind!r} is not one of {', '.join(sorted(KINDS))}")
     module, name = KINDS[kind]
     return base.load(folder, {kind: getattr(import_module(module), name)})
 

@@ -21,10 +21,7 @@ RUN_DATE = "2026-02-01"
 STEPS = (
     "clean",
     *[f"backtest {stage}" for stage in ("split", "baselines", "features", "train", "score", "evaluate")],
-    *[
-        f"release {stage}"
-        for stage in ("split", "baselines", "features", "train", "score", "evaluate", "publish")
-    ],
+    *[f"release {stage}" for stage in ("split", "baselines", "features", "train", "score", "evaluate", "publish")],
 )
 """A night's stages in their order, named as in the log."""
 
@@ -58,9 +55,7 @@ class Night:
         return Night(self.data, write_overlay(folder / "night.yaml", root=root, data=self.data), root)
 
 
-def command(
-    job: str, overlay: Path, *arguments: str, submit: tuple[str, ...] = ("--master", "local[2]")
-) -> list[str]:
+def command(job: str, overlay: Path, *arguments: str, submit: tuple[str, ...] = ("--master", "local[2]")) -> list[str]:
     """The command line of a job of this checkout."""
     config = ["--config", str(overlay), "--run-date", RUN_DATE]
     return [
@@ -85,9 +80,7 @@ def environment(python: str = sys.executable, **more: str) -> dict[str, str]:
     }
 
 
-def run(
-    job: str, overlay: Path, *arguments: str, timeout: int = 300, **options
-) -> subprocess.CompletedProcess:
+def run(job: str, overlay: Path, *arguments: str, timeout: int = 300, **options) -> subprocess.CompletedProcess:
     """Run a job to its end; stdout and stderr are text, together in `.stdout`."""
     env = options.pop("env", None) or environment()
     return subprocess.run(
@@ -102,9 +95,7 @@ def published(root: Path):
     from deltalake import DeltaTable, QueryBuilder
 
     # deltalake's own to_pandas asks for a newer pyarrow than Petastorm allows
-    rows = (
-        QueryBuilder().register("top_n", DeltaTable(root / "top_n")).execute("select * from top_n").read_all()
-    )
+    rows = QueryBuilder().register("top_n", DeltaTable(root / "top_n")).execute("select * from top_n").read_all()
     table = pd.DataFrame({name: rows.column(name).to_pylist() for name in rows.column_names})
     return table.sort_values(["run_date", "user_id", "rank"], ignore_index=True)
 

@@ -33,9 +33,7 @@ def write_log(folder: Path, *, n_users: int = 90, n_items: int = 45, events: int
         ["item_id", "title", "category"],
         [(f"i{i}", f"Item {i}", f"taste {i % TASTES}") for i in range(n_items)],
     )
-    _write(
-        folder / "users.csv", ["user_id", "club"], [(f"u{u}", f"club {u % 2}") for u in range(n_users + 2)]
-    )
+    _write(folder / "users.csv", ["user_id", "club"], [(f"u{u}", f"club {u % 2}") for u in range(n_users + 2)])
     return folder
 
 

@@ -87,9 +87,7 @@ def clean(db: duckdb.DuckDBPyConnection, events: str, out: Path, limits: dict[st
 
 def core(db: duckdb.DuckDBPyConnection, least: int) -> None:
     """The table `pairs` of the k-core."""
-    db.execute(
-        "create temp table pairs as select distinct user_idx, item_idx from judged where reason is null"
-    )
+    db.execute("create temp table pairs as select distinct user_idx, item_idx from judged where reason is null")
     while True:
         before = db.execute("select count(*) from pairs").fetchone()[0]
         for side in ("item_idx", "user_idx"):
@@ -107,9 +105,7 @@ def main() -> None:
     folder.mkdir(parents=True)
     clock = time.perf_counter()
     db = duckdb.connect()
-    db.execute(
-        f"set temp_directory = '{folder}/spill'; set preserve_insertion_order = false; set memory_limit = '8GB'"
-    )
+    db.execute(f"set temp_directory = '{folder}/spill'; set preserve_insertion_order = false; set memory_limit = '8GB'")
     clean(db, events, folder, {"cutoff": cutoff, "earliest": earliest, "per_day": per_day, "core": k})
     seconds = time.perf_counter() - clock
 
@@ -117,9 +113,7 @@ def main() -> None:
         return db.execute(f"select count(*) from '{folder}/{name}.parquet'").fetchone()[0]
 
     reasons = dict(
-        db.execute(
-            f"select reason, count(*) from '{folder}/quarantine.parquet' group by 1 order by 1"
-        ).fetchall()
+        db.execute(f"select reason, count(*) from '{folder}/quarantine.parquet' group by 1 order by 1").fetchall()
     )
     told = {"interactions": count("interactions"), "users": count("users"), "items": count("items")}
     told |= {

@@ -49,8 +49,7 @@ def main() -> None:
     model = als.fit(frame)
     seconds = time.perf_counter() - clock
     users, items = (
-        matrix(part, rows, a.factors)
-        for part, rows in zip((model.userFactors, model.itemFactors), train.shape)
+        matrix(part, rows, a.factors) for part, rows in zip((model.userFactors, model.itemFactors), train.shape)
     )
     np.savez(a.out, users=users, items=items)
     spark.stop()

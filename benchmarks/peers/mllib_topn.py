@@ -46,9 +46,7 @@ def main() -> None:
     spark = session(arguments.partitions)
     users = np.load(arguments.folder / "user_factors.npy", mmap_mode="r")[: arguments.users]
     items = np.load(arguments.folder / "item_factors.npy", mmap_mode="r")
-    tiny = spark.createDataFrame(
-        [(u, i, 1.0) for u in range(4) for i in range(4)], ["user", "item", "rating"]
-    )
+    tiny = spark.createDataFrame([(u, i, 1.0) for u in range(4) for i in range(4)], ["user", "item", "rating"])
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         saved = Path(folder) / "model"
         ALS(rank=items.shape[1], maxIter=1, userCol="user", itemCol="item").fit(tiny).save(str(saved))

@@ -30,9 +30,7 @@ def neighbours(pairs: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def largest(block: sp.csr_matrix, first: int) -> sp.csr_matrix:
-    block.data[
-        block.indices == np.repeat(np.arange(first, first + block.shape[0]), np.diff(block.indptr))
-    ] = 0
+    block.data[block.indices == np.repeat(np.arange(first, first + block.shape[0]), np.diff(block.indptr))] = 0
     keep = block.data > 0
     for row in np.flatnonzero(np.diff(block.indptr) > NEIGHBOURS):
         start, stop = block.indptr[row : row + 2]

@@ -184,9 +184,7 @@ def _render(model: Any, lines: list[str], depth: int) -> None:
         default = field.get_default(call_default_factory=False)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             lines += (
-                ["", f"# {field.annotation.__doc__}".rstrip()]
-                if depth == 0
-                else [f"{indent}# {field.description}"]
+                ["", f"# {field.annotation.__doc__}".rstrip()] if depth == 0 else [f"{indent}# {field.description}"]
             )
             lines.append(f"{indent}{name}:")
             _render(field.annotation, lines, depth + 1)

@@ -29,9 +29,7 @@ class Paths(Section):
     """Where things are. Relative paths are relative to the working directory; every node must see the same tree."""
 
     root: str = Field(default="", description="folder that runs, index and the published table live under")
-    events: str = Field(
-        default="", description="the event log: a file, a folder, a glob, or date-partitioned folders"
-    )
+    events: str = Field(default="", description="the event log: a file, a folder, a glob, or date-partitioned folders")
     items: str | None = Field(default=None, description="item content, optional")
     users: str | None = Field(default=None, description="user attributes, optional")
 
@@ -51,18 +49,14 @@ class Paths(Section):
             )
         return value
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 class Session(Section):
     """The Spark session. What spark-submit sets on its command line wins."""
 
     app_name: str = Field(default="recsys_spark", description="name in Spark's pages")
-    master: str | None = Field(
-        default=None, description="Spark master when spark-submit names none; null: local[*]"
-    )
+    master: str | None = Field(default=None, description="Spark master when spark-submit names none; null: local[*]")
     shuffle_partitions: Count | None = Field(
         default=None, description="partitions after a shuffle; null: by the size of the log [partitions]"
     )
@@ -88,9 +82,7 @@ class ItemColumns(Section):
     title: Name | None = Field(default="title", description="column of the title")
     category: Name | None = Field(default="category", description="column of the categories")
     text: Name | None = Field(default=None, description="column of the description")
-    withdrawn: Name | None = Field(
-        default=None, description="column that is true for items not to be recommended"
-    )
+    withdrawn: Name | None = Field(default=None, description="column that is true for items not to be recommended")
 
 
 class UserColumns(Section):
@@ -110,9 +102,7 @@ class Clean(Section):
     item_columns: ItemColumns = Field(default=ItemColumns(), description="of the items file")
     user_columns: UserColumns = Field(default=UserColumns(), description="of the users file")
     category_separator: str = Field(default="|", min_length=1, description="splits the categories of an item")
-    segment_by: list[str] = Field(
-        default=[], description="attributes whose values together name a user's segment"
-    )
+    segment_by: list[str] = Field(default=[], description="attributes whose values together name a user's segment")
     time_unit: Literal["iso", "s", "ms", "us"] = Field(
         default="iso",
         description="iso: ISO 8601 text or a timestamp column, UTC where no zone is given; else a number since 1970 [s, ms or us]",
@@ -124,9 +114,7 @@ class Clean(Section):
     )
     default_event_type: str = Field(default="view", description="event type of a log without such a column")
     earliest: date = Field(default=date(1995, 1, 1), description="older events are quarantined [UTC date]")
-    rating_range: tuple[float, float] | None = Field(
-        default=None, description="lowest and highest rating; null: any"
-    )
+    rating_range: tuple[float, float] | None = Field(default=None, description="lowest and highest rating; null: any")
     quantity_range: tuple[float, float] | None = Field(
         default=None, description="lowest and highest quantity, returns apart; null: any [pieces]"
     )
@@ -146,12 +134,8 @@ class Clean(Section):
     max_events_per_user: Count | None = Field(
         default=200_000, description="a user above it in the whole log is a bot; null: no limit [events]"
     )
-    k_core_users: Count = Field(
-        default=1, description="users with fewer items are left out, repeatedly [items]"
-    )
-    k_core_items: Count = Field(
-        default=1, description="items with fewer users are left out, repeatedly [users]"
-    )
+    k_core_users: Count = Field(default=1, description="users with fewer items are left out, repeatedly [items]")
+    k_core_items: Count = Field(default=1, description="items with fewer users are left out, repeatedly [users]")
 
     @field_validator("rating_range", "quantity_range", "price_range", mode="before")
     @classmethod
@@ -175,9 +159,7 @@ class Clean(Section):
             )
         strangers = [a for a in self.segment_by if a not in self.user_columns.attributes]
         if strangers:
-            raise ValueError(
-                f"segment_by names {', '.join(strangers)}, which user_columns.attributes does not list"
-            )
+            raise ValueError(f"segment_by names {', '.join(strangers)}, which user_columns.attributes does not list")
         return self
 
 
@@ -187,13 +169,9 @@ class Split(Section):
     method: Literal["last_n", "temporal", "random"] = Field(
         default="last_n", description="how valid and test are held out"
     )
-    valid_n: Count = Field(
-        default=1, description="last_n: last items of a user before the test items [items]"
-    )
+    valid_n: Count = Field(default=1, description="last_n: last items of a user before the test items [items]")
     test_n: Count = Field(default=1, description="last_n: last items of a user [items]")
-    valid_days: Count = Field(
-        default=7, description="temporal: length of valid, which ends where test begins [days]"
-    )
+    valid_days: Count = Field(default=7, description="temporal: length of valid, which ends where test begins [days]")
     test_days: Count = Field(
         default=7, description="temporal: length of test, which ends at the newest event's day [days]"
     )
@@ -314,18 +292,14 @@ class Content(Section):
 class Baselines(Section):
     """Item models that need no network."""
 
-    models: list[
-        Literal["popularity", "als", "item_cosine", "item_ridge", "user_cosine", "svd", "content"]
-    ] = Field(
+    models: list[Literal["popularity", "als", "item_cosine", "item_ridge", "user_cosine", "svd", "content"]] = Field(
         default=["popularity", "als", "item_cosine"],
         description="which to fit; popularity also serves users without history",
     )
     popularity: Popularity = Field(default=Popularity(), description="how often an item was chosen")
     als: Als = Field(default=Als(), description="implicit alternating least squares")
     item_cosine: ItemCosine = Field(default=ItemCosine(), description="item-item cosine neighbours")
-    item_ridge: ItemRidge = Field(
-        default=ItemRidge(), description="ridge regression of each item on its neighbours"
-    )
+    item_ridge: ItemRidge = Field(default=ItemRidge(), description="ridge regression of each item on its neighbours")
     user_cosine: UserCosine = Field(default=UserCosine(), description="user-user neighbours")
     svd: Svd = Field(default=Svd(), description="truncated SVD as a low-pass filter")
     content: Content = Field(
@@ -349,9 +323,7 @@ class Baselines(Section):
 class Features(Section):
     """What training reads."""
 
-    history_length: Count = Field(
-        default=50, description="newest items of a history that the network sees [items]"
-    )
+    history_length: Count = Field(default=50, description="newest items of a history that the network sees [items]")
     examples: Literal["targets", "users"] = Field(
         default="targets",
         description="targets: an item and the history before it; users: the whole history of a user of two items or more",
@@ -363,9 +335,7 @@ class Features(Section):
         default=8,
         description="equal row groups of the examples, a multiple of train.workers; so many, or as many times that as keeps one within 64 MiB [groups]",
     )
-    min_category_items: Count = Field(
-        default=5, description="rarer content features are dropped and counted [items]"
-    )
+    min_category_items: Count = Field(default=5, description="rarer content features are dropped and counted [items]")
     seed: Seed = Field(default=7, description="of the order of the examples")
 
 
@@ -394,18 +364,14 @@ class Train(Section):
     hidden: Count = Field(
         default=128, description="width of the encoder's hidden layers; conv has none but of dimension"
     )
-    layers: Count = Field(
-        default=1, description="gru, lstm: recurrent layers; conv, attention: residual blocks"
-    )
+    layers: Count = Field(default=1, description="gru, lstm: recurrent layers; conv, attention: residual blocks")
     attention_heads: Count = Field(default=1, description="attention: heads, which share the dimension")
     dropout: NotAll = Field(default=0.1, description="share of history items and hidden units dropped")
     kl_weight: NotNegative = Field(
         default=0.2,
         description="vae: what a nat of divergence from the prior counts beside a nat of likelihood, reached linearly at the end of epochs",
     )
-    epochs: Count = Field(
-        default=6, description="at most; the learning rate falls to nothing at their end [epochs]"
-    )
+    epochs: Count = Field(default=6, description="at most; the learning rate falls to nothing at their end [epochs]")
     warm_epochs: Count | None = Field(
         default=None,
         description="release: epochs of a training that starts from the backtest's weights; null: it starts anew, and takes as many as were best there [epochs]",
@@ -414,16 +380,12 @@ class Train(Section):
         default=None,
         description="that the backtest's training may take; the first epoch tells how many fit, two at least; null: as long as it takes [min]",
     )
-    patience: Count = Field(
-        default=2, description="epochs without a better valid NDCG before it stops [epochs]"
-    )
+    patience: Count = Field(default=2, description="epochs without a better valid NDCG before it stops [epochs]")
     batch_size: Count = Field(default=1024, description="of each worker [examples]")
     learning_rate: Positive = Field(
         default=0.006, description="the highest, of one worker; multiplied by the number of workers"
     )
-    warmup_epochs: NotNegative = Field(
-        default=0.5, description="linear rise to the highest learning rate [epochs]"
-    )
+    warmup_epochs: NotNegative = Field(default=0.5, description="linear rise to the highest learning rate [epochs]")
     weight_decay: NotNegative = Field(default=0.0, description="of the dense parameters")
     temperature: Positive = Field(default=0.1, description="divides the cosine of user and item vectors")
     negatives: Count = Field(
@@ -440,9 +402,7 @@ class Train(Section):
         default=True, description="products in bfloat16, where the GPU or CPU has instructions for them"
     )
     seed: Seed = Field(default=7, description="of weights, order and negatives")
-    timeout_s: Count = Field(
-        default=600, description="spark launcher: longest wait for the executors' slots [s]"
-    )
+    timeout_s: Count = Field(default=600, description="spark launcher: longest wait for the executors' slots [s]")
 
     @property
     def takes_from(self) -> list[str]:
@@ -456,9 +416,7 @@ class Score(Section):
     top_n: Count = Field(default=20, description="length of the published list [items]")
     candidates: Count = Field(default=200, description="list of each model that goes into the blend [items]")
     user_batch: Count = Field(default=1024, description="users scored at a time in a task [users]")
-    item_tile: Count = Field(
-        default=1024, description="items scored at a time in a task, for 256 users [items]"
-    )
+    item_tile: Count = Field(default=1024, description="items scored at a time in a task, for 256 users [items]")
     partitions: Count | None = Field(
         default=None,
         description="tasks that score; null: as the histories' files lie in the release, two for each core in the backtest [tasks]",
@@ -512,12 +470,8 @@ class Evaluate(Section):
     )
     gate_k: Count = Field(default=10, description="the cutoff that gates and plots use [items]")
     bootstrap_samples: Count = Field(default=1000, description="resamples of the paired bootstrap")
-    bootstrap_users: Count = Field(
-        default=200_000, description="users the bootstrap works on, chosen by hash [users]"
-    )
-    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.95, description="of the intervals [share]"
-    )
+    bootstrap_users: Count = Field(default=200_000, description="users the bootstrap works on, chosen by hash [users]")
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.95, description="of the intervals [share]")
     example_users: Count = Field(default=12, description="users shown in the report [users]")
     seed: Seed = Field(default=7, description="of the bootstrap")
     gates: Gates = Field(default=Gates(), description="conditions of publishing")
@@ -527,12 +481,8 @@ class Publish(Section):
     """One Delta commit."""
 
     files: Count = Field(default=4, description="Parquet files of a night [files]")
-    keep_nights: Count = Field(
-        default=30, description="older run dates leave the table with the commit [nights]"
-    )
-    vacuum_hours: Count = Field(
-        default=168, description="files that left the table longer ago are deleted [h]"
-    )
+    keep_nights: Count = Field(default=30, description="older run dates leave the table with the commit [nights]")
+    vacuum_hours: Count = Field(default=168, description="files that left the table longer ago are deleted [h]")
 
 
 class Config(Section):
@@ -562,9 +512,7 @@ class Config(Section):
                 f"split.method: {self.split.method} needs times, and clean.columns.event_ts is null; use random"
             )
         if self.clean.columns.event_ts is None and self.baselines.popularity.half_life_days is not None:
-            faults.append(
-                "baselines.popularity.half_life_days: needs times, and clean.columns.event_ts is null"
-            )
+            faults.append("baselines.popularity.half_life_days: needs times, and clean.columns.event_ts is null")
         if self.split.method == "random" and self.split.valid_share + self.split.test_share >= 1:
             faults.append(
                 "split.valid_share + split.test_share: nothing would be left to train on; keep the sum below 1"
@@ -606,9 +554,7 @@ class Config(Section):
                 f"evaluate.gate_k: {self.evaluate.gate_k} is not one of evaluate.cutoffs, {self.evaluate.cutoffs}"
             )
         if self.score.candidates < self.score.top_n:
-            faults.append(
-                f"score.candidates: {self.score.candidates} is fewer than score.top_n, {self.score.top_n}"
-            )
+            faults.append(f"score.candidates: {self.score.candidates} is fewer than score.top_n, {self.score.top_n}")
         categories = self.paths.items and self.clean.item_columns.category
         if self.score.diversity and not categories and ALS not in self.models:
             faults.append(

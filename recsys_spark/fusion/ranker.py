@@ -110,9 +110,7 @@ def shortlist(blend: np.ndarray, rows: Rows, size: int) -> tuple[np.ndarray, np.
     return at, np.repeat(np.arange(len(kept)), kept)
 
 
-def fit(
-    told: Told, blend: np.ndarray, relevant: np.ndarray, users: np.ndarray, *, length: int, k: int
-) -> str:
+def fit(told: Told, blend: np.ndarray, relevant: np.ndarray, users: np.ndarray, *, length: int, k: int) -> str:
     """The ranker for lists of `length` as LightGBM's text, learned on the rows `users` int64 of users; `relevant` bool [T]. Aims at NDCG@k."""
     lightgbm = _lightgbm()
     at, user = shortlist(blend, told.rows.of_users(users), SHORTLIST * length)
@@ -132,9 +130,7 @@ def fit(
     return str(booster.model_to_string())
 
 
-def rerank(
-    booster: Booster, told: Told, blend: np.ndarray, length: int, users: np.ndarray | None = None
-) -> np.ndarray:
+def rerank(booster: Booster, told: Told, blend: np.ndarray, length: int, users: np.ndarray | None = None) -> np.ndarray:
     """float32 [T]: the ranker's scores of what may stand in a list of `length`, and -inf for all other candidates. Those of `users` int64 (rows of
     users; None: everybody) are asked."""
     asked = np.arange(len(told.rows.lengths)) if users is None else users

@@ -54,9 +54,7 @@ class Traits:
             found[1] = _shares(self.popularity, self.everybodys[user], items)
         found[2] = histories.lengths()[user]
         found[3] = self.popular[user]
-        _category_shares(
-            histories.indptr, histories.items, told.indptr, told.codes, told.count, items, user, found[4]
-        )
+        _category_shares(histories.indptr, histories.items, told.indptr, told.codes, told.count, items, user, found[4])
         return found
 
 

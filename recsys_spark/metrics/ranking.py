@@ -19,9 +19,7 @@ def hit_matrix(lists: np.ndarray, indptr: np.ndarray, positives: np.ndarray) -> 
     each with at least one (`LawBroken` otherwise), none twice.
     """
     if np.any(np.diff(indptr) < 1):
-        raise LawBroken(
-            "table positives holds a user without items; run the features stage again with --force"
-        )
+        raise LawBroken("table positives holds a user without items; run the features stage again with --force")
     width = np.int64(max(lists.max(initial=0), positives.max(initial=0))) + 1
     users = np.arange(len(lists), dtype=np.int64)
     wanted = np.repeat(users, np.diff(indptr)) * width + positives

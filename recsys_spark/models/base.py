@@ -120,14 +120,9 @@ def load(folder: Path, kinds: dict[str, type[ItemModel]]) -> ItemModel:
     """The item model in `folder`, its arrays memory-mapped; `kinds` maps the header's kind to its class."""
     header = read_header(folder)
     if header["kind"] not in kinds:
-        raise InputUnreadable(
-            f"{folder}/{HEADER}: kind {header['kind']!r} is not one of {', '.join(sorted(kinds))}"
-        )
+        raise InputUnreadable(f"{folder}/{HEADER}: kind {header['kind']!r} is not one of {', '.join(sorted(kinds))}")
     try:
-        arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in header["arrays"]
-        }
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in header["arrays"]}
     except (OSError, ValueError, EOFError) as error:  # EOFError: an empty file
         raise InputUnreadable(f"{folder}: {error}; run the stage that makes it again with --force") from error
     return kinds[header["kind"]](header["n_items"], header["parameters"], arrays)

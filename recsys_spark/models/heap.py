@@ -92,9 +92,7 @@ class Best:
             self.hidden.seen, self.margins, self.keys, self.counts, self.floors,
         )  # fmt: skip
         if bad:
-            raise LawBroken(
-                f"gives NaN scores to {int(np.isnan(scores).sum())} of {scores.size} (user, item) pairs"
-            )
+            raise LawBroken(f"gives NaN scores to {int(np.isnan(scores).sum())} of {scores.size} (user, item) pairs")
 
     def crowded(self) -> np.ndarray:
         """int64: users of whom more stood within their margin than there was room for; their pairs are not all there."""

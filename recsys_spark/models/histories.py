@@ -47,9 +47,7 @@ class Histories:
         total = int(indptr[-1])
         flat = np.fromiter((i for row in lists for i in row), np.int32, total)
         seconds = (
-            np.fromiter((t for row in times for t in row), np.int64, total)
-            if times
-            else np.zeros(total, np.int64)
+            np.fromiter((t for row in times for t in row), np.int64, total) if times else np.zeros(total, np.int64)
         )
         ones = (
             np.fromiter((w for row in weights for w in row), np.float32, total)
@@ -63,15 +61,11 @@ class Histories:
         """From an Arrow record batch (or a table of one chunk) of the `histories` table."""
         names = batch.schema.names
         columns = {name: batch.column(names.index(name)) for name in (ITEM_IDX, EVENT_TS, WEIGHT, SEGMENT)}
-        columns = {
-            name: c.combine_chunks() if hasattr(c, "combine_chunks") else c for name, c in columns.items()
-        }
+        columns = {name: c.combine_chunks() if hasattr(c, "combine_chunks") else c for name, c in columns.items()}
         offsets = np.asarray(columns[ITEM_IDX].offsets, dtype=np.int64)
         # flatten() drops what lies before a sliced array's first offset, so the offsets start at 0 as well
         flat = {name: np.asarray(columns[name].flatten()) for name in (ITEM_IDX, EVENT_TS, WEIGHT)}
-        return cls(
-            offsets - offsets[0], flat[ITEM_IDX], flat[EVENT_TS], flat[WEIGHT], columns[SEGMENT].to_pylist()
-        )
+        return cls(offsets - offsets[0], flat[ITEM_IDX], flat[EVENT_TS], flat[WEIGHT], columns[SEGMENT].to_pylist())
 
     def lengths(self) -> np.ndarray:
         """int64 [B]: history entries of each user."""
@@ -92,9 +86,7 @@ class Histories:
     def take(self, rows: np.ndarray) -> Histories:
         """The users `rows` (int [B']), copied."""
         indptr, at = taken(self.indptr, rows)
-        return Histories(
-            indptr, self.items[at], self.times[at], self.weights[at], [self.segments[r] for r in rows]
-        )
+        return Histories(indptr, self.items[at], self.times[at], self.weights[at], [self.segments[r] for r in rows])
 
     def batches(self, size: int) -> Iterator[Histories]:
         """Consecutive batches of at most `size` users."""

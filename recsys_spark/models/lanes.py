@@ -37,9 +37,7 @@ def _dot(
     e.store(e.fused(e.splat(sign), total, e.load(c, I64(0))), c, I64(0))
 
 
-def _products(
-    e: Emit, a: Any, i_at: Any, j_at: Any, row: Any, depth: Any, c: Any, c_at: Any, c_row: Any
-) -> None:
+def _products(e: Emit, a: Any, i_at: Any, j_at: Any, row: Any, depth: Any, c: Any, c_at: Any, c_row: Any) -> None:
     left, right, c = e.start(0, a, i_at), e.start(0, a, j_at), e.start(5, c, c_at)
     builder = e.builder
     shifts = [builder.mul(row, I64(r)) for r in range(BLOCK)]

@@ -94,9 +94,7 @@ def solve_rows(
         lo, hi = indptr[first], indptr[last]
         at = indptr[first : last + 1] - lo
         solve = rows.solve_one if hi - lo > ENTRIES else rows.solve
-        vectors[first:last], losses[first:last] = solve(
-            slice(first, last), at, indices[lo:hi], weights[lo:hi]
-        )
+        vectors[first:last], losses[first:last] = solve(slice(first, last), at, indices[lo:hi], weights[lo:hi])
     return vectors, losses
 
 

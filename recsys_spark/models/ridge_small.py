@@ -153,7 +153,5 @@ def _factor_and_solve(m: np.ndarray, n: int, width: int, y: np.ndarray) -> None:
         lane_dot(_MINUS, m, j * row, LANES, y, 0, LANES, j, y, j * LANES)
         lane_scale(y, j * LANES, m, diagonal)
     for j in range(n - 1, -1, -1):
-        lane_dot(
-            _MINUS, m, (j + 1) * row + j * LANES, row, y, (j + 1) * LANES, LANES, n - 1 - j, y, j * LANES
-        )
+        lane_dot(_MINUS, m, (j + 1) * row + j * LANES, row, y, (j + 1) * LANES, LANES, n - 1 - j, y, j * LANES)
         lane_scale(y, j * LANES, m, j * row + j * LANES)

@@ -22,9 +22,7 @@ def check_items(items: np.ndarray, n_items: int) -> None:
 def check_scores(scores: np.ndarray) -> None:
     """`LawBroken` when a list has a NaN; scores float32 [B, m] of B users."""
     if np.isnan(scores).any():
-        raise LawBroken(
-            f"gives NaN scores to {int(np.isnan(scores).any(axis=1).sum())} of {len(scores)} users"
-        )
+        raise LawBroken(f"gives NaN scores to {int(np.isnan(scores).any(axis=1).sum())} of {len(scores)} users")
 
 
 @compiled

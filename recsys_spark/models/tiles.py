@@ -21,9 +21,7 @@ PANEL = WIDE * LANES
 """Items whose vectors lie packed for `score_tile`."""
 
 
-def _sums(
-    e: Emit, a: Any, a_row: Any, a_step: Any, lines: list[Any], b_step: Any, depth: Any
-) -> list[list[Any]]:
+def _sums(e: Emit, a: Any, a_row: Any, a_step: Any, lines: list[Any], b_step: Any, depth: Any) -> list[list[Any]]:
     """Of ROWS, a vector for each of `lines`: the sums over k < depth of a[a_row r + a_step k] line[b_step k + l]."""
     builder = e.builder
     rows = [builder.gep(a, [builder.mul(a_row, I64(r))]) for r in range(ROWS)]

@@ -73,12 +73,8 @@ class UserNeighbourModel(ItemModel):
         a, p = self.arrays, self.parameters
         k = max(1, min(p["neighbours"], len(a["masses"])))
         shape = len(histories), k
-        found = Neighbours(
-            np.empty(len(histories), np.int64), np.empty(shape, np.int32), np.empty(shape, np.float32)
-        )
-        measures = measure(
-            histories.indptr, histories.items, a["weights"], float(p["centre"]), float(p["user_power"])
-        )
+        found = Neighbours(np.empty(len(histories), np.int64), np.empty(shape, np.int32), np.empty(shape, np.float32))
+        measures = measure(histories.indptr, histories.items, a["weights"], float(p["centre"]), float(p["user_power"]))
         _find(
             histories.indptr, histories.items, *measures, a["weights"], a["item_indptr"], a["item_users"],
             a["user_indptr"], a["user_items"], a["masses"], a["scales"], float(p["centre"]),

@@ -43,9 +43,7 @@ class _Block(nn.Module):
         super().__init__()
         self.dilations = (dilation, 2 * dilation)
         self.norms = nn.ModuleList(nn.LayerNorm(dimension) for _ in self.dilations)
-        self.joins = nn.ModuleList(
-            nn.Conv1d(dimension, dimension, WIDTH, dilation=far) for far in self.dilations
-        )
+        self.joins = nn.ModuleList(nn.Conv1d(dimension, dimension, WIDTH, dilation=far) for far in self.dilations)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, vectors: Tensor) -> Tensor:

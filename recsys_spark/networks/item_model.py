@@ -55,9 +55,7 @@ class NetworkModel(InnerProductModel):
         for lo in range(0, len(histories), USERS):
             # always so many rows: a product of matrices rounds by the shape of the batch
             part, n = slice(lo, lo + USERS), min(USERS, len(histories) - lo)
-            window, gaps = (
-                torch.from_numpy(np.pad(rows[part], ((0, USERS - n), (0, 0)))) for rows in (items, recency)
-            )
+            window, gaps = (torch.from_numpy(np.pad(rows[part], ((0, USERS - n), (0, 0)))) for rows in (items, recency))
             users = F.normalize(self._encoder(_tensor(self.arrays[TABLE]), window, gaps), dim=-1)
             encoded[part, :-1] = users[:n].numpy()
         return encoded

@@ -33,9 +33,7 @@ class PooledEncoder(UserEncoder):
     Padding has weight 0 and the place of an item is counted from the newest, so more padding never changes the vector.
     """
 
-    def __init__(
-        self, *, length: int, dimension: int, hidden: int, heads: int, dropout: float, split: bool = False
-    ):
+    def __init__(self, *, length: int, dimension: int, hidden: int, heads: int, dropout: float, split: bool = False):
         super().__init__()
         heads = 1 if split else heads
         self.heads = heads
@@ -58,9 +56,7 @@ class PooledEncoder(UserEncoder):
         counts = real(items)
         if self.training and self.dropout > 0:
             counts = counts & (torch.rand(items.shape, device=items.device) >= self.dropout)
-        with torch.autocast(
-            table.device.type, enabled=False
-        ):  # it moves memory, so half precision would gain nothing
+        with torch.autocast(table.device.type, enabled=False):  # it moves memory, so half precision would gain nothing
             place = self.place[:, -items.shape[1] :].float()
             pooled = pool(
                 table.float(), items, recency, counts, place, self.recency.float(), weighed=self.split

@@ -108,9 +108,7 @@ def _forward(
             row = items[b, l]
             if counts[b, l]:
                 for h in range(heads):
-                    weight = weights[
-                        b, h, l
-                    ]  # a name of its own: the compiler cannot know that pooled is not weights
+                    weight = weights[b, h, l]  # a name of its own: the compiler cannot know that pooled is not weights
                     for d in range(dimension):
                         pooled[b, h, d] += weight * table[row, d]
 

@@ -43,9 +43,7 @@ class SequenceEncoder(UserEncoder):
         items, there = items[order], real(history)[order]
         targets = items[:, 1:][there].long()
         rows = torch.arange(len(targets), device=items.device)
-        return Questions(
-            items[:, :-1], recency[order], rows, targets, torch.ones(len(rows), device=rows.device)
-        )
+        return Questions(items[:, :-1], recency[order], rows, targets, torch.ones(len(rows), device=rows.device))
 
     def answers(self, table: Tensor, questions: Questions) -> tuple[Tensor, Tensor]:
         n = len(questions.items) if table.is_cuda or self.together is None else self.together

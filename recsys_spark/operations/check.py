@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m recsys_spark.operations.check", description="Check the laws of the published table."
     )
     parser.add_argument("root", type=Path, help="paths.root of the job")
-    parser.add_argument(
-        "--run-date", type=date.fromisoformat, help="the night to check (default: the newest)"
-    )
+    parser.add_argument("--run-date", type=date.fromisoformat, help="the night to check (default: the newest)")
     arguments = parser.parse_args(argv)
     try:
         found = _check(arguments.root.resolve(), arguments.run_date)

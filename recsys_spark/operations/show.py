@@ -30,11 +30,7 @@ _SHOWN = ("ndcg", "recall", "mrr", "hit_rate")
 def newest(root: Path) -> Layout:
     """The run under `root` that published last; `InputMissing` when none has."""
     runs = [Layout(root, folder.name) for folder in sorted((root / "runs").glob("*")) if folder.is_dir()]
-    done = [
-        (m.finished_at, run.run_id, run)
-        for run in runs
-        if (m := manifest.read(run.stage("publish", RELEASE)))
-    ]
+    done = [(m.finished_at, run.run_id, run) for run in runs if (m := manifest.read(run.stage("publish", RELEASE)))]
     if not done:
         raise InputMissing(
             f"no finished run under {root / 'runs'}; run `make demo`, or jobs/nightly.py with this paths.root"
@@ -72,9 +68,7 @@ def _models(metrics: dict[str, Any]) -> str:
         f"  {'':<14}{heads}",
     ]
     for model, values in table.items():
-        cells = "".join(
-            f"{'*' if value == top else ''}{value:.4f}".rjust(14) for value, top in zip(values, best)
-        )
+        cells = "".join(f"{'*' if value == top else ''}{value:.4f}".rjust(14) for value, top in zip(values, best))
         coverage = formatting.share(metrics["beyond_accuracy"][model]["coverage"])
         lines.append(f"  {formatting.model(model):<14}{cells}{coverage:>12}")
     return "\n".join(lines)
@@ -91,16 +85,12 @@ def _user(user: dict[str, Any]) -> str:
     n = user["history_length"]
     head = f"User {_clean(user['user_id'])}, {f'{n:,} item' + 's' * (n != 1) if n else 'no history'}"
     had = [_clean(item["title"]) for item in user["history"][:ITEMS]] or ["nothing yet"]
-    gets = [
-        f"{rank:>2} {_clean(item['title'])}" for rank, item in enumerate(user["recommendations"][:ITEMS], 1)
-    ]
+    gets = [f"{rank:>2} {_clean(item['title'])}" for rank, item in enumerate(user["recommendations"][:ITEMS], 1)]
     sources = [formatting.model(item["source"]) for item in user["recommendations"][:ITEMS]]
     lines = [_cut(head, WIDTH), f"  {'lately had':<{_LEFT}}  {'gets tonight':<{_RIGHT}}  from"]
     for i in range(max(len(had), len(gets))):
         left, right, source = (column[i] if i < len(column) else "" for column in (had, gets, sources))
-        lines.append(
-            f"  {_cut(left, _LEFT):<{_LEFT}}  {_cut(right, _RIGHT):<{_RIGHT}}  {_cut(source, _FROM)}".rstrip()
-        )
+        lines.append(f"  {_cut(left, _LEFT):<{_LEFT}}  {_cut(right, _RIGHT):<{_RIGHT}}  {_cut(source, _FROM)}".rstrip())
     return "\n".join(lines)
 
 

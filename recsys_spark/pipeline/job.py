@@ -165,9 +165,7 @@ def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
         with exclusive(context.layout):
             _run(stages, arguments.passes, context)
         return 0
-    except (
-        Exception
-    ) as error:  # the job's last line of defence: one line for the operator, the trace on request
+    except Exception as error:  # the job's last line of defence: one line for the operator, the trace on request
         return tell(error, arguments.debug)
     finally:
         if context:
@@ -262,9 +260,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
 
 def _parse(stages: Sequence[Stage], argv: Sequence[str] | None) -> argparse.Namespace:
     what = stages[0].NAME if len(stages) == 1 else "all"
-    parser = argparse.ArgumentParser(
-        description=f"Run {what} stage{'s' if what == 'all' else ''} of the nightly job."
-    )
+    parser = argparse.ArgumentParser(description=f"Run {what} stage{'s' if what == 'all' else ''} of the nightly job.")
     add_arguments(parser)
     parser.add_argument("--run-id", type=_run_id, help="name of the run (default: the run date)")
     parser.add_argument(
@@ -278,9 +274,7 @@ def _parse(stages: Sequence[Stage], argv: Sequence[str] | None) -> argparse.Name
     arguments = parser.parse_args(argv)
     arguments.passes = arguments.passes or [BACKTEST, RELEASE]
     if not any(pass_name in stage.PASSES for stage in stages for pass_name in arguments.passes):
-        parser.error(
-            f"{what} has no {arguments.passes[0]} pass; it takes part in the {stages[0].PASSES[0]} pass"
-        )
+        parser.error(f"{what} has no {arguments.passes[0]} pass; it takes part in the {stages[0].PASSES[0]} pass")
     return arguments
 
 

@@ -80,9 +80,7 @@ def _at(found: dict[str, Any], k: int) -> Table:
     rows = [(formatting.model(m), row[0], span, *row[1:]) for m, row, span in zip(models, cells, intervals)]
     # the interval stands behind the first metric, so the others move by one
     columns = [1, *range(3, len(SHOWN) + 2)]
-    best = frozenset(
-        (max(range(len(means)), key=lambda r: means[r][i]), column) for i, column in enumerate(columns)
-    )
+    best = frozenset((max(range(len(means)), key=lambda r: means[r][i]), column) for i, column in enumerate(columns))
     hints = {column: formatting.METRICS[name][1] for column, name in zip(columns, SHOWN)}
     names = [formatting.METRICS[name][0] for name in SHOWN]
     head = ("model", names[0], "interval", *names[1:])

@@ -20,7 +20,9 @@ def clean(facts: RunFacts, bad_rows: list[dict[str, Any]]) -> list[Block]:
     if "events_first" in counts and "events_last" in counts:
         text += f", from {counts['events_first'][:10]} to {counts['events_last'][:10]}"
     text += f". There are {number(counts.get('users'))} users and {number(counts.get('items'))} items; "
-    text += f"{number(counts.get('new_users'))} users and {number(counts.get('new_items'))} items were never seen before. "
+    text += (
+        f"{number(counts.get('new_users'))} users and {number(counts.get('new_items'))} items were never seen before. "
+    )
     text += f"{number(bad)} rows ({formatting.share(bad / rows if rows else 0.0)}) were quarantined."
     pictures = [
         _quarantine(counts.get("quarantined_by_reason") or {}),
@@ -60,8 +62,7 @@ def _bad_rows(rows: list[dict[str, Any]]) -> list[Block]:
         return []
     names = [(formatting.reason(row["reason"]), row["source_file"].rsplit("/", 1)[-1]) for row in rows]
     cells = [
-        (name, r["detail"] or formatting.NONE, formatting.cut(r["row"]), file)
-        for (name, file), r in zip(names, rows)
+        (name, r["detail"] or formatting.NONE, formatting.cut(r["row"]), file) for (name, file), r in zip(names, rows)
     ]
     head = ("reason", "what was met", "the row as it came", "file")
     return [Table("A quarantined row of each kind", head, cells, wide=frozenset({2}), raw=frozenset({1, 2}))]
@@ -71,9 +72,6 @@ def _missing(counts: dict[str, Any]) -> list[Block]:
     totals = {"items": counts.get("items"), "users": counts.get("users"), "events": counts.get("rows_in")}
     missing = sorted((name, n) for name, n in (counts.get("missing") or {}).items() if n)
     of = [totals.get(name.split(".")[0]) for name, _ in missing]
-    cells = [
-        (name, number(n), formatting.share(n / total if total else None))
-        for (name, n), total in zip(missing, of)
-    ]
+    cells = [(name, number(n), formatting.share(n / total if total else None)) for (name, n), total in zip(missing, of)]
     head = ("column", "rows without it", "share")
     return [Table("Values that are missing", head, cells, frozenset({1, 2}), half=True)] if cells else []

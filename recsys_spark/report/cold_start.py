@@ -51,9 +51,7 @@ def _told(gap: dict[str, float], k: int) -> str:
     figures = f"NDCG@{k} {formatting.signed(gap['mean'])}, interval {formatting.signed(gap['low'])} to {formatting.signed(gap['high'])}"
     if gap["low"] <= 0 <= gap["high"]:
         return f"Whether that beats what is popular with everybody cannot be told ({figures})."
-    return (
-        f"That is {'better' if gap['mean'] > 0 else 'worse'} than what is popular with everybody ({figures})."
-    )
+    return f"That is {'better' if gap['mean'] > 0 else 'worse'} than what is popular with everybody ({figures})."
 
 
 def _items(found: dict[str, Any], facts: RunFacts) -> list[Block]:

@@ -39,9 +39,7 @@ def _shipped(fusion: dict[str, Any]) -> str:
     figures = f"NDCG@{fusion['k']} {formatting.metric(found['ranker'])} against the blend's {formatting.metric(found['blend'])}, {_gap(gap)}"
     judged = f"On validation items of users that it was not learned on, a learned ranker of the blend's best reaches {figures}"
     if _ships(fusion) == "ranker":
-        return (
-            f"{judged}; {'so it makes the lists' if won else 'it makes the lists as the configuration asks'}."
-        )
+        return f"{judged}; {'so it makes the lists' if won else 'it makes the lists as the configuration asks'}."
     return f"{judged}; it ships only when the whole interval is above 0, so the blend makes the lists."
 
 
@@ -62,9 +60,7 @@ def _adds(facts: RunFacts, fusion: dict[str, Any]) -> list[Block]:
     names = _in_order(facts, found)
     spans = [(found[name]["mean"], found[name]["low"], found[name]["high"]) for name in names]
     shades = [plots.colour(name) for name in names]
-    svg = plots.intervals(
-        [formatting.model(n) for n in names], spans, shades, f"NDCG@{fusion['k']} added", signed=True
-    )
+    svg = plots.intervals([formatting.model(n) for n in names], spans, shades, f"NDCG@{fusion['k']} added", signed=True)
     how = f"What a {_ships(fusion)} of all models loses without this one, learned anew; judged on users that it was not learned on. "
     how += f"The line is the {_share(fusion)} interval; one that holds 0 may add nothing."
     return [Figure("What each model adds", svg, how)]

@@ -46,7 +46,9 @@ def groups(found: dict[str, Any]) -> list[Block]:
 def _how(found: dict[str, Any], told: list[str]) -> str:
     parts = "; ".join(_GROUPINGS[by][2] for by in told)
     text = f"Are all kinds of users served alike? The blend's lists of {found['gate_k']}, by {parts}. "
-    text += "An item is as popular as it has users; the lift says how much more popular the lists are than the histories. "
+    text += (
+        "An item is as popular as it has users; the lift says how much more popular the lists are than the histories. "
+    )
     text += "The gap is between the groups that came out highest and lowest. Some groups always do, so its interval is wide enough for any two of them."
     return text
 
@@ -54,16 +56,12 @@ def _how(found: dict[str, Any], told: list[str]) -> str:
 def _served(found: dict[str, Any], gap: dict[str, Any]) -> str:
     """Who is served worst, in a sentence, or that it cannot be told."""
     by, ndcg, what = gap["by"], gap["ndcg"], f"NDCG@{found['gate_k']}"
-    values = {
-        row["group"]: metric(row["metrics"]["ndcg"]["mean"]) for row in found["groups"] if row["by"] == by
-    }
+    values = {row["group"]: metric(row["metrics"]["ndcg"]["mean"]) for row in found["groups"] if row["by"] == by}
     best, worst = (_name(by, gap[end]) for end in ("best", "worst"))
     figures = f"{what} {values[gap['worst']]} against {values[gap['best']]}"
     figures += f", a gap of {metric(ndcg['mean'])}, interval {signed(ndcg['low'])} to {signed(ndcg['high'])}"
     if ndcg["low"] <= 0:
-        return (
-            f"{_title(by)}, the lowest and the highest cannot be told apart: {worst} and {best} ({figures})."
-        )
+        return f"{_title(by)}, the lowest and the highest cannot be told apart: {worst} and {best} ({figures})."
     return f"{_title(by)}, {worst} are served worst and {best} best ({figures})."
 
 
@@ -75,7 +73,9 @@ def _leaning(by: str, rows: list[dict[str, Any]]) -> list[str]:
     sure = [row for row in known if row["popularity"]["lift"]["low"] > 0]
     row = max(sure or known, key=lambda row: row["popularity"]["lift"]["mean"])
     found, who = row["popularity"], _name(by, row["group"])
-    figures = f"items that {_users(found['list'])} users have on average, after {_users(found['profile'])} in their histories"
+    figures = (
+        f"items that {_users(found['list'])} users have on average, after {_users(found['profile'])} in their histories"
+    )
     figures += f" ({_percent(found['lift']['mean'])}, interval {_percents(found['lift'])})"
     if sure:
         return [f"The lists lean most to the popular for {who}: {figures}."]

@@ -60,13 +60,9 @@ def train(facts: RunFacts) -> list[Block]:
     epochs, best = facts.training.get("epochs") or [], facts.training.get("best_epoch")
     if not epochs:
         why = (
-            "train.enabled is false"
-            if facts.settings("train").get("enabled") is False
-            else "it left no training.json"
+            "train.enabled is false" if facts.settings("train").get("enabled") is False else "it left no training.json"
         )
-        return [
-            Note(f"No network was trained in this run ({why}), so the blend is of the simple models only.")
-        ]
+        return [Note(f"No network was trained in this run ({why}), so the blend is of the simple models only.")]
     at = [epoch["epoch"] for epoch in epochs]
     loss = plots.curve(at, [e["loss"] for e in epochs], plots.SECOND, x_name="epoch")
     ndcg = plots.curve(at, [e["ndcg"] for e in epochs], plots.ACCENT, best, x_name="epoch")
@@ -78,9 +74,7 @@ def train(facts: RunFacts) -> list[Block]:
     return [Text(_training(facts.training, epochs, best, warm)), falls, Figure(title, ndcg, how)]
 
 
-def _training(
-    training: dict[str, Any], epochs: list[dict[str, Any]], best: int | None, warm: int | None
-) -> str:
+def _training(training: dict[str, Any], epochs: list[dict[str, Any]], best: int | None, warm: int | None) -> str:
     workers, device = training.get("workers", 1), str(training.get("device", "cpu")).upper()
     speed = [e["examples_per_s"] for e in epochs if e.get("examples_per_s")]
     text = f"{len(epochs)} epochs with {workers} worker{'s' if workers != 1 else ''} on {device}"

@@ -148,9 +148,7 @@ def columns(labels: Sequence[str], values: Sequence[float], colour: str = ACCENT
         return _svg(figure)
 
 
-def curve(
-    x: Sequence[float], y: Sequence[float], colour: str, best: float | None = None, x_name: str = ""
-) -> str:
+def curve(x: Sequence[float], y: Sequence[float], colour: str, best: float | None = None, x_name: str = "") -> str:
     """One line; a large dot at x = `best`."""
     with rc_context(_STYLE):
         figure, axes = _figure(2.0)
@@ -166,9 +164,7 @@ def curve(
         return _svg(figure)
 
 
-def trade(
-    points: Sequence[tuple[float, float]], labels: Sequence[str], chosen: int | None, x: str, y: str
-) -> str:
+def trade(points: Sequence[tuple[float, float]], labels: Sequence[str], chosen: int | None, x: str, y: str) -> str:
     """What is paid (y) for what is got (x), a dot and a label each; a large dot for the one that is chosen."""
     with rc_context(_STYLE):
         figure, axes = _figure(2.6)
@@ -205,9 +201,7 @@ def concentration(curves: dict[str, Sequence[tuple[float, float]]], names: dict[
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(
-            FixedLocator(
-                [x for x in (0.0001, 0.001, 0.01, 0.1, 1) if x >= min(p[0][0] for p in curves.values())]
-            )
+            FixedLocator([x for x in (0.0001, 0.001, 0.01, 0.1, 1) if x >= min(p[0][0] for p in curves.values())])
         )
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(

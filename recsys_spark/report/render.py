@@ -54,9 +54,7 @@ def render(
         verdict=_sentence(verdict),
         tiles=tiles(facts),
         sections=sections(facts, verdict, examples, bad_rows),
-        legend=[
-            (formatting.model(name), plots.colour(name)) for name in formatting.MODELS if name in sources
-        ],
+        legend=[(formatting.model(name), plots.colour(name)) for name in formatting.MODELS if name in sources],
         model=formatting.model,
         colour=plots.colour,
         versions=next((m.versions for m in facts.manifests), {}),

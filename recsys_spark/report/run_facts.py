@@ -24,9 +24,7 @@ class RunFacts:
     @cached_property
     def manifests(self) -> list[Manifest]:
         """Of all finished stages, backtest first, in the order of the night; a stage that serves both passes once."""
-        wanted = [
-            (s, p) for p in (BACKTEST, RELEASE) for s in STAGES if p == BACKTEST or s not in SHARED_STAGES
-        ]
+        wanted = [(s, p) for p in (BACKTEST, RELEASE) for s in STAGES if p == BACKTEST or s not in SHARED_STAGES]
         return [m for s, p in wanted if (m := manifest.read(self.layout.stage(s, p)))]
 
     def counts(self, stage: str, pass_name: str = BACKTEST) -> dict[str, Any]:

@@ -61,9 +61,7 @@ def read_blocked(path: str | None) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise InputMissing(
-            f"score.blocked_items: {path} does not exist; mend the path or set it to null"
-        ) from None
+        raise InputMissing(f"score.blocked_items: {path} does not exist; mend the path or set it to null") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputUnreadable(f"score.blocked_items: {path} cannot be read as UTF-8 text: {error}") from error
     return [line.strip() for line in lines if line.strip()]

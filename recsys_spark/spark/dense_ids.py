@@ -31,13 +31,8 @@ def with_dense_index(
         return ordered.withColumn(column, F.monotonically_increasing_id() + F.lit(start).cast("bigint"))
     placed = df.orderBy(*order_by).withColumn(_AT, F.monotonically_increasing_id()).persist()
     partition = F.shiftright(_AT, _POSITION_BITS).cast("int")
-    sizes = {
-        row["partition"]: row["count"]
-        for row in placed.groupBy(partition.alias("partition")).count().collect()
-    }
+    sizes = {row["partition"]: row["count"] for row in placed.groupBy(partition.alias("partition")).count().collect()}
     counts = [sizes.get(i, 0) for i in range(max(sizes, default=0) + 1)]
-    offsets = F.expr(
-        f"array({', '.join(f'{start + before}L' for before in accumulate(counts[:-1], initial=0))})"
-    )
+    offsets = F.expr(f"array({', '.join(f'{start + before}L' for before in accumulate(counts[:-1], initial=0))})")
     position = F.col(_AT).bitwiseAND(F.lit((1 << _POSITION_BITS) - 1))
     return placed.withColumn(column, F.get(offsets, partition) + position).drop(_AT)

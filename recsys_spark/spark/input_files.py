@@ -132,7 +132,5 @@ def _remote(spark: SparkSession, url: str) -> list[RawFile]:
             status = listing.next()
             below = Path(status.getPath().toUri().getPath()).parts[len(root) :]
             if all(_shown(name) for name in below):
-                found.append(
-                    RawFile(status.getPath().toString(), status.getLen(), status.getModificationTime())
-                )
+                found.append(RawFile(status.getPath().toString(), status.getLen(), status.getModificationTime()))
     return sorted(found, key=lambda file: file.path)

@@ -122,14 +122,10 @@ def load(table: str) -> Contract:
     unknown = [f"{field.name}: {field.type}" for field in fields if field.type not in _ARROW]
     if unknown:
         raise LawBroken(f"{path}: unknown types ({', '.join(unknown)}); known: {', '.join(_ARROW)}")
-    contract = Contract(
-        raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields
-    )
+    contract = Contract(raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields)
     strangers = [c for c in (*contract.key, *contract.partition_by) if c not in contract.columns]
     if strangers:
-        raise LawBroken(
-            f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}"
-        )
+        raise LawBroken(f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}")
     return contract
 
 
@@ -145,6 +141,4 @@ def _folder() -> Traversable:
     for folder in _FOLDERS:
         if _names(folder):
             return folder
-    raise LawBroken(
-        f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete"
-    )
+    raise LawBroken(f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete")

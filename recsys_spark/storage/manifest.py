@@ -166,9 +166,7 @@ def digest(value: Any) -> str:
 
 def _empty(folder: Path, keep: Iterable[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(
-        missing_ok=True
-    )  # first, so that a kill half-way leaves no stage that looks done
+    (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a kill half-way leaves no stage that looks done
     kept = set(keep)
     for entry in folder.iterdir():
         if entry.name in kept:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-def write(
-    df: DataFrame, folder: Path, table: str, *, max_rows_per_file: int = 0, quick_to_read: bool = False
-) -> int:
+def write(df: DataFrame, folder: Path, table: str, *, max_rows_per_file: int = 0, quick_to_read: bool = False) -> int:
     """Write `df` as `table` into `folder`, which must not hold data yet; returns the number of rows.
 
     Columns are taken in the contract's order. `LawBroken` when a column is missing or of another type; the job fails when a column
@@ -61,9 +59,7 @@ def read_arrow(
     _check_folder(folder, table)
     contract = contracts.load(table)
     wanted = columns or contract.columns
-    dataset = ds.dataset(
-        folder, schema=contract.arrow_schema(), format="parquet", partitioning=partitioning(contract)
-    )
+    dataset = ds.dataset(folder, schema=contract.arrow_schema(), format="parquet", partitioning=partitioning(contract))
     return dataset.to_table(columns=wanted, filter=filter)
 
 
@@ -81,9 +77,7 @@ def _guarded(field: contracts.Field, table: str):  # type: ignore[no-untyped-def
     column = F.col(field.name)
     if field.nullable:
         return column
-    complaint = F.raise_error(
-        F.lit(f"table {table}: column {field.name} is null, which its contract forbids")
-    )
+    complaint = F.raise_error(F.lit(f"table {table}: column {field.name} is null, which its contract forbids"))
     return F.when(column.isNull(), complaint.cast(field.spark_type)).otherwise(column).alias(field.name)
 
 

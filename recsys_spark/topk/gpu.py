@@ -177,8 +177,6 @@ def _moved(model: InnerProductModel, device: str) -> _Table:
         vectors = padded.to(device)
         short = vectors.bfloat16()
         lengths = torch.cat([_length(part.double()) for part in vectors.split(ROWS)])
-        lost = [
-            _length(v.double() - s).max() for v, s in zip(vectors.split(ROWS), short.split(ROWS), strict=True)
-        ]
+        lost = [_length(v.double() - s).max() for v, s in zip(vectors.split(ROWS), short.split(ROWS), strict=True)]
         moved[device] = _Table(vectors, short, lengths, torch.stack(lost).max())
     return moved[device]

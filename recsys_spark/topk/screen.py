@@ -113,9 +113,7 @@ def _set_narrow(vectors, of_users, out):  # type: ignore[no-untyped-def]
         for f in range(depth):
             number = np.float32(vectors[row, f])
             word = number.view(np.uint32)
-            word += np.uint32(0x7FFF) + (
-                (word >> np.uint32(16)) & np.uint32(1)
-            )  # to the nearest, ties to even
+            word += np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))  # to the nearest, ties to even
             word >>= np.uint32(16)
             out[row, f] = np.int16(np.uint16(word))
             short = np.uint32(word << np.uint32(16)).view(np.float32)

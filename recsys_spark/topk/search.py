@@ -39,9 +39,7 @@ def top_candidates(
         found = model.top(encoded, hidden, m)
         return found if found is not None else _by_tiles(model, encoded, hidden, m, tile, device)
     except LawBroken as error:
-        raise LawBroken(
-            f"item model {model.kind!r} {error}; run the stage that makes it again with --force"
-        ) from None
+        raise LawBroken(f"item model {model.kind!r} {error}; run the stage that makes it again with --force") from None
 
 
 def _by_tiles(
@@ -66,9 +64,7 @@ def _offered(model: ItemModel, encoded: Any, hidden: Hidden, m: int, tile: int) 
     if isinstance(model, InnerProductModel):
         return _multiplied(model, encoded, hidden, m, tile)
     best = Best(hidden, m, model.margins(encoded))
-    parts = [
-        (lo, model.rows(encoded, lo, min(lo + USERS, len(hidden)))) for lo in range(0, len(hidden), USERS)
-    ]
+    parts = [(lo, model.rows(encoded, lo, min(lo + USERS, len(hidden)))) for lo in range(0, len(hidden), USERS)]
     for start in range(0, model.n_items, tile):
         stop = min(start + tile, model.n_items)
         for first, users in parts:

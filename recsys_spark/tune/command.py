@@ -64,9 +64,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, groups: list[Group])
             judge = Judge(context, layout, settings)
             if not arguments.debug:
                 _say_less()
-            searches = [
-                Search(layout.trials, g, sampler=arguments.sampler, seed=arguments.seed) for g in groups
-            ]
+            searches = [Search(layout.trials, g, sampler=arguments.sampler, seed=arguments.seed) for g in groups]
             results = _Results(layout, settings, searches, len(judge.held.histories))
             try:
                 for left, search in zip(range(len(searches), 0, -1), searches):
@@ -170,12 +168,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Search for better settings of single models or of all together, judged on the valid fold.",
     )
     job.add_arguments(parser)
-    parser.add_argument(
-        "--space", type=Path, nargs="+", required=True, help="what to search, like conf/tune/als.yaml"
-    )
-    parser.add_argument(
-        "--minutes", type=_minutes, required=True, help="for everything; the models share what is left"
-    )
+    parser.add_argument("--space", type=Path, nargs="+", required=True, help="what to search, like conf/tune/als.yaml")
+    parser.add_argument("--minutes", type=_minutes, required=True, help="for everything; the models share what is left")
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="tpe: Bayesian (default: tpe)")
     parser.add_argument("--seed", type=int, default=7, help="of what is tried (default: 7)")
     parser.add_argument(

@@ -47,4 +47,6 @@ def line(found: Found) -> str:
     trials = len(found.tried) + found.pruned + found.failed
     aside = f" ({', '.join(others)})" if others else ""
     gain = f"NDCG {found.start.ndcg:.4f} -> {found.best.ndcg:.4f}"
-    return f"{found.group.model}: {gain}, {trials} trial{'s' * (trials != 1)}{aside} in {found.seconds / 60:.1f} minutes"
+    return (
+        f"{found.group.model}: {gain}, {trials} trial{'s' * (trials != 1)}{aside} in {found.seconds / 60:.1f} minutes"
+    )

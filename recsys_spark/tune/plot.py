@@ -36,9 +36,7 @@ def draw(path: Path, found: Sequence[Found], importances: Sequence[Mapping[str, 
     """Write the picture of all `found`; `importances` are theirs, empty where there are too few trials."""
     rows = [math.ceil((2 + len(each.group.keys)) / COLUMNS) for each in found]
     with rc_context(_STYLE):
-        figure = Figure(
-            figsize=(COLUMNS * _WIDTH, sum(rows) * _HEIGHT + 0.4 * len(rows)), layout="constrained"
-        )
+        figure = Figure(figsize=(COLUMNS * _WIDTH, sum(rows) * _HEIGHT + 0.4 * len(rows)), layout="constrained")
         parts = np.atleast_1d(figure.subfigures(len(found), 1, height_ratios=rows))
         for part, each, height, importance in zip(parts, found, rows, importances):
             part.suptitle(

@@ -120,9 +120,7 @@ class Search:
         empty with fewer than eight trials."""
         if sum(t.state == TrialState.COMPLETE for t in self._trials()) < 8:
             return {}
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(
-            target_quantile=0.25, evaluate_on_local=False
-        )
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25, evaluate_on_local=False)
         return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
 
     def _judge_start(self, values: dict[str, Any], objective: Objective) -> None:

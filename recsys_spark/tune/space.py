@@ -41,8 +41,7 @@ class Group:
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """What is tried when the search suggests `params`: floats of DIGITS digits."""
         return {
-            name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-            for name, value in params.items()
+            name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for name, value in params.items()
         }
 
     def holds(self, values: Mapping[str, Any]) -> bool:
@@ -75,9 +74,7 @@ def read(files: Sequence[Path], models: Collection[str], tunable: Collection[str
             else:
                 groups[model] = Group(model, dict(_keys(where, sections[model], keys, faults)))
     if FUSED in groups and len(groups) > 1:
-        faults.append(
-            f"{FUSED}: has the settings of all models, so it is searched alone; leave the others out"
-        )
+        faults.append(f"{FUSED}: has the settings of all models, so it is searched alone; leave the others out")
     if not groups and not faults:
         faults.append(f"{', '.join(map(str, files))}: nothing to search")
     if faults:

@@ -58,9 +58,7 @@ def test_one_measurement_is_all_work_of_the_last_kind():
 
 def test_a_stage_without_a_case_is_not_measured():
     assert cost_model.fit(STAGE, [entry("neighbour-table top-N x", 1, users=1, items=1)]) is None
-    told = "\n".join(
-        cost_model.forecast([], cost_model.Size(1e8, 1e7, 2e10, 1e10, 1e13), cost_model.Cluster())
-    )
+    told = "\n".join(cost_model.forecast([], cost_model.Size(1e8, 1e7, 2e10, 1e10, 1e13), cost_model.Cluster()))
     assert told.count("not measured") == 2 * len(cost_model.STAGES)
 
 

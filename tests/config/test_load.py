@@ -29,9 +29,7 @@ def faults(tmp_path, text, *overrides):
 def test_overlay_changes_only_what_it_names(tmp_path):
     config = load(overlay(tmp_path, GIVEN + "score: {top_n: 30}\n"))
     assert config.score.top_n == 30
-    assert config.model_copy(update={"score": Config.model_fields["score"].default}) == load(
-        overlay(tmp_path, GIVEN)
-    )
+    assert config.model_copy(update={"score": Config.model_fields["score"].default}) == load(overlay(tmp_path, GIVEN))
 
 
 def test_override_wins_over_overlay_and_reaches_any_depth(tmp_path):
@@ -50,9 +48,7 @@ def test_override_wins_over_overlay_and_reaches_any_depth(tmp_path):
 
 
 def test_base_yaml_is_what_the_sections_render():
-    assert (CONF / "base.yaml").read_text(encoding="utf-8") == render(), (
-        "conf/base.yaml is old: run `make conf`"
-    )
+    assert (CONF / "base.yaml").read_text(encoding="utf-8") == render(), "conf/base.yaml is old: run `make conf`"
 
 
 def test_base_yaml_holds_the_defaults(tmp_path):
@@ -60,9 +56,7 @@ def test_base_yaml_holds_the_defaults(tmp_path):
     assert config == load(overlay(tmp_path, GIVEN))
 
 
-@pytest.mark.parametrize(
-    "path", sorted(p for p in CONF.glob("*.yaml") if p.name != "base.yaml"), ids=lambda p: p.name
-)
+@pytest.mark.parametrize("path", sorted(p for p in CONF.glob("*.yaml") if p.name != "base.yaml"), ids=lambda p: p.name)
 def test_shipped_overlays_are_sound_and_hold_only_what_differs(path):
     config = load(path)
     base = yaml.safe_load(render())
@@ -167,7 +161,5 @@ def test_an_overlay_that_is_no_overlay(tmp_path, text, fault):
 
 
 def test_missing_overlay(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"nowhere\.yaml: no such file; --config takes the path of an overlay"
-    ):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file; --config takes the path of an overlay"):
         load(tmp_path / "nowhere.yaml")

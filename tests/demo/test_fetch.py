@@ -44,9 +44,7 @@ def complete_journey_wheel(folder: Path) -> Path:
                 "quantity": [2, 0, 1],
                 "sales_value": [0.5, 0.0, 3.25],
                 "week": [1, 1, 1],
-                "transaction_timestamp": pd.to_datetime(
-                    ["2017-01-01 11:53:26"] * 2 + ["2018-01-01 04:01:20"]
-                ),
+                "transaction_timestamp": pd.to_datetime(["2017-01-01 11:53:26"] * 2 + ["2018-01-01 04:01:20"]),
             }
         ),
         "products": pd.DataFrame(

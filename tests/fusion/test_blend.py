@@ -35,16 +35,12 @@ def test_standard_scores_of_a_small_case():
     items = np.array([[1, 2, 3, 0]], np.int32)
     scores = np.array([[[1, 2, 3, 99]], [[7, 7, 7, 0]]], np.float32)
     step = 1 / math.sqrt(2 / 3)  # mean 2, variance (1 + 0 + 1) / 3
-    np.testing.assert_allclose(
-        parts(ZSCORE, scores, items), [[[-step, 0, step, 0]], [[0, 0, 0, 0]]], rtol=1e-6
-    )
+    np.testing.assert_allclose(parts(ZSCORE, scores, items), [[[-step, 0, step, 0]], [[0, 0, 0, 0]]], rtol=1e-6)
 
 
 def test_a_flat_model_says_nothing_even_where_its_mean_is_rounded():
     items = np.arange(1, 8, dtype=np.int32)[None, :]
-    np.testing.assert_array_equal(
-        parts(ZSCORE, np.full((1, 1, 7), 0.1, np.float32), items), np.zeros((1, 1, 7))
-    )
+    np.testing.assert_array_equal(parts(ZSCORE, np.full((1, 1, 7), 0.1, np.float32), items), np.zeros((1, 1, 7)))
 
 
 def test_reciprocal_ranks_of_a_small_case():

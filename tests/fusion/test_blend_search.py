@@ -95,9 +95,7 @@ def test_the_search_climbs_to_a_peak_in_seven_dimensions_and_asks_little():
 
     _, units = blend_search.search(value, 7)
     assert np.abs(shared(units) - peak).max() < 0.03
-    assert (
-        len(asked) < 500
-    )  # the grid of quarters alone would have 210 points in seven dimensions, of eighths 3,003
+    assert len(asked) < 500  # the grid of quarters alone would have 210 points in seven dimensions, of eighths 3,003
 
 
 @pytest.mark.parametrize("best", [0, 2])

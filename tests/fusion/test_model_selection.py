@@ -135,9 +135,7 @@ def test_what_ships_is_told_as_it_fares_on_users_it_was_not_learned_on(fusion):
     sample = make_sample(*both())
     found = decide(sample, **{**OPTIONS, "fusion": fusion, "drop": False})
     crossed = model_selection.crossed(sample, found.blend.method, 10)
-    judge = (
-        model_selection.by_ranker(found.blend.method, 10, 20) if found.ranker else model_selection.by_blend
-    )
+    judge = model_selection.by_ranker(found.blend.method, 10, 20) if found.ranker else model_selection.by_blend
     told = found.plain()["crossed_ndcg"]
     assert told == pytest.approx(judge(sample, crossed).ndcg.mean())
     if fusion == "blend":

@@ -46,9 +46,7 @@ def test_features_of_a_small_case():
     histories = Histories.of([[11, 12], [13]])
     told = told_of(rows, np.array([3, 5, 7, 4, 6], np.int32), scores, histories, depth=1)
     blend = np.arange(5, dtype=np.float32)
-    found = dict(
-        zip(ranker.feature_names(TWO), ranker.features(told, blend, np.array([1, 4]), np.array([0, 1])).T)
-    )
+    found = dict(zip(ranker.feature_names(TWO), ranker.features(told, blend, np.array([1, 4]), np.array([0, 1])).T))
     deviation = np.sqrt(((4 - 4) ** 2 + (6 - 4) ** 2 + (2 - 4) ** 2) / 3)
     assert found["zscore_popularity"].tolist() == [0, 0]
     np.testing.assert_allclose(found["zscore_als"], [(6 - 4) / deviation, 1], rtol=1e-6)
@@ -97,9 +95,7 @@ def test_lists_by_the_ranker_fall_name_their_source_and_do_not_depend_on_the_bat
     what = Wanted(Fusion(TWO, Blend("zscore", (0.0, 1.0)), str(tmp_path / "ranker.txt")), length=6)
     histories = random_histories(23, 90, 12, 4)
     whole = collect(rank(models, histories, Search(banned, 40, 16), what))
-    plain = collect(
-        rank(models, histories, Search(banned, 40, 16), Wanted(Fusion(TWO, what.fusion.blend), 6))
-    )
+    plain = collect(rank(models, histories, Search(banned, 40, 16), Wanted(Fusion(TWO, what.fusion.blend), 6)))
     known = [user for user in range(23) if histories.lengths()[user]]
     assert sum(whole["fused", user] != plain["fused", user] for user in known) > 10
     for user in known:
@@ -130,9 +126,7 @@ def test_lists_are_told_of_the_users_own_categories_as_the_sample_was(tmp_path):
     kind = world.category
     own = [np.mean(kind[whole["fused", user][0][:3]] == kind[1 + user % 60]) for user in range(60)]
     assert np.mean(own) > 0.8  # of a user's 60 items 4 more are
-    blind = collect(
-        rank(models, histories, search, Wanted(Fusion(TWO, blend, what.fusion.ranker), length=20))
-    )
+    blind = collect(rank(models, histories, search, Wanted(Fusion(TWO, blend, what.fusion.ranker), length=20)))
     assert np.mean([np.mean(kind[blind["fused", u][0][:3]] == kind[1 + u % 60]) for u in range(60)]) < 0.4
     found = {}
     for start, batch in zip(range(0, 60, 7), histories.batches(7)):

@@ -23,9 +23,7 @@ def test_a_small_case_by_hand():
     assert found["history"].tolist() == [3, 3, 3, 1, 1, 2]
     np.testing.assert_allclose(found["history_popularity"], [8 / 3, 8 / 3, 8 / 3, 4, 4, 6], rtol=1e-6)
     # of three history items two are of category 0, none of 2; one is of 1; item 5 has no category; the only one of user 1 is of 2
-    np.testing.assert_allclose(
-        found["category_share"], [(2 / 3 + 0) / 2, 1 / 3, 0, (0 + 1) / 2, 0, 0], rtol=1e-6
-    )
+    np.testing.assert_allclose(found["category_share"], [(2 / 3 + 0) / 2, 1 / 3, 0, (0 + 1) / 2, 0, 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 4, 30])
@@ -37,15 +35,11 @@ def test_any_batch_is_told_the_same_and_as_a_naive_count_has_it(size):
     for start in range(0, 30, size):
         part = histories.rows(start, start + size)
         user = np.repeat(np.arange(len(part)), 8)
-        found = Traits.of(part, popularity_of(50), categories_of(lists))(
-            items[start : start + size].ravel(), user
-        )
+        found = Traits.of(part, popularity_of(50), categories_of(lists))(items[start : start + size].ravel(), user)
         for row, (own, item) in enumerate(zip(user, items[start : start + size].ravel())):
             had = part.items[part.indptr[own] : part.indptr[own + 1]]
             shares = [np.mean([code in lists[h] for h in had]) for code in lists[item] if len(had)]
-            assert found[NAMES.index("category_share"), row] == pytest.approx(
-                np.mean(shares) if shares else 0
-            )
+            assert found[NAMES.index("category_share"), row] == pytest.approx(np.mean(shares) if shares else 0)
             mean = had.mean() if len(had) else 0
             assert found[NAMES.index("history_popularity"), row] == pytest.approx(mean)
 

@@ -37,9 +37,7 @@ def truncated_gzip(path):
 
 
 def truncated_parquet(path):
-    pq.write_table(
-        pa.table({"user_id": ["a"] * 999, "item_id": ["b"] * 999, "timestamp": ["2026-01-01"] * 999}), path
-    )
+    pq.write_table(pa.table({"user_id": ["a"] * 999, "item_id": ["b"] * 999, "timestamp": ["2026-01-01"] * 999}), path)
     path.write_bytes(path.read_bytes()[:-9])
 
 
@@ -64,9 +62,7 @@ def nothing_usable(path):
 
 
 def struct_column(path):
-    rows = pa.table(
-        {"user_id": ["a"], "item_id": [{"id": "b"}], "event_type": ["view"], "timestamp": ["2026-01-01"]}
-    )
+    rows = pa.table({"user_id": ["a"], "item_id": [{"id": "b"}], "event_type": ["view"], "timestamp": ["2026-01-01"]})
     pq.write_table(rows, path)
 
 
@@ -82,9 +78,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("make", "name", "exit_code", "told"), CASES, ids=[case[0].__name__ for case in CASES]
-)
+@pytest.mark.parametrize(("make", "name", "exit_code", "told"), CASES, ids=[case[0].__name__ for case in CASES])
 def test_a_bad_log(night, make, name, exit_code, told):
     path = night.data / name
     make(path)

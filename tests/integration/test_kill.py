@@ -34,9 +34,7 @@ def start(overlay, *arguments):
 
 
 def processes(pattern):
-    found = subprocess.run(
-        ["pgrep", "-f", pattern], capture_output=True, text=True, check=False
-    ).stdout.split()
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout.split()
     return [int(pid) for pid in found if int(pid) != os.getpid()]
 
 
@@ -45,9 +43,7 @@ def wait_until_gone(pattern, seconds=30):
         if not processes(pattern):
             return
         time.sleep(0.2)
-    raise AssertionError(
-        f"still alive: {[Path(f'/proc/{p}/cmdline').read_text() for p in processes(pattern)]}"
-    )
+    raise AssertionError(f"still alive: {[Path(f'/proc/{p}/cmdline').read_text() for p in processes(pattern)]}")
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,7 @@ def test_a_sample_keeps_its_width_about_the_mean_of_all():
 
 
 def test_without_users_nothing_is_known():
-    found, above = bootstrap.estimates(
-        np.full(2, np.nan), np.zeros((0, 2)), samples=10, confidence=0.95, seed=1
-    )
+    found, above = bootstrap.estimates(np.full(2, np.nan), np.zeros((0, 2)), samples=10, confidence=0.95, seed=1)
     assert np.isnan([found[0].mean, found[0].low, found[1].high, *above]).all()
 
 

@@ -17,9 +17,7 @@ def test_the_mean_of_each_user_is_that_of_a_loop():
 
 
 def test_users_without_items_stand_anywhere():
-    assert bias.mean_by_user(*ragged([[], [2, 4], [], []])) == pytest.approx(
-        [np.nan, 3, np.nan, np.nan], nan_ok=True
-    )
+    assert bias.mean_by_user(*ragged([[], [2, 4], [], []])) == pytest.approx([np.nan, 3, np.nan, np.nan], nan_ok=True)
     assert bias.mean_by_user(*ragged([])).tolist() == []
 
 

@@ -15,9 +15,7 @@ N_ITEMS = 30
 def measure(lists, positives, k):
     """Metric -> [B, M] of `lists` [B][M][K] and each user's `positives`."""
     indptr = np.concatenate([[0], np.cumsum([len(p) for p in positives])])
-    hits = hit_matrix(
-        np.array(lists, np.int32), indptr, np.array([i for p in positives for i in p], np.int32)
-    )
+    hits = hit_matrix(np.array(lists, np.int32), indptr, np.array([i for p in positives for i in p], np.int32))
     return user_metrics(hits, np.diff(indptr), k)
 
 

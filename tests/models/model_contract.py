@@ -78,10 +78,7 @@ class ItemModelLaws:
     @pytest.mark.parametrize("width", [1, 3, 7])
     def test_tiles_join_to_the_whole(self, model, histories, width):
         encoded = model.encode(histories)
-        tiles = [
-            model.score_tile(encoded, lo, min(lo + width, model.n_items))
-            for lo in range(0, model.n_items, width)
-        ]
+        tiles = [model.score_tile(encoded, lo, min(lo + width, model.n_items)) for lo in range(0, model.n_items, width)]
         assert all(tile.dtype == np.float32 for tile in tiles)
         close(np.concatenate(tiles, axis=1)[:, 1:], all_scores(model, histories)[:, 1:])
 
@@ -97,9 +94,7 @@ class ItemModelLaws:
             model.score_items(model.encode(histories.rows(lo, lo + size)), items[lo : lo + size])
             for lo in range(0, USERS, size)
         ]
-        np.testing.assert_array_equal(
-            np.concatenate(parts), model.score_items(model.encode(histories), items)
-        )
+        np.testing.assert_array_equal(np.concatenate(parts), model.score_items(model.encode(histories), items))
 
     def test_the_order_of_users_does_not_matter(self, model, histories):
         order = np.random.default_rng(5).permutation(USERS)
@@ -130,9 +125,7 @@ class ItemModelLaws:
         whole = model.reasons(histories, model.encode(histories), items)
         np.testing.assert_array_equal(np.concatenate(parts), whole)
         half = np.where(np.arange(items.shape[1]) % 2, items, 0)  # nor does what else is asked
-        np.testing.assert_array_equal(
-            model.reasons(histories, model.encode(histories), half), np.where(half, whole, 0)
-        )
+        np.testing.assert_array_equal(model.reasons(histories, model.encode(histories), half), np.where(half, whole, 0))
 
     def test_no_user_and_no_candidate_are_fine(self, model, histories):
         nobody = model.encode(histories.rows(0, 0))

@@ -28,9 +28,7 @@ class TestFactorModel(ItemModelLaws):
     def test_users_equal_naive_solves(self, model):
         histories = make_histories(30)
         items = model.arrays["items"]
-        shifted = sp.csr_matrix(
-            (histories.weights, histories.items - 1, histories.indptr), (len(histories), 29)
-        )
+        shifted = sp.csr_matrix((histories.weights, histories.items - 1, histories.indptr), (len(histories), 29))
         close(model.encode(histories), naive(shifted, items[1:], OBJECTIVE))
 
     @pytest.mark.parametrize("size", [1, 2, 9])
@@ -43,9 +41,7 @@ class TestFactorModel(ItemModelLaws):
 def alternate(pairs: list[tuple[int, int]], n_items: int, iterations: int, factors: int = 4) -> FactorModel:
     users, items = np.array(pairs).T
     matrix = sp.csr_matrix((np.ones(len(pairs), np.float32), (users, items)), (users.max() + 1, n_items + 1))
-    objective = Objective(
-        confidence=1.0, unobserved_weight=0.1, regularization=0.01, regularization_exponent=1.0
-    )
+    objective = Objective(confidence=1.0, unobserved_weight=0.1, regularization=0.01, regularization_exponent=1.0)
     y = np.random.default_rng(0).normal(0, 0.1, (n_items + 1, factors)).astype(np.float32)
     y[0] = 0
     for _ in range(iterations):

@@ -71,9 +71,7 @@ def test_of_neighbours_it_is_the_largest_similarity():
 def test_of_the_filter_it_is_the_item_that_alone_would_score_most(tmp_path, powers):
     matrix = random_matrix()
     model, histories = fit_svd(tmp_path, matrix, **powers), Histories.of(svd_lists(matrix))
-    assert_largest(
-        model, histories, lambda own, _: naive_svd(matrix, [[j] for j in own.tolist()], 6, **powers)
-    )
+    assert_largest(model, histories, lambda own, _: naive_svd(matrix, [[j] for j in own.tolist()], 6, **powers))
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.8])

@@ -9,9 +9,7 @@ from recsys_spark.errors import LawBroken
 from recsys_spark.models.heap import Best, Hidden, keys_of, rank_pairs
 from recsys_spark.models.histories import Histories
 
-floats = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False) | st.sampled_from(
-    [0.0, -0.0, 2.0**120]
-)
+floats = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False) | st.sampled_from([0.0, -0.0, 2.0**120])
 
 
 def full_sort(scores, histories, banned, m):
@@ -28,9 +26,7 @@ def full_sort(scores, histories, banned, m):
 def world(seed, n_users, n_items, levels):
     rng = np.random.default_rng(seed)
     scores = rng.integers(-levels, levels + 1, (n_users, n_items)).astype(np.float32)
-    histories = Histories.of(
-        [rng.permutation(n_items)[: rng.integers(0, n_items)].tolist() for _ in range(n_users)]
-    )
+    histories = Histories.of([rng.permutation(n_items)[: rng.integers(0, n_items)].tolist() for _ in range(n_users)])
     banned = rng.random(n_items) < 0.2
     banned[0] = True
     return rng, scores, Hidden(banned, histories), full_sort(scores, histories, banned, 7)

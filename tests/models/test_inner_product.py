@@ -14,15 +14,11 @@ from recsys_spark.models.llvm import LANES
 
 def vectors(seed, n, factors, spread):
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((n, factors)) * 10.0 ** rng.uniform(-spread, spread, (n, 1))).astype(
-        np.float32
-    )
+    return (rng.standard_normal((n, factors)) * 10.0 ** rng.uniform(-spread, spread, (n, 1))).astype(np.float32)
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 999), factors=st.sampled_from([1, 7, 16, 64, 65, 200]), spread=st.sampled_from([0, 3])
-)
+@given(seed=st.integers(0, 999), factors=st.sampled_from([1, 7, 16, 64, 65, 200]), spread=st.sampled_from([0, 3]))
 def test_pair_scores_are_float64_products_rounded_once(seed, factors, spread):
     users, table = vectors(seed, 5, factors, spread), vectors(seed + 1, 30, factors, spread)
     items = np.random.default_rng(seed).integers(0, 30, (5, 11)).astype(np.int32)

@@ -37,9 +37,7 @@ def oracle(table: np.ndarray, histories: Histories) -> np.ndarray:
     return (chosen @ table.astype(np.float32).astype(np.float64)).astype(np.float32)
 
 
-def best(
-    scores: np.ndarray, histories: Histories, m: int, banned: np.ndarray
-) -> list[list[tuple[int, float]]]:
+def best(scores: np.ndarray, histories: Histories, m: int, banned: np.ndarray) -> list[list[tuple[int, float]]]:
     """The lists by a sort of everything."""
     lists = []
     for user, items in enumerate(np.split(histories.items, histories.indptr[1:-1])):
@@ -85,9 +83,7 @@ class TestNeighbours(ItemModelLaws):
         histories = Histories.of([[3, 5], [3]])
         found = model.score_items(model.encode(histories), np.array([[4, 0, 4, 0], [0, 0, 4, 4]], np.int32))
         whole = all_scores(model, histories)
-        np.testing.assert_array_equal(
-            found, np.take_along_axis(whole, np.array([[4, 0, 4, 0], [0, 0, 4, 4]]), 1)
-        )
+        np.testing.assert_array_equal(found, np.take_along_axis(whole, np.array([[4, 0, 4, 0], [0, 0, 4, 4]]), 1))
 
     @pytest.mark.parametrize("items", [[19], [3, -1]])
     def test_an_item_without_a_row_is_refused(self, model, items):
@@ -107,9 +103,7 @@ class TestNeighbours(ItemModelLaws):
     def test_lists_do_not_depend_on_the_batch(self, model, histories):
         nothing = np.zeros(19, bool)
         whole = lists(model.top(model.encode(histories), Hidden(nothing, histories), 7))
-        parts = [
-            lists(model.top(model.encode(batch), Hidden(nothing, batch), 7)) for batch in histories.batches(4)
-        ]
+        parts = [lists(model.top(model.encode(batch), Hidden(nothing, batch), 7)) for batch in histories.batches(4)]
         assert [row for part in parts for row in part] == whole
 
 
@@ -134,9 +128,7 @@ def test_lists_with_ties_strangers_and_bans_equal_a_sort(cells, chosen, banned, 
     marks = np.isin(np.arange(9), list(banned))
     scores = all_scores(model, histories)
     np.testing.assert_array_equal(scores, oracle(table, histories))
-    assert lists(model.top(model.encode(histories), Hidden(marks, histories), m)) == best(
-        scores, histories, m, marks
-    )
+    assert lists(model.top(model.encode(histories), Hidden(marks, histories), m)) == best(scores, histories, m, marks)
 
 
 def test_a_nan_is_refused_where_somebody_meets_it():

@@ -43,9 +43,7 @@ def test_a_nan_is_told():
 @pytest.mark.parametrize("k", [1, 2, 50, 99, 100])
 def test_cut_leaves_the_largest_first(order, k):
     values = np.random.default_rng(k).permutation(1000)[:100]
-    values = {"up": np.sort(values), "down": -np.sort(-values), "random": values, "equal": np.ones(100)}[
-        order
-    ]
+    values = {"up": np.sort(values), "down": -np.sort(-values), "random": values, "equal": np.ones(100)}[order]
     entries = values.copy()
     select(entries, 100, k)
     assert entries[k - 1] == np.sort(values)[-k]

@@ -140,9 +140,7 @@ def test_rows_without_entries_are_zero():
 def test_a_system_too_ill_conditioned_for_float32_is_solved_all_the_same(monkeypatch, entries, at_a_time):
     monkeypatch.setattr(ridge, "ENTRIES", at_a_time)
     others = np.ones((40, FACTORS), np.float32)
-    objective = Objective(
-        confidence=1e6, unobserved_weight=1e-9, regularization=1e-9, regularization_exponent=0
-    )
+    objective = Objective(confidence=1e6, unobserved_weight=1e-9, regularization=1e-9, regularization_exponent=0)
     matrix = sp.csr_matrix(np.arange(40)[None, :] < entries, dtype=np.float32)
     vectors, _ = solve(matrix, others, objective)
     np.testing.assert_allclose(vectors @ others[0], [1.0], rtol=1e-3)
@@ -151,9 +149,7 @@ def test_a_system_too_ill_conditioned_for_float32_is_solved_all_the_same(monkeyp
 def test_steep_weights_lose_no_precision():
     # the largest entries of these systems are a million times the smallest, within float32 but not as a square
     matrix, others = world()
-    objective = Objective(
-        confidence=1e6, unobserved_weight=0.1, regularization=0.1, regularization_exponent=0
-    )
+    objective = Objective(confidence=1e6, unobserved_weight=0.1, regularization=0.1, regularization_exponent=0)
     close(solve(matrix, others, objective)[0], naive(matrix, others, objective))
 
 

@@ -82,9 +82,7 @@ def test_in_training_every_place_tells_the_next_item(name):
     questions = encoder.questions(*windows(lists, LENGTH), torch.tensor(newest, dtype=torch.int32))
     users, divergence = encoder.answers(table, questions)
     assert divergence == 0
-    prefixes = {
-        (*own, last)[at]: own[:at] for own, last in zip(lists, newest) for at in range(1, len(own) + 1)
-    }
+    prefixes = {(*own, last)[at]: own[:at] for own, last in zip(lists, newest) for at in range(1, len(own) + 1)}
     targets = questions.targets.tolist()
     assert sorted(targets) == sorted(prefixes)
     assert questions.rows.tolist() == list(range(len(targets)))

@@ -15,9 +15,7 @@ def test_exponentials_and_their_sum(n):
     numbers = np.linspace(-80, 3, n).astype(np.float32)
     expected = np.exp(numbers.astype(np.float64) - 3)
     total = exponentials(numbers, np.float32(3))
-    np.testing.assert_allclose(
-        numbers, expected, rtol=2e-5
-    )  # the error of x * log2(e), of up to 120, in float32
+    np.testing.assert_allclose(numbers, expected, rtol=2e-5)  # the error of x * log2(e), of up to 120, in float32
     assert total == pytest.approx(expected.sum(), rel=1e-6)
 
 

@@ -42,9 +42,7 @@ class TestNetworkModel(ItemModelLaws):
 @pytest.mark.parametrize("encoder", ["mlp", *ENCODERS])
 def test_users_are_encoded_to_the_same_bits_in_any_batch(encoder):
     """More users than are encoded at a time, of windows that are full, half empty and empty."""
-    model = NetworkModel.of(
-        make_network(encoder=encoder, examples="users", length=24, dimension=32, hidden=48)
-    )
+    model = NetworkModel.of(make_network(encoder=encoder, examples="users", length=24, dimension=32, hidden=48))
     rng = np.random.default_rng(0)
     lists = [rng.permutation(np.arange(1, ITEMS))[:n].tolist() for n in rng.integers(0, ITEMS, 300)]
     histories = Histories.of(lists)

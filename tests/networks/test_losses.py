@@ -49,9 +49,7 @@ def test_sampled_softmax_equals_the_naive_loop():
         own = targets[rows == row].tolist()
         power = {i: math.exp(float(users[row] @ items[i] + biases[i]) / TEMPERATURE) for i in range(1, 8)}
         shared = [
-            power[i] * math.exp(offset)
-            for i, offset in zip(candidates.tolist(), offsets.tolist())
-            if i not in own
+            power[i] * math.exp(offset) for i, offset in zip(candidates.tolist(), offsets.tolist()) if i not in own
         ]
         loss -= weight * math.log(power[target] / (sum(power[i] for i in own) + sum(shared)))
     found = sampled_softmax(users, items, biases, rows, targets, weights, TEMPERATURE, candidates, offsets)
@@ -118,9 +116,7 @@ def test_sampled_softmax_is_the_full_one_in_the_limit():
 @pytest.mark.parametrize("halves", [None, torch.bfloat16, torch.float16])  # the last goes a GPU's way
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("n_items", [1 + ABREAST, 40])
-def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_tiles(
-    halves, several, n_items
-):
+def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_tiles(halves, several, n_items):
     n = 2 * ROWS_OF_A_TILE + 3
     tables = vectors(n, 0), vectors(n_items, 1), biases_of(n_items)
     rows = torch.arange(n)
@@ -139,6 +135,4 @@ def test_full_softmax_has_the_gradient_of_the_cross_entropy_over_any_number_of_t
     torch.testing.assert_close(loss, naive, rtol=tolerance, atol=0)
     for found, expected in zip(given, wanted):
         assert found.grad.dtype == torch.float32
-        torch.testing.assert_close(
-            found.grad, expected.grad, rtol=0, atol=tolerance * float(expected.grad.abs().max())
-        )
+        torch.testing.assert_close(found.grad, expected.grad, rtol=0, atol=tolerance * float(expected.grad.abs().max()))

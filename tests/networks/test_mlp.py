@@ -35,14 +35,10 @@ def naive(encoder, table, items, recency):
     """One user at a time, one head at a time, over the real items only."""
     users = []
     for row, buckets in zip(items.tolist(), recency.tolist()):
-        real = [
-            (len(row) - 1 - at, item, bucket) for at, (item, bucket) in enumerate(zip(row, buckets)) if item
-        ]
+        real = [(len(row) - 1 - at, item, bucket) for at, (item, bucket) in enumerate(zip(row, buckets)) if item]
         pooled = []
         for head in range(encoder.heads):
-            places = [
-                encoder.place[head, LENGTH - 1 - back] + encoder.recency[head, b] for back, _, b in real
-            ]
+            places = [encoder.place[head, LENGTH - 1 - back] + encoder.recency[head, b] for back, _, b in real]
             weights = torch.stack(places).softmax(0) if real else []
             pooled.append(sum((w * table[i] for w, (_, i, _) in zip(weights, real)), torch.zeros(DIMENSION)))
         joined = torch.cat(pooled)
@@ -83,9 +79,7 @@ def test_dropout_takes_whole_items_and_only_in_training(encoder, table):
     torch.manual_seed(2)
     encoder.train()
     encoder(table, *one)
-    assert (
-        0.4 < (seen[0] == 0).all(dim=1).float().mean() < 0.6
-    )  # the share of 0.5 that the encoder was made with
+    assert 0.4 < (seen[0] == 0).all(dim=1).float().mean() < 0.6  # the share of 0.5 that the encoder was made with
     encoder.eval()
     users = encoder(table, *one)
     torch.testing.assert_close(seen[1], table[4].repeat(400, 2))

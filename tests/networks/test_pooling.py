@@ -31,9 +31,7 @@ def run(function, length, weighed=False):
 @pytest.mark.parametrize("weighed", [False, True])
 @pytest.mark.parametrize("length", [1, 7, 50, 130])
 def test_equals_the_formula_in_values_and_gradients(length, weighed):
-    for found, expected in zip(
-        run(pool, length, weighed), run(pool_by_formula, length, weighed), strict=True
-    ):
+    for found, expected in zip(run(pool, length, weighed), run(pool_by_formula, length, weighed), strict=True):
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 

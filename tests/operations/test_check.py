@@ -34,9 +34,7 @@ def release(tmp_path_factory):
 def publish(context, *files):
     """Publish rows past all checks, one Parquet file a list."""
     shutil.rmtree(context.layout.top_n, ignore_errors=True)
-    staged = [
-        put_file(context.layout.root / "staged", f"{n}.parquet", lists) for n, lists in enumerate(files)
-    ]
+    staged = [put_file(context.layout.root / "staged", f"{n}.parquet", lists) for n, lists in enumerate(files)]
     delta.publish(
         context.layout.top_n,
         staged,
@@ -131,9 +129,9 @@ def test_each_law_broken_on_purpose_is_found(release, capsys, fault):
         "an unknown user": constraints.OWN_REASONS,
     }
     allowed = {law, touched.get(fault, law)}
-    assert {
-        known for known in constraints.LAWS for line in out.splitlines() if line == f"ok           {known}"
-    } >= set(constraints.LAWS) - allowed
+    assert {known for known in constraints.LAWS for line in out.splitlines() if line == f"ok           {known}"} >= set(
+        constraints.LAWS
+    ) - allowed
 
 
 def test_a_lawful_table_passes_and_says_what_was_checked(release, capsys):
@@ -186,10 +184,7 @@ def test_a_user_in_two_files_is_found(release, capsys):
     lists = rows(release.layout.run_id)
     publish(release, lists, lists[:N])
     assert main([str(release.layout.root)]) == 10
-    assert (
-        f"BROKEN       {constraints.ONE_FILE}: 1 times, e.g. user_id='u0' item_id='i3'"
-        in capsys.readouterr().out
-    )
+    assert f"BROKEN       {constraints.ONE_FILE}: 1 times, e.g. user_id='u0' item_id='i3'" in capsys.readouterr().out
 
 
 def test_faults_of_several_files_are_counted_together(release, capsys):
@@ -217,10 +212,7 @@ def test_a_run_that_was_worked_on_again_cannot_judge_what_it_published(tmp_path,
     finish_release(tmp_path)
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert (
-        f"not checked  {constraints.EVERY_USER}: run folder {context.layout.run} has been worked on again"
-        in out
-    )
+    assert f"not checked  {constraints.EVERY_USER}: run folder {context.layout.run} has been worked on again" in out
     assert f"ok           {constraints.RANKS}" in out
 
 

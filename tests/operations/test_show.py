@@ -9,9 +9,7 @@ from recsys_spark.storage.manifest import write_json
 
 def user(user_id, titles, kind="", n=12):
     item = {"categories": [], "date": None}
-    gets = [
-        {**item, "title": f"{user_id} gets {rank} " + "x" * 60, "source": "als"} for rank in range(1, n + 1)
-    ]
+    gets = [{**item, "title": f"{user_id} gets {rank} " + "x" * 60, "source": "als"} for rank in range(1, n + 1)]
     history = [{**item, "title": title} for title in titles]
     return {
         "user_id": user_id,
@@ -78,6 +76,4 @@ def test_the_newest_run_is_shown(tmp_path):
 def test_no_finished_run_is_one_line(tmp_path, capsys):
     finish_stage(make_context(tmp_path), "score", "release", {}, rows=1)
     assert show.main([str(tmp_path)]) == 3
-    assert capsys.readouterr().err.startswith(
-        f"error: no finished run under {tmp_path / 'runs'}; run `make demo`"
-    )
+    assert capsys.readouterr().err.startswith(f"error: no finished run under {tmp_path / 'runs'}; run `make demo`")

@@ -60,9 +60,7 @@ def test_one_pass_run_id_and_force(config):
     assert ran == [("split", "release", "again", True), ("publish", "release", "again", True)]
 
 
-@pytest.mark.parametrize(
-    "error", [EmptyLog("paths.events log.csv:\n no rows"), GateFailed("ndcg 0.01 below 0.02")]
-)
+@pytest.mark.parametrize("error", [EmptyLog("paths.events log.csv:\n no rows"), GateFailed("ndcg 0.01 below 0.02")])
 def test_a_known_error_is_one_line_and_its_own_exit_code(config, capsys, error):
     code, ran = run(config, error=error)
     assert code == type(error).exit_code and ran[-1][0] == "split"

@@ -71,12 +71,9 @@ def metrics(models=MODELS, content=True):
         "best_baseline": "als",
         "best_single": "als",
         "accuracy": {
-            m: {k: {n: estimate(0.1 + i / 50) for n in METRICS} for k in ("5", "10")}
-            for i, m in enumerate(models)
+            m: {k: {n: estimate(0.1 + i / 50) for n in METRICS} for k in ("5", "10")} for i, m in enumerate(models)
         },
-        "differences": [
-            {"model": "fused", "against": "als", "k": 10, "metrics": dict.fromkeys(METRICS, lead)}
-        ],
+        "differences": [{"model": "fused", "against": "als", "k": 10, "metrics": dict.fromkeys(METRICS, lead)}],
         "beyond_accuracy": dict.fromkeys(models, beyond),
         "concentration": {name: [[0.25, 0.5], [1.0, 1.0]] for name in ("log", *models)},
         "groups": [
@@ -143,9 +140,7 @@ def make_run(root, *, network=True, content=True, times=True, split=None, segmen
         "events_by_month": [["2025-11", 400], ["2026-01", 600]],
     }
     cleaned = {"clean": {"segment_by": list(segment_by)}}
-    finish_stage(
-        context, "clean", "backtest", {}, cleaned, **counts, **(dates if times else dict.fromkeys(dates))
-    )
+    finish_stage(context, "clean", "backtest", {}, cleaned, **counts, **(dates if times else dict.fromkeys(dates)))
     finish_stage(context, "split", "backtest", {}, split, train=900, valid=40, test=40, users_with_test=40)
     finish_stage(
         context,
@@ -155,15 +150,10 @@ def make_run(root, *, network=True, content=True, times=True, split=None, segmen
         seconds={"popularity": 1.0, "als": 2.0},
         als_objective=[3.0, 2.0],
     )
-    finish_stage(
-        context, "features", "backtest", {}, examples=800, users_with_history=40, features=5 if content else 0
-    )
+    finish_stage(context, "features", "backtest", {}, examples=800, users_with_history=40, features=5 if content else 0)
     finish_stage(context, "score", "backtest", {}, users=40, seconds={"als": 7.25})
     finish_stage(context, "score", "release", {}, rows=800, users=40, users_without_history=2)
-    epochs = [
-        {"epoch": e, "loss": 5 - e, "ndcg": 0.1 * e, "seconds": 2.0, "examples_per_s": 400.0}
-        for e in (1, 2, 3)
-    ]
+    epochs = [{"epoch": e, "loss": 5 - e, "ndcg": 0.1 * e, "seconds": 2.0, "examples_per_s": 400.0} for e in (1, 2, 3)]
     if network:
         training = {"epochs": epochs, "best_epoch": 2, "workers": 2, "device": "cpu"}
         write_json(layout.table("train", "backtest", "training.json"), training)
@@ -183,9 +173,7 @@ def make_run(root, *, network=True, content=True, times=True, split=None, segmen
 
 
 def render(facts, verdict=VERDICT, examples=(USER,), bad_rows=BAD):
-    return report.render(
-        facts, verdict=verdict, examples=list(examples), bad_rows=bad_rows, run_date=date(2026, 3, 1)
-    )
+    return report.render(facts, verdict=verdict, examples=list(examples), bad_rows=bad_rows, run_date=date(2026, 3, 1))
 
 
 @pytest.fixture(scope="module")
@@ -206,9 +194,7 @@ class Fetches(HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
         self.found += [
-            v
-            for name, v in attrs
-            if name in ("src", "href", "xlink:href", "data", "srcset") and not v.startswith("#")
+            v for name, v in attrs if name in ("src", "href", "xlink:href", "data", "srcset") and not v.startswith("#")
         ]
         self.found += [tag] * (tag in ("script", "link", "iframe", "object", "embed"))
 
@@ -238,9 +224,7 @@ def test_data_is_escaped_wherever_it_stands(page):
 def test_figures_are_titled_and_explained(page):
     figures = re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL)
     assert len(figures) == 17
-    assert all(
-        "<h3>" in f and "<svg" in f and re.search(r"<figcaption>\S.*\.</figcaption>", f) for f in figures
-    )
+    assert all("<h3>" in f and "<svg" in f and re.search(r"<figcaption>\S.*\.</figcaption>", f) for f in figures)
 
 
 def test_the_price_of_diversity_stands_where_it_was_asked_for(tmp_path, page):
@@ -300,9 +284,8 @@ def test_whose_lists_lean_to_the_popular_in_words(tmp_path):
     many["popularity"] |= {"list": 200.0, "lift": {"mean": 1.0, "low": -0.5, "high": 2.5}}
     assert f"The lists lean most to the popular for users with 1–5 items: {said}" in plain(facts)
     facts.metrics["groups"] = [many, group("history", "1–5", listed=90.0)]
-    assert (
-        "No group's lists surely lean to the popular; the largest lift is that of users with 6–9 items"
-        in plain(facts)
+    assert "No group's lists surely lean to the popular; the largest lift is that of users with 6–9 items" in plain(
+        facts
     )
 
 
@@ -316,13 +299,10 @@ def test_groups_of_which_less_is_known(tmp_path):
     }
     found = render(facts)
     assert "Popularity lift" not in found and "lean most" not in found and "surely lean" not in found
-    assert re.search(
-        r'<td class="n">–</td><td class="n">–</td><td class="n">–</td><td class="n">–</td></tr>', found
-    )
+    assert re.search(r'<td class="n">–</td><td class="n">–</td><td class="n">–</td><td class="n">–</td></tr>', found)
     # as an earlier version of the evaluate stage wrote them
     facts.metrics["groups"] = [
-        {"by": "history", "group": name, "users": 9, "metrics": {"ndcg": estimate(0.1)}}
-        for name in ("0", "1")
+        {"by": "history", "group": name, "users": 9, "metrics": {"ndcg": estimate(0.1)}} for name in ("0", "1")
     ]
     facts.metrics.pop("gaps")
     assert "In numbers, by length of history" in render(facts)
@@ -446,10 +426,7 @@ def test_numbers_are_written_for_people(page):
 
 def test_what_models_add_and_cost_and_what_was_dropped(page):
     section = page[page.index('<section id="score">') : page.index('<section id="evaluate">')]
-    assert (
-        "0.3125 against the blend&#39;s 0.3000, +0.0125, interval −0.0020 to +0.0300; it ships only when"
-        in section
-    )
+    assert "0.3125 against the blend&#39;s 0.3000, +0.0125, interval −0.0020 to +0.0300; it ships only when" in section
     assert "so the blend makes the lists" in section
     assert "ALS was dropped: it adds no more to the best blend than one standard error of that" in section
     assert "(NDCG@10 +0.0004, interval −0.0010 to +0.0015)" in section

@@ -95,12 +95,8 @@ def test_equals_a_naive_choice(d, cap, with_vectors):
 def test_off_it_is_the_blend_s_list():
     rng = np.random.default_rng(1)
     items, scores = candidates(rng)
-    columns, values = spread_out(
-        items, scores, 6, Variety(0.0, None, categories_of(some_categories(rng))), None
-    )
-    np.testing.assert_array_equal(
-        np.where(columns >= 0, columns, np.arange(6)), np.tile(np.arange(6), (12, 1))
-    )
+    columns, values = spread_out(items, scores, 6, Variety(0.0, None, categories_of(some_categories(rng))), None)
+    np.testing.assert_array_equal(np.where(columns >= 0, columns, np.arange(6)), np.tile(np.arange(6), (12, 1)))
     np.testing.assert_array_equal(values, scores[:, :6])
 
 
@@ -141,9 +137,7 @@ def test_more_diversity_makes_lists_more_diverse():
     for d in (0.0, 0.2, 0.5, 0.9):
         columns, _ = spread_out(items[:3], scores[:3], 6, Variety(d, None, told), None)
         shown = np.take_along_axis(items[:3], columns, axis=1)
-        near.append(
-            sum(similarity(a, b, lists, None) for row in shown for n, a in enumerate(row) for b in row[:n])
-        )
+        near.append(sum(similarity(a, b, lists, None) for row in shown for n, a in enumerate(row) for b in row[:n]))
     assert near == sorted(near, reverse=True) and near[0] > 2 * near[-1]
 
 

@@ -11,9 +11,7 @@ from recsys_spark.rules.exclusions import exclusions, exhausted, read_blocked
 
 def items(*rows):
     idx, names, withdrawn = zip(*rows)
-    return pa.table(
-        {"item_idx": pa.array(idx, pa.int32()), "item_id": list(names), "withdrawn": list(withdrawn)}
-    )
+    return pa.table({"item_idx": pa.array(idx, pa.int32()), "item_id": list(names), "withdrawn": list(withdrawn)})
 
 
 TABLE = items((1, "a", False), (2, "b", True), (4, "d", False), (5, "e", False), (9, "new", False))

@@ -33,9 +33,7 @@ def test_contract_is_whole(table):
     assert len(set(contract.columns)) == len(contract.columns)
     assert all(field.meaning for field in contract.fields)
     # Spark reads partition columns back behind all others, so they must stand last
-    assert contract.columns[len(contract.columns) - len(contract.partition_by) :] == list(
-        contract.partition_by
-    )
+    assert contract.columns[len(contract.columns) - len(contract.partition_by) :] == list(contract.partition_by)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -45,9 +43,7 @@ def test_spark_and_arrow_render_the_same_types(spark, table):
     contract = contracts.load(table)
     spark = {field.name: to_arrow_type(field.dataType) for field in contract.spark_schema().fields}
     arrow = {field.name: field.type for field in contract.arrow_schema()}
-    assert {k: str(v).replace("element", "item") for k, v in spark.items()} == {
-        k: str(v) for k, v in arrow.items()
-    }
+    assert {k: str(v).replace("element", "item") for k, v in spark.items()} == {k: str(v) for k, v in arrow.items()}
 
 
 def test_numpy_type_of_a_list_is_that_of_its_elements():
@@ -79,13 +75,9 @@ def broken(tmp_path, monkeypatch, **changes):
 def test_unknown_type_and_stray_key_are_named(tmp_path, monkeypatch):
     field = {"name": "a", "type": "int", "nullable": False, "unit": None, "meaning": "m"}
     assert "unknown types (a: int); known: string, int32" in broken(tmp_path, monkeypatch, fields=[field])
-    assert "key or partition_by names columns that the table lacks: b" in broken(
-        tmp_path, monkeypatch, key=["b"]
-    )
+    assert "key or partition_by names columns that the table lacks: b" in broken(tmp_path, monkeypatch, key=["b"])
 
 
 def test_unknown_table_lists_the_known():
-    with pytest.raises(
-        LawBroken, match=r"table 'fold' has no contract at .*fold\.json; known tables: candidates, "
-    ):
+    with pytest.raises(LawBroken, match=r"table 'fold' has no contract at .*fold\.json; known tables: candidates, "):
         contracts.load("fold")

@@ -19,9 +19,7 @@ ROWS = [
 def folder(spark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "folds"
     columns = contracts.load("folds").columns
-    df = spark.createDataFrame(
-        [[row[c] for c in columns] for row in ROWS], contracts.load("folds").spark_schema()
-    )
+    df = spark.createDataFrame([[row[c] for c in columns] for row in ROWS], contracts.load("folds").spark_schema())
     assert tables.write(df.select(*reversed(columns)), folder, "folds") == len(ROWS)
     return folder
 
@@ -38,9 +36,7 @@ def test_spark_reads_what_it_wrote(spark, folder):
     back = by_key(
         [
             row.asDict()
-            for row in tables.read(spark, folder, "folds")
-            .select("user_idx", "item_idx", "weight", "fold")
-            .collect()
+            for row in tables.read(spark, folder, "folds").select("user_idx", "item_idx", "weight", "fold").collect()
         ]
     )
     assert back == [{k: row[k] for k in ("user_idx", "item_idx", "weight", "fold")} for row in ROWS]

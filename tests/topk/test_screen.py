@@ -11,9 +11,7 @@ from recsys_spark.models.histories import Histories
 from recsys_spark.models.inner_product import BFLOAT16
 from recsys_spark.topk import screen
 
-needs_bfloat16 = pytest.mark.skipif(
-    not screen.available(), reason="the processor does not multiply bfloat16 matrices"
-)
+needs_bfloat16 = pytest.mark.skipif(not screen.available(), reason="the processor does not multiply bfloat16 matrices")
 
 
 def vectors(rng, n, factors, kind, scale):
@@ -49,9 +47,7 @@ def test_bounds_are_above_the_scores_and_by_no_more_than_they_say(seed, factors,
     whole = np.linalg.norm(items.astype(np.float64), axis=1)
     assert (lengths >= whole).all()
     np.testing.assert_allclose(lengths, whole, rtol=0.01)
-    assert (
-        allowed <= 2.2 * BFLOAT16 * np.outer(np.linalg.norm(users.astype(np.float64), axis=1), whole)
-    ).all()
+    assert (allowed <= 2.2 * BFLOAT16 * np.outer(np.linalg.norm(users.astype(np.float64), axis=1), whole)).all()
 
 
 def test_numbers_are_rounded_as_torch_rounds_them():

@@ -52,9 +52,7 @@ def full_sort(model, histories, m, banned):
     share_banned=st.sampled_from([0.0, 0.3, 1.0]),
     seed=st.integers(0, 10_000),
 )
-def test_equals_a_full_sort_for_any_batch_tile_and_length(
-    n_users, n_items, m, tile, levels, share_banned, seed
-):
+def test_equals_a_full_sort_for_any_batch_tile_and_length(n_users, n_items, m, tile, levels, share_banned, seed):
     model = FakeModel(n_items, seed, levels=levels)
     histories = random_histories(n_users, n_items, 8, seed)
     banned = np.random.default_rng(seed).random(n_items) < share_banned
@@ -71,9 +69,7 @@ def test_a_batch_is_the_sum_of_its_users():
     banned[0] = True
     whole = top_candidates(model, model.encode(histories), Hidden(banned, histories), 10, 16)
     for size in (1, 7):
-        parts = [
-            top_candidates(model, model.encode(h), Hidden(banned, h), 10, 16) for h in histories.batches(size)
-        ]
+        parts = [top_candidates(model, model.encode(h), Hidden(banned, h), 10, 16) for h in histories.batches(size)]
         for part, one in zip(zip(*parts), whole):
             np.testing.assert_array_equal(np.concatenate(part), one)
 
@@ -248,9 +244,7 @@ def test_who_has_too_many_alike_for_bfloat16_is_searched_by_themselves_in_float3
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("largest", [1.0, 9.2127e18])
-def test_a_device_gives_the_processor_s_lists_where_little_is_left_and_where_products_overflow(
-    device, largest
-):
+def test_a_device_gives_the_processor_s_lists_where_little_is_left_and_where_products_overflow(device, largest):
     rng = np.random.default_rng(5)
     items = rng.standard_normal((30, 4)).astype(np.float32)
     items[7] = 0
@@ -302,9 +296,7 @@ def test_a_score_that_is_no_number_is_refused_by_a_device_too(device):
         top_candidates(model, users, hidden, 3, 64, device)
     for where in (None, device):  # of an item that nobody is shown, too
         with pytest.raises(LawBroken, match="'als' gives NaN scores to"):
-            top_candidates(
-                model, users, Hidden(np.isin(np.arange(70), [0, 65]), Histories.of([[]] * 3)), 3, 64, where
-            )
+            top_candidates(model, users, Hidden(np.isin(np.arange(70), [0, 65]), Histories.of([[]] * 3)), 3, 64, where)
 
 
 OTHER_PROCESSOR = """

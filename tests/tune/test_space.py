@@ -91,9 +91,7 @@ def test_all_models_together_are_searched_alone_and_without_keys_of_models_that_
     files = [put(tmp_path, text, f"{i}.yaml") for i, text in enumerate(texts)]
     with pytest.raises(ConfigError, match="fused: has the settings of all models, so it is searched alone"):
         read(files[:2], MODELS, [*TUNABLE, "fused"])
-    with pytest.raises(
-        ConfigError, match="baselines.svd.factors: not of this model's section, baselines.popu"
-    ):
+    with pytest.raises(ConfigError, match="baselines.svd.factors: not of this model's section, baselines.popu"):
         read(files[2:], MODELS, [*TUNABLE, "fused"])
 
 
@@ -115,9 +113,7 @@ def test_what_is_tried_is_what_an_overlay_can_say(tmp_path):
     assert yaml.safe_load(yaml.safe_dump(tried)) == tried
 
 
-@pytest.mark.parametrize(
-    ("value", "inside"), [(0.1, True), (0.5, True), (0.09, False), (0.51, False), (None, False)]
-)
+@pytest.mark.parametrize(("value", "inside"), [(0.1, True), (0.5, True), (0.09, False), (0.51, False), (None, False)])
 def test_a_space_knows_what_it_holds(value, inside):
     assert Group("m", {"a": FloatDistribution(0.1, 0.5)}).holds({"a": value}) is inside
     assert Group("m", {"a": CategoricalDistribution([0.1, 0.5])}).holds({"a": value}) is (value in (0.1, 0.5))

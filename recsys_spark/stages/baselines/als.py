@@ -71,9 +71,7 @@ def fit(
         )
     for block in range(pairs.blocks):
         items[block :: pairs.blocks] = np.load(_path(folder, ITEMS, block))
-    return FactorModel(
-        len(items), vars(objective), {"items": items, "gram": gram.astype(np.float32)}
-    ), objectives
+    return FactorModel(len(items), vars(objective), {"items": items, "gram": gram.astype(np.float32)}), objectives
 
 
 def _first_items(pairs: Pairs, factors: int, seed: int, start: np.ndarray | None) -> np.ndarray:
@@ -105,9 +103,7 @@ def _half_step(
     return HalfStep(*(sum(part) for part in zip(*done)))
 
 
-def solve_blocks(
-    pairs: Pairs, folder: Path, side: str, other: str, system: System, blocks: Iterable[int]
-) -> HalfStep:
+def solve_blocks(pairs: Pairs, folder: Path, side: str, other: str, system: System, blocks: Iterable[int]) -> HalfStep:
     """The vectors of some blocks, from files to files."""
     others = Shards([_path(folder, other, b) for b in range(pairs.blocks)])
     done = (_solve_block(pairs.block(side, b), others, system, _path(folder, side, b)) for b in blocks)

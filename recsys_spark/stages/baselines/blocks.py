@@ -170,9 +170,7 @@ def _write_part(parcels: pa.Table, *, folder: Path, blocks: int, rows: dict[str,
     entries = np.concatenate([np.frombuffer(parcel.as_buffer(), ENTRY) for parcel in parcels["entries"]])
     active = write_block(folder, side, block, entries, _height(rows[side], block, blocks))
     counts = {"side": [side], "block": [block], "rows": [active], "pairs": [len(entries)]}
-    schema = pa.schema(
-        [("side", pa.string()), ("block", pa.int32()), ("rows", pa.int64()), ("pairs", pa.int64())]
-    )
+    schema = pa.schema([("side", pa.string()), ("block", pa.int32()), ("rows", pa.int64()), ("pairs", pa.int64())])
     return pa.table(counts, schema=schema)
 
 

@@ -76,9 +76,7 @@ def count_terms(items: DataFrame) -> DataFrame:
     """(item_idx, term, times), one row for each term of each item: words of title and text in lower case, and each category as a whole."""
     words = F.regexp_extract_all(F.lower(F.concat_ws(" ", TITLE, TEXT)), F.lit(_WORD), F.lit(1))
     # no word has the sign between, so a category is never taken for one
-    whole = F.array_distinct(
-        F.transform(CATEGORIES, lambda name: F.concat(F.lit("category="), F.lower(name)))
-    )
+    whole = F.array_distinct(F.transform(CATEGORIES, lambda name: F.concat(F.lit("category="), F.lower(name))))
     terms = items.select(ITEM_IDX, F.explode(F.concat(words, whole)).alias(TERM))
     return terms.groupBy(ITEM_IDX, TERM).agg(F.count(F.lit(1)).alias(_TIMES))
 

@@ -56,9 +56,7 @@ class Similarity:
     norm_power: float = 0.0
 
 
-def fit(
-    spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, similarity: Similarity
-) -> NeighbourModel:
+def fit(spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, similarity: Similarity) -> NeighbourModel:
     """The model: of each item the `neighbours` most similar others, ties by item. `folder` takes the arrays of the table."""
     compare = partial(compare_items, pairs, similarity, neighbours)
     table = make_table(spark, pairs, ITEMS, folder, compare)
@@ -70,9 +68,7 @@ def fit(
     return NeighbourModel(pairs.rows[ITEMS], {}, table)
 
 
-def compare_items(
-    pairs: Pairs, similarity: Similarity, neighbours: int, start: int, stop: int
-) -> Iterator[Chunk]:
+def compare_items(pairs: Pairs, similarity: Similarity, neighbours: int, start: int, stop: int) -> Iterator[Chunk]:
     """One task: the neighbours of the items start:stop."""
     sides = pairs.side(ITEMS), pairs.side(USERS)  # the loops hold addresses in their maps
     formula, scratch = _formula(similarity, pairs.degrees(ITEMS)), _scratch(pairs.rows[ITEMS], neighbours)

@@ -19,9 +19,7 @@ _COUNT = "chosen"
 _DAY_S = 86_400
 
 
-def fit(
-    pairs: DataFrame, users: DataFrame | None, *, n_items: int, half_life_days: float | None
-) -> PopularityModel:
+def fit(pairs: DataFrame, users: DataFrame | None, *, n_items: int, half_life_days: float | None) -> PopularityModel:
     """The model of `pairs` (user_idx, item_idx, event_ts), each once; by the segments of `users`, or without any when that is None.
 
     A pair counts 1, or 2^(-age / half life) with its age reckoned from the newest pair, so that a backtest does not depend on the day

@@ -107,9 +107,7 @@ def fit_all(
     """Fit and save each model of `section`; returns the manifest's counts. `users` are needed for segments, `items` for content."""
     counts: dict[str, Any] = {"seconds": {}}
     with _timed(counts, POPULARITY):
-        model = popularity.fit(
-            train, users, n_items=n_items, half_life_days=section.popularity.half_life_days
-        )
+        model = popularity.fit(train, users, n_items=n_items, half_life_days=section.popularity.half_life_days)
         base.save(folder / POPULARITY, model)
         counts["segments"] = len(model.parameters["segments"])
     with _scratch(folder) as scratch:

@@ -35,9 +35,7 @@ def _above(rows: DataFrame, per_day: int | None, in_all: int | None) -> DataFram
     # a log without times has only the whole
     on_a_day = F.max(F.when(F.col("day").isNotNull(), F.struct("n", "day")))
     users = daily.groupBy(USER_ID).agg(on_a_day.alias("worst"), F.sum("n").alias("total"))
-    by_day = F.concat(
-        F.col("worst.n").cast("string"), F.lit(" events on "), F.col("worst.day").cast("string")
-    )
+    by_day = F.concat(F.col("worst.n").cast("string"), F.lit(" events on "), F.col("worst.day").cast("string"))
     by_total = F.concat(F.col("total").cast("string"), F.lit(" events in all"))
     found = F.coalesce(
         F.when(F.col("worst.n") > per_day, by_day) if per_day is not None else F.lit(None),

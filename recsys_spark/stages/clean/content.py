@@ -93,9 +93,7 @@ def check_withdrawn(content: DataFrame, source: str) -> None:
         )
 
 
-def items_table(
-    index: DataFrame, content: DataFrame | None, in_log: DataFrame, *, separator: str
-) -> DataFrame:
+def items_table(index: DataFrame, content: DataFrame | None, in_log: DataFrame, *, separator: str) -> DataFrame:
     """The table `items`: those of `in_log` (item_idx, distinct) and those of `content` (item_id and text columns title, categories, text,
     withdrawn, as far as the file has them)."""
     if content is None:
@@ -108,9 +106,7 @@ def items_table(
         truth(_optional(content, WITHDRAWN)).alias(WITHDRAWN),
         F.lit(True).alias("__in_file"),
     )
-    every = index.join(known, ITEM_ID, "left").join(
-        in_log.withColumn("__in_log", F.lit(True)), ITEM_IDX, "left"
-    )
+    every = index.join(known, ITEM_ID, "left").join(in_log.withColumn("__in_log", F.lit(True)), ITEM_IDX, "left")
     return every.where(F.col("__in_file") | F.col("__in_log")).withColumns(
         {
             CATEGORIES: F.coalesce(CATEGORIES, F.array().cast("array<string>")),
@@ -153,9 +149,7 @@ def lacking_in_items(columns: list[str]) -> dict[str, Column]:
 
 def lacking_in_users(attributes: Iterable[str]) -> dict[str, Column]:
     """Counts of the users of the table that lack each attribute, by their names in the manifest."""
-    return {
-        f"users.{name}": F.count_if(F.try_element_at(ATTRIBUTES, F.lit(name)).isNull()) for name in attributes
-    }
+    return {f"users.{name}": F.count_if(F.try_element_at(ATTRIBUTES, F.lit(name)).isNull()) for name in attributes}
 
 
 def _optional(content: DataFrame, name: str) -> Column:

@@ -45,9 +45,7 @@ def typed(rows: DataFrame, *, time_unit: str, default_event_type: str) -> DataFr
         trimmed(column(USER_ID)).alias(USER_ID),
         trimmed(column(ITEM_ID)).alias(ITEM_ID),
         _moment(column(EVENT_TS), time_unit).alias(EVENT_TS),
-        (trimmed(column(EVENT_TYPE)) if raw(EVENT_TYPE) in have else F.lit(default_event_type)).alias(
-            EVENT_TYPE
-        ),
+        (trimmed(column(EVENT_TYPE)) if raw(EVENT_TYPE) in have else F.lit(default_event_type)).alias(EVENT_TYPE),
         *[_number(column(name)).alias(name) for name in NUMBERS],
     )
 

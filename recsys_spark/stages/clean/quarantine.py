@@ -75,9 +75,7 @@ def check_rows(rows_in: int, interactions: int, by_reason: Mapping[str, int]) ->
 
 def counted(by_reason: Mapping[str, int]) -> str:
     """Counts by reason as text, largest first."""
-    return ", ".join(
-        f"{reason} {n:,}" for reason, n in sorted(by_reason.items(), key=lambda pair: (-pair[1], pair[0]))
-    )
+    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(by_reason.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def none_left(path: str, rows: int, by_reason: Mapping[str, int]) -> str:

@@ -113,8 +113,7 @@ def _read_separated(
     for file in files:
         by_header.setdefault(_header(spark, file.path, sep), []).append(file.path)
     frames = [
-        _read_alike(spark, paths, list(header), sep, wanted, multi_line)
-        for header, paths in sorted(by_header.items())
+        _read_alike(spark, paths, list(header), sep, wanted, multi_line) for header, paths in sorted(by_header.items())
     ]
     return reduce(DataFrame.unionAll, frames)
 
@@ -135,9 +134,7 @@ def _read_alike(
                 f"{paths[0]} has {header.count(want.source)} columns {want.source!r}, which {want.key} names; rename one"
             )
         columns[name] = (
-            F.col(f"c{header.index(want.source)}")
-            if want.source in header
-            else _from_folder(paths, want, header)
+            F.col(f"c{header.index(want.source)}") if want.source in header else _from_folder(paths, want, header)
         )
     schema = StructType(
         [StructField(name, StringType()) for name in (*(f"c{i}" for i in range(len(header))), MALFORMED)]

@@ -46,9 +46,7 @@ def mark_returns(rows: DataFrame) -> DataFrame:
     is_good = F.col(REASON).isNull()
     returned, _ = pinned(rows.where(is_good & (F.col(QUANTITY) < 0)).select(*_PAIR).distinct())
     alone = rows.join(returned, _PAIR, "left_anti")
-    moved = rows.join(returned, _PAIR, "left_semi").withColumn(
-        "__n", F.when(is_good, F.col(QUANTITY).cast("double"))
-    )
+    moved = rows.join(returned, _PAIR, "left_semi").withColumn("__n", F.when(is_good, F.col(QUANTITY).cast("double")))
     number = F.coalesce(F.col("__n"), F.lit(0.0))
     order: list[Column] = [F.col(EVENT_TS), F.col("__n") < 0, *map(F.col, ("__n", RATING, PRICE, FILE))]
     forward = (
@@ -67,13 +65,9 @@ def mark_returns(rows: DataFrame) -> DataFrame:
     )
     cancelled = (F.col("__n") > 0) & (F.col("__lowest") <= F.col("__sum") - F.col("__n") + _TOLERANCE)
     reason = (
-        F.when(F.col("__n") < 0, F.lit("return"))
-        .when(cancelled, F.lit("cancelled_by_return"))
-        .otherwise(F.col(REASON))
+        F.when(F.col("__n") < 0, F.lit("return")).when(cancelled, F.lit("cancelled_by_return")).otherwise(F.col(REASON))
     )
     told = F.concat(F.lit("quantity="), F.col(QUANTITY).cast("string"))
     is_new = F.col("__n").isNotNull() & F.col(REASON).isNotNull()
-    marked = summed.withColumn(REASON, reason).withColumn(
-        DETAIL, F.when(is_new, told).otherwise(F.col(DETAIL))
-    )
+    marked = summed.withColumn(REASON, reason).withColumn(DETAIL, F.when(is_new, told).otherwise(F.col(DETAIL)))
     return alone.unionByName(marked.drop("__n", "__sum", "__lowest").localCheckpoint())

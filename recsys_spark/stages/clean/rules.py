@@ -88,10 +88,7 @@ def judged(rows: DataFrame, rules: list[Rule]) -> DataFrame:
     """`rows` with REASON and DETAIL of the first rule a row breaks, null for a well-formed row. Bad rows lose their time, which may lie
     beyond what other programs read."""
     verdict = F.coalesce(
-        *[
-            F.when(rule.when, F.struct(F.lit(rule.reason).alias(REASON), rule.detail.alias(DETAIL)))
-            for rule in rules
-        ]
+        *[F.when(rule.when, F.struct(F.lit(rule.reason).alias(REASON), rule.detail.alias(DETAIL))) for rule in rules]
     )
     marked = rows.withColumn("__verdict", verdict)
     reason, detail = F.col(f"__verdict.{REASON}"), F.col(f"__verdict.{DETAIL}")

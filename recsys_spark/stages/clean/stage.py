@@ -105,9 +105,7 @@ def _work(context: Context, files: Files, folder: Path) -> dict[str, Any]:
 def _clean(context: Context, files: Files, folder: Path, scratch: Path) -> dict[str, Any]:
     items, users = together(lambda: _items_file(context, files), lambda: _users_file(context, files))
     rows, seen = _rows(context, files, items, scratch)
-    log.info(
-        "clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed"
-    )
+    log.info("clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed")
     _check_log(context, files, rows, seen)
 
     events, n_users = pinned(_events(rows, users, USER_ID))
@@ -146,15 +144,10 @@ def _rows(context: Context, files: Files, items: Content | None, scratch: Path) 
     kinds = {USER_ID: "id", ITEM_ID: "id", EVENT_TS: time_kind, **dict.fromkeys(NUMBERS, "number")}
     names = _mapped(context)
     wanted = {
-        raw(name): Wanted(source, f"clean.columns.{name}", kinds.get(name, "text"))
-        for name, source in names.items()
+        raw(name): Wanted(source, f"clean.columns.{name}", kinds.get(name, "text")) for name, source in names.items()
     }
-    lines = read.read(
-        context.spark, files["events"], format_of(files["events"], clean.format, "paths.events"), wanted
-    )
-    rows = typed(
-        lines.drop(read.BLOCK), time_unit=clean.time_unit, default_event_type=clean.default_event_type
-    )
+    lines = read.read(context.spark, files["events"], format_of(files["events"], clean.format, "paths.events"), wanted)
+    rows = typed(lines.drop(read.BLOCK), time_unit=clean.time_unit, default_event_type=clean.default_event_type)
     if clean.require_known_items and items:
         known = items.frame.select(ITEM_ID, F.lit(True).alias(KNOWN))
         rows = rows.join(known, ITEM_ID, "left").withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
@@ -181,11 +174,7 @@ def _rules(context: Context) -> list[Rule]:
 
 def _mapped(context: Context) -> dict[str, str]:
     """Names of the log's columns by the house's names."""
-    return {
-        name: source
-        for name, source in context.config.clean.columns.model_dump().items()
-        if source is not None
-    }
+    return {name: source for name, source in context.config.clean.columns.model_dump().items() if source is not None}
 
 
 def _check_log(context: Context, files: Files, rows: DataFrame, seen: Tally) -> None:
@@ -201,8 +190,7 @@ def _check_log(context: Context, files: Files, rows: DataFrame, seen: Tally) -> 
         worst = max(seen.by_reason, key=lambda reason: (seen.by_reason[reason], reason))
         example = rows.where(F.col(REASON) == worst).select(F.min(DETAIL)).first()
         raise AllQuarantined(
-            none_left(path, seen.rows, seen.by_reason)
-            + f"; an example of {worst}: {example[0] if example else None}"
+            none_left(path, seen.rows, seen.by_reason) + f"; an example of {worst}: {example[0] if example else None}"
         )
 
 
@@ -226,9 +214,7 @@ def _events(rows: DataFrame, file: Content | None, key: str) -> DataFrame:
 
 def _index(context: Context, word: str, ids: DataFrame, n_ids: int) -> tuple[DataFrame, dict[str, int]]:
     folder = context.layout.user_index if word == "user" else context.layout.item_index
-    n_new, size = indexing.extend(
-        context.spark, folder, f"{word}_index", ids, context.layout.run_id, at_most=n_ids
-    )
+    n_new, size = indexing.extend(context.spark, folder, f"{word}_index", ids, context.layout.run_id, at_most=n_ids)
     return indexing.read_index(context.spark, folder, f"{word}_index"), {
         f"new_{word}s": n_new,
         f"n_{word}s": size,
@@ -248,9 +234,7 @@ def _write_log(
     spark, clean = context.spark, context.config.clean
     marked = mark_duplicates(rows)
     marked = mark_returns(marked) if seen.returns else marked
-    limits = Limits(
-        clean.max_events_per_user_day, clean.max_events_per_user, clean.k_core_users, clean.k_core_items
-    )
+    limits = Limits(clean.max_events_per_user_day, clean.max_events_per_user, clean.k_core_users, clean.k_core_items)
     verdicts = judge(marked, user_index, item_index, events, limits)
     kept = tables.write(interactions(verdicts, clean.event_weights), folder / "interactions", "interactions")
     tables.write(quarantined(marked).unionAll(quarantined(verdicts)), folder / "quarantine", "quarantine")
@@ -290,9 +274,7 @@ def _users_file(context: Context, files: Files) -> Content | None:
         return None
     clean = context.config.clean
     wanted = {USER_ID: Wanted(clean.user_columns.user_id, "clean.user_columns.user_id", "id")}
-    wanted |= {
-        column: Wanted(name, "clean.user_columns.attributes") for name, column in _attributes(context).items()
-    }
+    wanted |= {column: Wanted(name, "clean.user_columns.attributes") for name, column in _attributes(context).items()}
     file_format = format_of(files["users"], clean.format, "paths.users")
     return one_row_an_id(
         read.read(context.spark, files["users"], file_format, wanted, multi_line=True), USER_ID, "users"
@@ -310,9 +292,7 @@ def _write_items(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """The table `items`; returns its counts, and how many items lack what the items file should give."""
     names = context.config.clean.item_columns
-    log_items = (
-        tables.read(context.spark, folder / "interactions", "interactions").select(ITEM_IDX).distinct()
-    )
+    log_items = tables.read(context.spark, folder / "interactions", "interactions").select(ITEM_IDX).distinct()
     table = items_table(
         index, items.frame if items else None, log_items, separator=context.config.clean.category_separator
     )

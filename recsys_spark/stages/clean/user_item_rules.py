@@ -26,9 +26,7 @@ class Limits:
     core_items: int
 
 
-def judge(
-    rows: DataFrame, users: DataFrame, items: DataFrame, events: DataFrame, limits: Limits
-) -> DataFrame:
+def judge(rows: DataFrame, users: DataFrame, items: DataFrame, events: DataFrame, limits: Limits) -> DataFrame:
     """The well-formed of `rows` with their dense ids, and a reason for those that a verdict on their user or item puts out.
 
     `users` (user_id, user_idx) and `items` (item_id, item_idx) must hold every id of `rows`; `events` is that of `bots`.
@@ -46,12 +44,8 @@ def judge(
         USER_IDX: f"the user has fewer than {limits.core_users} items",
         ITEM_IDX: f"the item has fewer than {limits.core_items} users",
     }
-    poor = {
-        side: found.withColumn(f"{_POOR}_{side}", F.lit(few[side])) for side, found in gone.items() if found
-    }
-    return _joined(
-        rows, _flagged(users, poor.get(USER_IDX), USER_IDX), _flagged(items, poor.get(ITEM_IDX), ITEM_IDX)
-    )
+    poor = {side: found.withColumn(f"{_POOR}_{side}", F.lit(few[side])) for side, found in gone.items() if found}
+    return _joined(rows, _flagged(users, poor.get(USER_IDX), USER_IDX), _flagged(items, poor.get(ITEM_IDX), ITEM_IDX))
 
 
 def interactions(judged: DataFrame, weights: Mapping[str, float]) -> DataFrame:
@@ -72,6 +66,6 @@ def _joined(rows: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
     poor = [name for name in good.columns if name.startswith(_POOR)]
     short = F.coalesce(*map(F.col, poor)) if poor else F.lit(None)
     reason = F.when(bot.isNotNull(), F.lit("bot_user")).when(short.isNotNull(), F.lit("below_k_core"))
-    return good.withColumns(
-        {REASON: reason.cast("string"), DETAIL: F.coalesce(bot, short).cast("string")}
-    ).drop(_BOT, *poor)
+    return good.withColumns({REASON: reason.cast("string"), DETAIL: F.coalesce(bot, short).cast("string")}).drop(
+        _BOT, *poor
+    )

@@ -84,9 +84,7 @@ def measure(
     averages, sample, share = _write(rows, folder, bootstrap_users)
     panel = Panel.of(models, cutoffs, averages, sample)
     popularity = catalogue.popularity()
-    found = popularity_groups.measure(
-        lists, positives, histories, popularity=popularity, k=gate_k, share=share
-    )
+    found = popularity_groups.measure(lists, positives, histories, popularity=popularity, k=gate_k, share=share)
     shown = per_user.shown_counts(lists, gate_k)
     counts = {model: catalogue.counts(shown, model) for model in models}
     _check(counts, panel.users)
@@ -102,9 +100,7 @@ def measure(
     )
 
 
-def _write(
-    rows: DataFrame, folder: Path, bootstrap_users: int
-) -> tuple[list[dict[str, Any]], pa.Table, float]:
+def _write(rows: DataFrame, folder: Path, bootstrap_users: int) -> tuple[list[dict[str, Any]], pa.Table, float]:
     """Write `user_metrics`; returns `per_user.means`, the `per_user.sample` of at most about `bootstrap_users`, and its share of the users."""
     rows = rows.persist()
     try:
@@ -148,9 +144,7 @@ def finite(tree: Any) -> Any:
     return tree
 
 
-def _beyond(
-    shown: np.ndarray, owners: np.ndarray, users: int, diversity: float | None
-) -> dict[str, float | None]:
+def _beyond(shown: np.ndarray, owners: np.ndarray, users: int, diversity: float | None) -> dict[str, float | None]:
     return {
         "coverage": beyond_accuracy.coverage(shown),
         "novelty": beyond_accuracy.novelty(shown, owners, users),
@@ -168,9 +162,7 @@ def _concentration(counts: dict[str, np.ndarray], owners: np.ndarray) -> dict[st
 def _check(counts: dict[str, np.ndarray], users: int) -> None:
     # a single model may have nothing to say of users without history, the blend always has
     if users and not counts[c.FUSED].any():
-        raise LawBroken(
-            f"table lists of the score stage has no {c.FUSED} list; run jobs/score.py again with --force"
-        )
+        raise LawBroken(f"table lists of the score stage has no {c.FUSED} list; run jobs/score.py again with --force")
 
 
 def _categories(items: pa.Table, size: int) -> sp.csr_matrix:

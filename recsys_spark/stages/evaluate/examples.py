@@ -33,9 +33,7 @@ def choose(histories: DataFrame, n: int) -> list[tuple[int, str]]:
     found = found.unionAll(first(some, "shortest", 1, F.col("length"))).unionAll(
         first(some, "longest", 1, -F.col("length"))
     )
-    rows = sorted(
-        found.collect(), key=lambda row: (row["kind"] == "", row["length"], row["hash"], row[c.USER_IDX])
-    )
+    rows = sorted(found.collect(), key=lambda row: (row["kind"] == "", row["length"], row["hash"], row[c.USER_IDX]))
     special: dict[int, str] = {}
     for row in rows:
         if row["kind"]:
@@ -60,14 +58,10 @@ def describe(
     }
     ids = pa.array([row[c.USER_ID] for row in who.values()], pa.string())
     lists = tables.read_arrow(top_n, "top_n", filter=pc.field(c.USER_ID).isin(ids)).to_pylist()
-    recent = {
-        index: list(zip(row[c.ITEM_IDX], row[c.EVENT_TS]))[: -RECENT - 1 : -1] for index, row in had.items()
-    }
+    recent = {index: list(zip(row[c.ITEM_IDX], row[c.EVENT_TS]))[: -RECENT - 1 : -1] for index, row in had.items()}
     named = {row[name] for row in lists for name in (c.ITEM_ID, c.BECAUSE) if row[name] is not None}
     known = _items(items, {i for pairs in recent.values() for i, _ in pairs}, named)
-    return [
-        _user(who[i], kind, had.get(i), recent.get(i, []), lists, known) for i, kind in chosen if i in who
-    ]
+    return [_user(who[i], kind, had.get(i), recent.get(i, []), lists, known) for i, kind in chosen if i in who]
 
 
 def bad_rows(quarantine: DataFrame) -> list[dict[str, Any]]:
@@ -75,11 +69,7 @@ def bad_rows(quarantine: DataFrame) -> list[dict[str, Any]]:
     first = F.min(F.struct(c.ROW, c.DETAIL, c.SOURCE_FILE)).alias("first")
     return [
         row.asDict()
-        for row in quarantine.groupBy(c.REASON)
-        .agg(first)
-        .select(c.REASON, "first.*")
-        .orderBy(c.REASON)
-        .collect()
+        for row in quarantine.groupBy(c.REASON).agg(first).select(c.REASON, "first.*").orderBy(c.REASON).collect()
     ]
 
 
@@ -115,12 +105,8 @@ def _items(folder: Path, indices: set[int], ids: set[str]) -> dict[Any, dict[str
     wanted = pc.field(c.ITEM_IDX).isin(pa.array(sorted(indices), pa.int32())) | pc.field(c.ITEM_ID).isin(
         pa.array(sorted(ids), pa.string())
     )
-    rows = tables.read_arrow(
-        folder, "items", [c.ITEM_IDX, c.ITEM_ID, c.TITLE, c.CATEGORIES], wanted
-    ).to_pylist()
-    named = [
-        (row, {"title": row[c.TITLE] or row[c.ITEM_ID], "categories": row[c.CATEGORIES]}) for row in rows
-    ]
+    rows = tables.read_arrow(folder, "items", [c.ITEM_IDX, c.ITEM_ID, c.TITLE, c.CATEGORIES], wanted).to_pylist()
+    named = [(row, {"title": row[c.TITLE] or row[c.ITEM_ID], "categories": row[c.CATEGORIES]}) for row in rows]
     return {key: name for row, name in named for key in (row[c.ITEM_IDX], row[c.ITEM_ID])}
 
 

@@ -50,16 +50,12 @@ def judge(
     if max_drop_below_best_baseline is not None:
         best = _number(metrics["accuracy"][baseline][str(k)]["ndcg"]["mean"])
         what = f"NDCG@{k} of the blend; the best baseline, {baseline}, has {best:.4f}, and {max_drop_below_best_baseline:g} less is allowed"
-        found.append(
-            _at_least("max_drop_below_best_baseline", ndcg, best - max_drop_below_best_baseline, what)
-        )
+        found.append(_at_least("max_drop_below_best_baseline", ndcg, best - max_drop_below_best_baseline, what))
     if min_ndcg is not None:
         found.append(_at_least("min_ndcg", ndcg, min_ndcg, f"NDCG@{k} of the blend"))
     if min_coverage is not None:
         share = _number(metrics["beyond_accuracy"][FUSED]["coverage"])
-        found.append(
-            _at_least("min_coverage", share, min_coverage, f"share of the items that some list of {k} shows")
-        )
+        found.append(_at_least("min_coverage", share, min_coverage, f"share of the items that some list of {k} shows"))
     if every_user_served:
         found.append(_every_user_served(tonight))
     if max_size_change is not None:

@@ -45,9 +45,7 @@ class Tastes:
         return cls(profile, listed, popular)
 
 
-def compare(
-    panel: Panel, tastes: Tastes, single: str, k: int, bootstrap: Bootstrap
-) -> dict[str, list[dict[str, Any]]]:
+def compare(panel: Panel, tastes: Tastes, single: str, k: int, bootstrap: Bootstrap) -> dict[str, list[dict[str, Any]]]:
     """`groups` and `gaps` of `metrics.json`, at cutoff `k`.
 
     A group: by, group, users, `metrics` of the blend and `best_single` of the model `single`, metric -> {mean, low, high}, and `popularity` of
@@ -59,16 +57,13 @@ def compare(
     for by, parts in groupings(panel, tastes).items():
         # a seed for each: two groups of one size must not draw alike, or their gap would look surer than it is
         resampled = [
-            resampled_means(values[rows], bootstrap.samples, bootstrap.seed + at)
-            for at, (_, rows) in enumerate(parts)
+            resampled_means(values[rows], bootstrap.samples, bootstrap.seed + at) for at, (_, rows) in enumerate(parts)
         ]
         found["groups"] += [
             {"by": by, "group": name, "users": len(rows), **_entry(values[rows], means, bootstrap.confidence)}
             for (name, rows), means in zip(parts, resampled)
         ]
-        found["gaps"] += _gap(
-            by, parts, values[:, 0], [means[:, 0] for means in resampled], bootstrap.confidence
-        )
+        found["gaps"] += _gap(by, parts, values[:, 0], [means[:, 0] for means in resampled], bootstrap.confidence)
     return found
 
 

@@ -43,15 +43,11 @@ def measure(
     code = F.array_position(F.array(*[F.lit(m) for m in models]), F.col(c.MODEL)).cast("int") - 1
     place = (code * length + F.col(c.RANK) - 1).alias("place")
     ranked = lists.where(F.col(c.MODEL).isin(list(models)) & (F.col(c.RANK) <= length))
-    entries = ranked.groupBy(c.USER_IDX).agg(
-        F.collect_list(F.struct(place, F.col(c.ITEM_IDX))).alias("entries")
-    )
+    entries = ranked.groupBy(c.USER_IDX).agg(F.collect_list(F.struct(place, F.col(c.ITEM_IDX))).alias("entries"))
     wanted = positives.select(c.USER_IDX, F.col(c.ITEM_IDX).alias("positives"))
     known = histories.select(c.USER_IDX, F.size(c.ITEM_IDX).alias(HISTORY), c.SEGMENT)
     users = wanted.join(entries, c.USER_IDX, "left").join(known, c.USER_IDX, "left")
-    schema = (
-        f"{contracts.load('user_metrics').spark_ddl()}, {HISTORY} int, {c.SEGMENT} string, {DIVERSITY} double"
-    )
+    schema = f"{contracts.load('user_metrics').spark_ddl()}, {HISTORY} int, {c.SEGMENT} string, {DIVERSITY} double"
 
     def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -62,21 +58,13 @@ def measure(
 
 def shown_counts(lists: DataFrame, k: int) -> pa.Table:
     """Grain: model, item_idx. How many of the lists cut at `k` show the item (item-sized, on the driver)."""
-    return (
-        lists.where(F.col(c.RANK) <= k)
-        .groupBy(c.MODEL, c.ITEM_IDX)
-        .agg(F.count("*").alias("shown"))
-        .toArrow()
-    )
+    return lists.where(F.col(c.RANK) <= k).groupBy(c.MODEL, c.ITEM_IDX).agg(F.count("*").alias("shown")).toArrow()
 
 
 def means(rows: DataFrame) -> list[dict[str, Any]]:
     """Grain: model, k. Number of users and mean of every metric, over all rows of `measure`."""
     averages = [F.avg(name).alias(name) for name in (*METRICS, DIVERSITY)]
-    return [
-        row.asDict()
-        for row in rows.groupBy(c.MODEL, c.K).agg(F.count("*").alias("users"), *averages).collect()
-    ]
+    return [row.asDict() for row in rows.groupBy(c.MODEL, c.K).agg(F.count("*").alias("users"), *averages).collect()]
 
 
 def sample(rows: DataFrame, share: float) -> pa.Table:

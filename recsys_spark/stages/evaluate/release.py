@@ -63,6 +63,4 @@ def example_users(spark: SparkSession, layout: Layout, n: int) -> list[dict[str,
 
 def bad_rows(spark: SparkSession, layout: Layout) -> list[dict[str, Any]]:
     """One quarantined row of each reason."""
-    return examples.bad_rows(
-        tables.read(spark, layout.table("clean", c.BACKTEST, "quarantine"), "quarantine")
-    )
+    return examples.bad_rows(tables.read(spark, layout.table("clean", c.BACKTEST, "quarantine"), "quarantine"))

@@ -151,9 +151,7 @@ def _run_release(context: Context) -> None:
         users = release.example_users(context.spark, layout, config.example_users)
         manifest.write_json(folder / EXAMPLES_FILE, users)
         bad_rows = release.bad_rows(context.spark, layout)
-        render.write(
-            layout.report, facts, verdict=verdict, examples=users, bad_rows=bad_rows, run_date=run_date
-        )
+        render.write(layout.report, facts, verdict=verdict, examples=users, bad_rows=bad_rows, run_date=run_date)
         log.info("report: %s", layout.report)
         failed = sum(not gate["passed"] for gate in verdict["gates"])
         return {"gates": len(verdict["gates"]), "failed": failed, "example_users": len(users)}

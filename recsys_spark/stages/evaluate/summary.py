@@ -31,9 +31,7 @@ class Panel:
     segments: np.ndarray
 
     @classmethod
-    def of(
-        cls, models: list[str], cutoffs: list[int], averages: list[dict[str, Any]], rows: pa.Table
-    ) -> Panel:
+    def of(cls, models: list[str], cutoffs: list[int], averages: list[dict[str, Any]], rows: pa.Table) -> Panel:
         """`averages` as `per_user.means` gives them, `rows` as `per_user.sample` does; users in order of their index."""
         shape = (len(cutoffs), len(models), len(METRICS))
         means = np.full(shape, np.nan)
@@ -42,9 +40,9 @@ class Panel:
         code = np.asarray(pc.index_in(rows[MODEL], pa.array(models)))
         order = np.lexsort((code, np.asarray(rows[K]), np.asarray(rows[USER_IDX])))
         # cutoffs rise, so that sorting by k is sorting by their position
-        values = np.stack(
-            [np.asarray(rows[name], dtype=np.float64)[order] for name in METRICS], axis=-1
-        ).reshape(-1, *shape)
+        values = np.stack([np.asarray(rows[name], dtype=np.float64)[order] for name in METRICS], axis=-1).reshape(
+            -1, *shape
+        )
         first = order[:: shape[0] * shape[1]]
         history = np.asarray(pc.fill_null(rows["history"], 0))[first]
         segments = np.array(rows[SEGMENT].to_pylist(), dtype=object)[first]
@@ -78,9 +76,7 @@ def accuracy(panel: Panel, bootstrap: Bootstrap) -> dict[str, Any]:
     return tree
 
 
-def differences(
-    panel: Panel, pairs: Sequence[tuple[str, str]], k: int, bootstrap: Bootstrap
-) -> list[dict[str, Any]]:
+def differences(panel: Panel, pairs: Sequence[tuple[str, str]], k: int, bootstrap: Bootstrap) -> list[dict[str, Any]]:
     """For each (model, against): metric -> {mean, low, high, share_above} of the user-by-user difference at `k`."""
     q = panel.cutoffs.index(k)
     left, right = ([panel.models.index(pair[side]) for pair in pairs] for side in (0, 1))
@@ -89,8 +85,7 @@ def differences(
     found, above = bootstrap((panel.means[q, left] - panel.means[q, right]).ravel(), values)
     parts = iter([{**e.plain(), "share_above": float(a)} for e, a in zip(found, above)])
     return [
-        {"model": a, "against": b, "k": k, "metrics": {metric: next(parts) for metric in METRICS}}
-        for a, b in pairs
+        {"model": a, "against": b, "k": k, "metrics": {metric: next(parts) for metric in METRICS}} for a, b in pairs
     ]
 
 

@@ -20,9 +20,7 @@ def make_item_counts(folds: DataFrame) -> DataFrame:
 def name_features(items: DataFrame) -> DataFrame:
     """(item_idx, name) for each content feature of each item, each pair once."""
     category = F.explode(F.array_distinct(CATEGORIES)).alias("category")
-    return items.select(ITEM_IDX, category).select(
-        ITEM_IDX, F.concat(F.lit("category="), "category").alias(NAME)
-    )
+    return items.select(ITEM_IDX, category).select(ITEM_IDX, F.concat(F.lit("category="), "category").alias(NAME))
 
 
 def number_features(named: DataFrame, min_items: int) -> tuple[list[tuple[int, str, int]], int]:

@@ -100,7 +100,5 @@ def _first_of_moment(histories: Histories) -> np.ndarray:
 
 def _timeless(histories: Histories) -> np.ndarray:
     """bool [B]: users none of whose entries has a time."""
-    timed = np.bincount(
-        np.repeat(np.arange(len(histories)), histories.lengths()), histories.times != 0, len(histories)
-    )
+    timed = np.bincount(np.repeat(np.arange(len(histories)), histories.lengths()), histories.times != 0, len(histories))
     return timed == 0

@@ -42,10 +42,7 @@ def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Seq
     # both sides lie by user then; a small log's histories would else be broadcast, and one task would write them all
     known = users.select(USER_IDX, SEGMENT).join(grouped.hint("merge"), USER_IDX, "left")
     views = F.array(
-        *[
-            F.struct(F.lit(as_of).alias(AS_OF), _known(names).alias(_PAIRS))
-            for as_of, names in moments.items()
-        ]
+        *[F.struct(F.lit(as_of).alias(AS_OF), _known(names).alias(_PAIRS)) for as_of, names in moments.items()]
     )
     return known.select(USER_IDX, SEGMENT, F.inline(views)).select(
         USER_IDX,

@@ -122,8 +122,7 @@ class _Rows:
         if not explained:
             table = table.append_column(c.BECAUSE, pa.nulls(len(table), pa.string()))
         user, item = (
-            table[name].combine_chunks().dictionary_encode(null_encoding="encode")
-            for name in (c.USER_ID, c.ITEM_ID)
+            table[name].combine_chunks().dictionary_encode(null_encoding="encode") for name in (c.USER_ID, c.ITEM_ID)
         )
         order = np.lexsort((table[c.RANK].fill_null(0).to_numpy(), user.indices.to_numpy()))
         return cls(
@@ -164,9 +163,7 @@ def check(files: Sequence[Path], layout: Layout, output_id: str | None = None) -
     found.add(
         ONE_RUN,
         len(strangers),
-        lambda: (
-            f"run_id={strangers[0][0]!r} model_version={strangers[0][1]!r} in a night of run {layout.run_id!r}"
-        ),
+        lambda: f"run_id={strangers[0][0]!r} model_version={strangers[0][1]!r} in a night of run {layout.run_id!r}",
     )
     if isinstance(run, Run):
         _every_user(run, served, found)
@@ -278,9 +275,7 @@ def _dataset(folder: Path, table: str) -> ds.Dataset:
 
 def _among(values: Any, words: pa.Array) -> np.ndarray:
     found = pc.is_in(values, value_set=words)
-    return np.asarray(
-        found.to_numpy(zero_copy_only=False) if isinstance(found, pa.Array) else found.to_numpy(), bool
-    )
+    return np.asarray(found.to_numpy(zero_copy_only=False) if isinstance(found, pa.Array) else found.to_numpy(), bool)
 
 
 def _versions(table: pa.Table) -> set[tuple[str, str]]:

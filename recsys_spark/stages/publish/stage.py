@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 def run(context: Context, pass_name: str) -> None:
     """Publish, or raise `GateFailed`; the same output of the same run is not published twice."""
     layout = context.layout
-    inputs = {
-        f"{pass_name}/{stage}": manifest.require(layout, stage, pass_name) for stage in ("score", "evaluate")
-    }
+    inputs = {f"{pass_name}/{stage}": manifest.require(layout, stage, pass_name) for stage in ("score", "evaluate")}
     obey_verdict(layout.table("evaluate", pass_name, "verdict.json"))
     output_id = inputs[f"{pass_name}/score"].output_id
     manifest.run_stage(
@@ -92,9 +90,7 @@ def _make_live(context: Context, staged: Path, output_id: str) -> delta.Night:
     night = delta.publish(
         layout.top_n, files, run_date=run_date, run_id=layout.run_id, output_id=output_id, leaving=leaving
     )
-    log.info(
-        "publish: %s is live as version %d; %d nights left the table", run_date, night.version, len(leaving)
-    )
+    log.info("publish: %s is live as version %d; %d nights left the table", run_date, night.version, len(leaving))
     shutil.rmtree(staged)
     return night
 
@@ -102,9 +98,7 @@ def _make_live(context: Context, staged: Path, output_id: str) -> delta.Night:
 def _write(context: Context, folder: Path) -> list[Path]:
     """The night as `publish.files` Parquet files, cut by ranges of user_id and sorted by (user_id, rank), so that readers can skip."""
     top = tables.read(context.spark, context.layout.table("score", RELEASE, TABLE), TABLE)
-    sorted_top = top.repartitionByRange(context.config.publish.files, USER_ID).sortWithinPartitions(
-        USER_ID, RANK
-    )
+    sorted_top = top.repartitionByRange(context.config.publish.files, USER_ID).sortWithinPartitions(USER_ID, RANK)
     tables.write(sorted_top, folder, TABLE)
     return sorted((folder / f"{RUN_DATE}={context.run_date}").glob("*.parquet"))
 

@@ -31,9 +31,7 @@ def lists_of_users(histories: DataFrame, crew: Crew, search: Search, wanted: Wan
     wanted = replace(wanted, each=False)
     nobody = histories.withColumn(c.SEGMENT, F.lit(None).cast("string"))
     by_segment, to_all = (score_users(users, crew, search, wanted) for users in (histories, nobody))
-    return by_segment.withColumn(c.MODEL, F.lit(c.SEGMENT)).unionByName(
-        to_all.withColumn(c.MODEL, F.lit(c.POPULARITY))
-    )
+    return by_segment.withColumn(c.MODEL, F.lit(c.SEGMENT)).unionByName(to_all.withColumn(c.MODEL, F.lit(c.POPULARITY)))
 
 
 def lists_of_items(

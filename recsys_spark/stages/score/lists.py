@@ -96,9 +96,7 @@ def score_candidates(
     for name, model in models.items():
         with watch.on(name):
             encoded[name] = model.encode(histories)
-            best[name] = top_candidates(
-                model, encoded[name], hidden, search.candidates, search.tile, search.device
-            )
+            best[name] = top_candidates(model, encoded[name], hidden, search.candidates, search.tile, search.device)
     with watch.on(FUSED):
         items = blend.union([best[name][0] for name in fused])
     scores = np.empty((len(fused), *items.shape), np.float32)
@@ -140,9 +138,7 @@ def _of_known(
     depth = found.items.shape[1] if wanted.varieties else wanted.length
     with watch.on(FUSED):
         reorder = (
-            _reorder(wanted, search.candidates, found, models[POPULARITY], histories)
-            if wanted.fusion.ranker
-            else None
+            _reorder(wanted, search.candidates, found, models[POPULARITY], histories) if wanted.fusion.ranker else None
         )
         items, scores, given = blend.fuse(wanted.fusion.blend, found.scores, found.items, depth, reorder)
         shares = np.full((len(names), *items.shape), -np.inf, np.float32)
@@ -215,6 +211,4 @@ def _listed(
 
 def _at(items: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """int32 [B, n]: items int32 [B, C] in these columns, item 0 for column -1."""
-    return np.where(
-        columns >= 0, np.take_along_axis(items, np.maximum(columns, 0), axis=1), np.int32(PADDING_ITEM)
-    )
+    return np.where(columns >= 0, np.take_along_axis(items, np.maximum(columns, 0), axis=1), np.int32(PADDING_ITEM))

@@ -116,14 +116,9 @@ class _Desk:
     counts: dict[str, Any]
 
     @classmethod
-    def make(
-        cls, context: Context, pass_name: str, names: list[str], blocked: list[str], folder: Path
-    ) -> _Desk:
+    def make(cls, context: Context, pass_name: str, names: list[str], blocked: list[str], folder: Path) -> _Desk:
         layout = context.layout
-        models = {
-            name: layout.table("train" if name == c.NETWORK else "baselines", pass_name, name)
-            for name in names
-        }
+        models = {name: layout.table("train" if name == c.NETWORK else "baselines", pass_name, name) for name in names}
         n_items = item_models.common_size(list(models.values()))
         items = tables.read_arrow(
             layout.table("clean", pass_name, "items"), "items", [c.ITEM_IDX, c.ITEM_ID, c.WITHDRAWN]
@@ -269,9 +264,7 @@ def _release(desk: _Desk) -> dict[str, Any]:
     wanted = desk.wanted(_read_fusion(desk))
     version = desk.version(wanted.fusion)
     spark, layout = desk.context.spark, desk.context.layout
-    users, items = (
-        tables.read(spark, layout.table("clean", c.RELEASE, name), name) for name in ("users", "items")
-    )
+    users, items = (tables.read(spark, layout.table("clean", c.RELEASE, name), name) for name in ("users", "items"))
     lists, counts = _counted(desk, desk.table("histories", c.RELEASE), wanted)
     reasons = items.select(F.col(c.ITEM_IDX).alias(c.BECAUSE), F.col(c.ITEM_ID).alias("reason"))
     top = (
@@ -291,9 +284,7 @@ def _release(desk: _Desk) -> dict[str, Any]:
     return {"rows": rows, **counts(), **desk.counts, c.MODEL_VERSION: version}
 
 
-def _counted(
-    desk: _Desk, histories: DataFrame, wanted: Wanted
-) -> tuple[DataFrame, Callable[[], dict[str, Any]]]:
+def _counted(desk: _Desk, histories: DataFrame, wanted: Wanted) -> tuple[DataFrame, Callable[[], dict[str, Any]]]:
     """The lists of `histories`, and a function that says, once they are written, how many users got one, had no history, or have seen
     everything, and how many seconds each model took, all tasks together."""
     from pyspark.sql import Observation

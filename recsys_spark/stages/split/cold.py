@@ -15,9 +15,7 @@ from recsys_spark.columns import COLD_ITEM, COLD_USER, EVENT_TS, FOLD, ITEM_IDX,
 _STEPS = 1 << 31
 
 
-def part(
-    interactions: DataFrame, *, user_share: float, item_share: float, seed: int
-) -> tuple[DataFrame, DataFrame]:
+def part(interactions: DataFrame, *, user_share: float, item_share: float, seed: int) -> tuple[DataFrame, DataFrame]:
     """The interactions of warm users with warm items, and the table `folds` of all others. Key: user_idx, item_idx."""
     fold = F.when(_chosen(COLD_USER, USER_IDX, user_share, seed), F.lit(COLD_USER)).when(
         _chosen(COLD_ITEM, ITEM_IDX, item_share, seed), F.lit(COLD_ITEM)

@@ -73,15 +73,9 @@ def example(
     fold: dict[tuple[int, int], str] = {}
     horizon: dict[tuple[int, str], int] = {}
     for user in {user for user, _ in first}:
-        pairs = sorted(
-            (pair for pair in first if pair[0] == user), key=lambda pair: (first[pair], tie_order(*pair))
-        )
+        pairs = sorted((pair for pair in first if pair[0] == user), key=lambda pair: (first[pair], tie_order(*pair)))
         train = len(pairs) - valid_n - test_n
-        names = (
-            [TRAIN] * train + [VALID] * valid_n + [TEST] * test_n
-            if train >= min_train
-            else [TRAIN] * len(pairs)
-        )
+        names = [TRAIN] * train + [VALID] * valid_n + [TEST] * test_n if train >= min_train else [TRAIN] * len(pairs)
         fold |= dict(zip(pairs, names))
         if train >= min_train:
             horizon |= {(user, TRAIN): first[pairs[train]], (user, VALID): first[pairs[train + valid_n]]}

@@ -59,14 +59,10 @@ def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: boo
     )
     counts = {name: value or 0 for name, value in total.first().asDict().items()}
     broken = [
-        f"{counts[law]:,} pairs {text} (one: {_example(pairs, law)})"
-        for law, text in LAWS.items()
-        if counts[law]
+        f"{counts[law]:,} pairs {text} (one: {_example(pairs, law)})" for law, text in LAWS.items() if counts[law]
     ]
     if broken:
-        raise LawBroken(
-            f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program"
-        )
+        raise LawBroken(f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program")
     idle = {name for fold in WHOLE if not counts[fold] for name in (fold, f"users_with_{fold}")}
     return {name: value for name, value in counts.items() if name not in {*LAWS, *idle}}
 
@@ -99,9 +95,7 @@ def _stacked(interactions: DataFrame, folds: DataFrame) -> DataFrame:
         USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, F.lit(None).cast("int").alias(FOLD), F.lit(1).alias("event")
     )
     number = F.coalesce(*[F.when(F.col(FOLD) == name, F.lit(i)) for i, name in enumerate(_PLACES)])
-    return events.unionAll(
-        folds.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, number, F.lit(None).cast("int"))
-    )
+    return events.unionAll(folds.select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT, number, F.lit(None).cast("int")))
 
 
 def _bounded(rows: DataFrame, folds: DataFrame, cuts: Cuts, by_user: bool) -> DataFrame:
@@ -132,10 +126,7 @@ def _by_pair(rows: DataFrame, knows: dict[str, Column]) -> DataFrame:
         F.min(F.when(is_event, F.col(EVENT_TS))).alias("first"),
         F.max(F.when(is_fold, F.col(WEIGHT))).cast("double").alias(WEIGHT),
         F.count_if(late).alias("late"),
-        *[
-            F.sum(F.when(is_event & known, F.col(WEIGHT))).alias(f"weight_{name}")
-            for name, known in knows.items()
-        ],
+        *[F.sum(F.when(is_event & known, F.col(WEIGHT))).alias(f"weight_{name}") for name, known in knows.items()],
         *[F.count_if(is_event & known).alias(f"events_{name}") for name, known in knows.items()],
     )
     known = _of_fold({name: F.coalesce(f"weight_{name}", F.lit(0.0)) for name in FOLDS})
@@ -151,9 +142,7 @@ def _broken() -> dict[str, Column]:
         "unplaced": ~placed,
         "unfounded": placed & ~(happened & F.col("begin").eqNullSafe(F.col("first"))),
         "leaking": F.col("late") > 0,
-        "misweighed": placed
-        & happened
-        & (F.abs(F.col(WEIGHT) - F.col("known")) > _TOLERANCE * F.abs(F.col(WEIGHT))),
+        "misweighed": placed & happened & (F.abs(F.col(WEIGHT) - F.col("known")) > _TOLERANCE * F.abs(F.col(WEIGHT))),
     }
 
 

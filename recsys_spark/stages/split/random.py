@@ -8,9 +8,7 @@ from pyspark.sql import functions as F
 from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX, VALID, WEIGHT
 
 
-def split(
-    interactions: DataFrame, *, valid_share: float, test_share: float, min_train: int, seed: int
-) -> DataFrame:
+def split(interactions: DataFrame, *, valid_share: float, test_share: float, min_train: int, seed: int) -> DataFrame:
     """The table `folds` of `interactions`. Key: user_idx, item_idx.
 
     Of a user's n pairs, those with the smallest hashes are test, `share_of(n, test_share)` of them, the next are valid. A user who would be left with fewer

@@ -64,9 +64,7 @@ def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
 def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`settings` is empty in the release pass."""
     table = context.layout.table("clean", BACKTEST, "interactions")
-    interactions = tables.read(context.spark, table, "interactions").select(
-        USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT
-    )
+    interactions = tables.read(context.spark, table, "interactions").select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT)
     method = settings.get("method")
     cuts = _cuts(interactions, settings) if method == "temporal" else None
     tables.write(_folds(interactions, settings, cuts), folder / "folds", "folds")
@@ -84,9 +82,7 @@ def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str,
 def _folds(interactions: DataFrame, settings: dict[str, Any], cuts: leakage.Cuts) -> DataFrame:
     shares = [settings.get(name, 0.0) for name in _SHARES]
     if any(shares):
-        interactions, whole = cold.part(
-            interactions, user_share=shares[0], item_share=shares[1], seed=settings["seed"]
-        )
+        interactions, whole = cold.part(interactions, user_share=shares[0], item_share=shares[1], seed=settings["seed"])
         return _of_method(interactions, settings, cuts).unionByName(whole)
     return _of_method(interactions, settings, cuts)
 

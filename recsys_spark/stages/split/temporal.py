@@ -72,7 +72,5 @@ def example(
     first: dict[tuple[str, str], float] = {}
     for user, item, moment in events:
         first[user, item] = min(moment, first.get((user, item), moment))
-    known = Counter(
-        (user, item) for user, item, moment in events if fold_at(moment) == fold_at(first[user, item])
-    )
+    known = Counter((user, item) for user, item, moment in events if fold_at(moment) == fold_at(first[user, item]))
     return {pair: (fold_at(first[pair]), known[pair]) for pair in sorted(first)}, len(events) - known.total()

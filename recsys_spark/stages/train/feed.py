@@ -56,9 +56,7 @@ def batches(
     rng = np.random.default_rng([seed, epoch, rank])
     waiting: Rows | None = None
     left = steps
-    for rows in _row_groups(
-        folder, rank, size, int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    ):
+    for rows in _row_groups(folder, rank, size, int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])):
         if waiting is not None:
             rows = {k: np.concatenate([waiting[k], rows[k]]) for k in COLUMNS}
         order = rng.permutation(len(rows["item_idx"]))
@@ -111,6 +109,4 @@ def as_numbers(column: pa.ChunkedArray, kind: type[np.number[Any]]) -> np.ndarra
         return np.asarray(flat)
     _, offsets, values = flat.buffers()
     ends = np.frombuffer(offsets, np.int32)[flat.offset : flat.offset + len(flat) + 1]
-    return np.frombuffer(values, kind, (ends[-1] - ends[0]) // np.dtype(kind).itemsize, ends[0]).reshape(
-        len(flat), -1
-    )
+    return np.frombuffer(values, kind, (ends[-1] - ends[0]) // np.dtype(kind).itemsize, ends[0]).reshape(len(flat), -1)

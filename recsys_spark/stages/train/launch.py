@@ -29,9 +29,7 @@ _RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>:\s?")
 _ENDED = re.compile(r"Process (\d+) exit with status code (\d+)")
 
 # it would import torch in a process of its own to ask whether Gloo was built in; without it the first rank fails and says so
-_HOROVODRUN = (
-    "from horovod.runner import launch; launch.gloo_built = lambda **_: True; launch.run_commandline()"
-)
+_HOROVODRUN = "from horovod.runner import launch; launch.gloo_built = lambda **_: True; launch.run_commandline()"
 
 HOROVOD_ENVIRONMENT = {
     # a rank that lost its peers must not wait for them for ever

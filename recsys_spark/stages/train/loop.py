@@ -140,12 +140,9 @@ def train(
             best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         if communicator.rank == 0:
             groups = {
-                f"optimizer{i}": checkpoint.optimizer_tensors(optimizer)
-                for i, optimizer in enumerate(optimizers)
+                f"optimizer{i}": checkpoint.optimizer_tensors(optimizer) for i, optimizer in enumerate(optimizers)
             }
-            checkpoint.save(
-                checkpoints, {"network": network.state_dict(), "best": best, **groups}, asdict(progress)
-            )
+            checkpoint.save(checkpoints, {"network": network.state_dict(), "best": best, **groups}, asdict(progress))
             log.info(_line(entry, plan))
     network.load_state_dict(best)
     return progress
@@ -321,9 +318,7 @@ def _validate(
     """Mean NDCG over the users of all workers; None when there is none to ask."""
     if held is None:
         return None
-    sums = communicator.allreduce_sum(
-        torch.tensor(ndcg_sum(network, held, plan.metric_k, device), dtype=torch.float64)
-    )
+    sums = communicator.allreduce_sum(torch.tensor(ndcg_sum(network, held, plan.metric_k, device), dtype=torch.float64))
     return float(sums[0] / sums[1]) if float(sums[1]) else None
 
 

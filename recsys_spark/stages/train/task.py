@@ -34,9 +34,7 @@ def run_worker(job: Job, communicator: Communicator) -> None:
     torch.manual_seed(s["seed"])
     full = job.n_items <= s["full_softmax_items"]
     same = {name: s[name] for name in ("dimension", "hidden", "encoder", "layers", "attention_heads")}
-    architecture = Architecture(
-        job.n_items, job.n_features, job.history_length, heads=HEADS, examples=job.kind, **same
-    )
+    architecture = Architecture(job.n_items, job.n_features, job.history_length, heads=HEADS, examples=job.kind, **same)
     network = TwoTower(architecture, dropout=s["dropout"], sparse=not full)
     network.items.set_features(torch.from_numpy(read_features(features / "item_features", job.n_items)))
     counts = read_counts(features / "item_counts", job.n_items)
@@ -62,9 +60,7 @@ def run_worker(job: Job, communicator: Communicator) -> None:
             epoch=epoch,
         ),
         candidates=None if full else Candidates(counts, batch, s["negatives"]),
-        held=read_held(features, s["valid_users"], communicator.rank, communicator.size)
-        if job.validate
-        else None,
+        held=read_held(features, s["valid_users"], communicator.rank, communicator.size) if job.validate else None,
         communicator=communicator,
         checkpoints=Path(job.checkpoints),
     )

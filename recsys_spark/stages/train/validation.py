@@ -36,9 +36,7 @@ def ndcg_sum(network: TwoTower, held: Held, k: int, device: torch.device) -> tup
     return total, len(held.histories)
 
 
-def _tile(
-    network: TwoTower, rows: Tensor, held: Held, start: int, stop: int, k: int, device: torch.device
-) -> float:
+def _tile(network: TwoTower, rows: Tensor, held: Held, start: int, stop: int, k: int, device: torch.device) -> float:
     histories = held.histories.rows(start, stop)
     scores = _encode(network, rows, histories, device) @ network.items.as_one(rows).T
     scores[:, 0] = -torch.inf

@@ -40,11 +40,7 @@ def read_held(features: Path, most: int, rank: int = 0, size: int = 1) -> Held:
     filled = pc.list_value_length(histories.column(ITEM_IDX)).to_numpy() > 0
     known = histories.filter(pa.array(filled)).combine_chunks()
     held = positives.filter(pc.is_in(positives.column(USER_IDX), known.column(USER_IDX))).combine_chunks()
-    lists = (
-        pa.concat_arrays(held.column(ITEM_IDX).chunks)
-        if held.num_rows
-        else pa.array([], pa.list_(pa.int32()))
-    )
+    lists = pa.concat_arrays(held.column(ITEM_IDX).chunks) if held.num_rows else pa.array([], pa.list_(pa.int32()))
     return Held(
         Histories.from_arrow(known) if known.num_rows else Histories.of([]),
         np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64),

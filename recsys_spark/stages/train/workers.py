@@ -63,8 +63,7 @@ class HorovodCommunicator(Communicator):
         together = torch.cat([g.flatten() for g in dense.values()])
         waiting = self.hvd.allreduce_async_(together, op=self.hvd.Average, name="gradients")
         finish = [
-            self.hvd.sparse_allreduce_async(g, op=self.hvd.Average, name=f"sparse.{i}")
-            for i, g in enumerate(sparse)
+            self.hvd.sparse_allreduce_async(g, op=self.hvd.Average, name=f"sparse.{i}") for i, g in enumerate(sparse)
         ]
         self._wait(waiting)
         for parameter, piece in zip(dense, together.split([g.numel() for g in dense.values()]), strict=True):

@@ -24,9 +24,7 @@ def fit(folder, matrix, *, blocks=3, factors=6, iterations=4, objective=OBJECTIV
 def histories_of(matrix: sp.csr_matrix) -> Histories:
     matrix.sort_indices()
     zeros = np.zeros(matrix.nnz, np.int64)
-    return Histories(
-        matrix.indptr.astype(np.int64), matrix.indices, zeros, matrix.data, [None] * matrix.shape[0]
-    )
+    return Histories(matrix.indptr.astype(np.int64), matrix.indices, zeros, matrix.data, [None] * matrix.shape[0])
 
 
 def last_users(folder, blocks: int, n_users: int) -> np.ndarray:
@@ -118,9 +116,7 @@ def test_folding_in_a_training_user_is_the_users_half_step(tmp_path):
 
 def test_checkerboard_missing_item_comes_first(tmp_path):
     matrix = checkerboard_matrix(checkerboard(24, 14), 14)
-    objective = Objective(
-        confidence=1.0, unobserved_weight=0.1, regularization=0.01, regularization_exponent=1.0
-    )
+    objective = Objective(confidence=1.0, unobserved_weight=0.1, regularization=0.01, regularization_exponent=1.0)
     model, _ = fit(tmp_path, matrix, factors=4, iterations=6, objective=objective)
     scores = np.array(model.score_tile(model.encode(histories_of(matrix)), 0, 15))
     scores[:, 0] = -np.inf
@@ -137,9 +133,7 @@ def test_no_pairs_at_all(tmp_path):
 def test_a_fit_goes_on_from_where_an_earlier_one_ended(tmp_path):
     whole = fit(tmp_path / "whole", random_matrix(), iterations=5)
     half = fit(tmp_path / "half", random_matrix(), iterations=3)
-    rest = fit(
-        tmp_path / "rest", random_matrix(), iterations=2, start=half[0].arrays["items"], seed=8, blocks=2
-    )
+    rest = fit(tmp_path / "rest", random_matrix(), iterations=2, start=half[0].arrays["items"], seed=8, blocks=2)
     np.testing.assert_allclose([*half[1], *rest[1]], whole[1], rtol=1e-4)
     np.testing.assert_allclose(rest[0].arrays["items"], whole[0].arrays["items"], rtol=1e-2, atol=1e-3)
 

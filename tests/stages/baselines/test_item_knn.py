@@ -67,9 +67,7 @@ def test_plain_cosine_of_two_items(tmp_path):
     # item 1: users 0 1 2 3, item 2: users 2 3 4
     matrix = sp.csr_matrix(np.array([[0, 1, 0], [0, 1, 0], [0, 1, 1], [0, 1, 1], [0, 0, 1]], np.float32))
     table = dense(fit(tmp_path, matrix, similarity=COSINE))
-    np.testing.assert_allclose(
-        table, 2 / np.sqrt(4 * 3) * np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), rtol=1e-6
-    )
+    np.testing.assert_allclose(table, 2 / np.sqrt(4 * 3) * np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), rtol=1e-6)
 
 
 def test_a_candidate_that_is_a_little_like_everything_comes_behind_one_that_is_like_few(tmp_path):
@@ -120,9 +118,7 @@ def test_equals_the_formula_with_any_option(tmp_path, chosen, similarity, neighb
 def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, output):
     options = {"neighbours": 7, "similarity": replace(FULL, norm_power=0.5)}
     expected = fit(tmp_path / "a", random_matrix(), **options).arrays
-    monkeypatch.setattr(
-        "recsys_spark.stages.baselines.neighbour_table.OUTPUT", output
-    )  # 1: an item at a time
+    monkeypatch.setattr("recsys_spark.stages.baselines.neighbour_table.OUTPUT", output)  # 1: an item at a time
     monkeypatch.setattr("recsys_spark.stages.baselines.blocks.PAIRS", 1)  # as many tasks as blocks
     found = fit(tmp_path / "b", random_matrix(), blocks=blocks, **options).arrays
     for name, array in expected.items():

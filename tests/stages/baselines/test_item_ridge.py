@@ -39,9 +39,7 @@ def naive(matrix: sp.csr_matrix, ridge: Ridge, nearest: np.ndarray) -> np.ndarra
 
 def nearest_of(folder, matrix, neighbours) -> np.ndarray:
     pairs = put_pairs(folder / "nearest", matrix, 1)
-    table = item_knn.fit(
-        Tasks(), pairs, folder / "cosine", neighbours=neighbours, similarity=item_ridge.NEAREST
-    )
+    table = item_knn.fit(Tasks(), pairs, folder / "cosine", neighbours=neighbours, similarity=item_ridge.NEAREST)
     return dense(table) > 0
 
 

@@ -53,6 +53,4 @@ def test_segments_beyond_the_largest_count_for_everybody_only(pairs, users, monk
     everybody = [0, *(sum(w for (_, i), w in age.items() if i == item) for item in (1, 2, 3))]
     segment = [0, age[0, 1] + age[1, 1], age[0, 2] + age[1, 2], 0]
     assert model.parameters["segments"] == ["a"]
-    np.testing.assert_allclose(
-        model.arrays["scores"], smooth_shares(np.array([everybody, segment])), rtol=1e-6
-    )
+    np.testing.assert_allclose(model.arrays["scores"], smooth_shares(np.array([everybody, segment])), rtol=1e-6)

@@ -54,20 +54,14 @@ SECTIONS = {
 
 
 def fold_rows() -> list[dict]:
-    rows = [
-        {"user_idx": u, "item_idx": i, "event_ts": moment(i), "weight": 1.0, "fold": "train"}
-        for u, i in TRAIN
-    ]
+    rows = [{"user_idx": u, "item_idx": i, "event_ts": moment(i), "weight": 1.0, "fold": "train"} for u, i in TRAIN]
     # the held-out pairs are the answers: a fit that read them would put them nowhere, as seen
     held = [{"user_idx": u, "item_idx": missing_item(u, ITEMS), "fold": "test"} for u in range(USERS)]
     return rows + [{**row, "event_ts": moment(99), "weight": 1.0} for row in held]
 
 
 def put_inputs(context) -> None:
-    segments = [
-        {"user_idx": u, "user_id": f"u{u}", "segment": f"side {u % 2}", "attributes": []}
-        for u in range(USERS)
-    ]
+    segments = [{"user_idx": u, "user_id": f"u{u}", "segment": f"side {u % 2}", "attributes": []} for u in range(USERS)]
     # the last item is of nobody, and even by its title
     items = [
         {"item_idx": i, "item_id": f"i{i}", "title": ("Odd", "Even")[i % 2 == 0], "categories": [f"only {i}"]}
@@ -130,9 +124,7 @@ def test_counts(done):
 @pytest.mark.parametrize("name", OF_PAIRS)
 def test_the_missing_item_comes_first(done, name):
     model, seen = done.models[name], checkerboard_matrix(TRAIN, ITEMS)
-    scores = np.array(
-        model.score_tile(model.encode(Histories.of([r.indices.tolist() for r in seen])), 0, ITEMS + 1)
-    )
+    scores = np.array(model.score_tile(model.encode(Histories.of([r.indices.tolist() for r in seen])), 0, ITEMS + 1))
     scores[:, 0] = -np.inf
     scores[seen.nonzero()] = -np.inf
     assert scores.argmax(axis=1).tolist() == [missing_item(user, ITEMS) for user in range(USERS)]
@@ -159,9 +151,7 @@ def test_spark_and_its_blocks_change_nothing(done, tmp_path):
     pairs = put_pairs(tmp_path / "pairs", matrix, 5)
     sizes = {"factors": 4, "iterations": 5, "seed": 7}
     model, _ = als.fit(Tasks(), pairs, tmp_path / "als", objective=Objective(**OBJECTIVE), **sizes)
-    np.testing.assert_allclose(
-        done.models["als"].arrays["items"], model.arrays["items"], rtol=1e-3, atol=1e-4
-    )
+    np.testing.assert_allclose(done.models["als"].arrays["items"], model.arrays["items"], rtol=1e-3, atol=1e-4)
     options = done.context.config.baselines.item_cosine.model_dump(exclude={"neighbours"})
     similarity = item_knn.Similarity(**options)
     table = item_knn.fit(Tasks(), pairs, tmp_path / "table", neighbours=1000, similarity=similarity)

@@ -53,9 +53,7 @@ np.savez(folder / "told.npz", **told)
 
 def on_cores(folder: Path, cores: int) -> dict[str, np.ndarray]:
     """What CODE says."""
-    threads = {
-        f"{name}_NUM_THREADS": str(cores) for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM")
-    }
+    threads = {f"{name}_NUM_THREADS": str(cores) for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM")}
     path = os.pathsep.join([str(REPO), str(REPO / "tests")])
     subprocess.run(
         [sys.executable, "-c", CODE, str(folder), str(cores)],

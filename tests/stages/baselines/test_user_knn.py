@@ -47,9 +47,7 @@ def naive(
             if s.similarity == "cosine":
                 top, sizes = w[x & chosen[v]].sum(), (x.sum(), chosen[v].sum())
             else:  # sums of squares about the weighted means, not the short way of the model
-                a, b = (
-                    row - np.average(row, weights=w) for row in (x.astype(float), chosen[v].astype(float))
-                )
+                a, b = (row - np.average(row, weights=w) for row in (x.astype(float), chosen[v].astype(float)))
                 top, sizes = (w * a * b).sum(), ((w * a * a).sum(), (w * b * b).sum())
             if top > 1e-12 and min(sizes) > 1e-12:
                 similar[v] = (top / (sizes[0] * sizes[1]) ** s.user_power) ** s.similarity_power
@@ -166,9 +164,7 @@ def ends(indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def test_no_pairs_at_all(tmp_path):
     for similarity in (COSINE, PEARSON):
-        model = fit(
-            tmp_path / similarity.similarity, sp.csr_matrix((4, 5), dtype=np.float32), similarity=similarity
-        )
+        model = fit(tmp_path / similarity.similarity, sp.csr_matrix((4, 5), dtype=np.float32), similarity=similarity)
         assert not all_scores(model, Histories.of([[1, 2], []])).any()
 
 
@@ -195,9 +191,7 @@ def sort_of_everything(scores, histories, banned, m):
 class TestUserNeighbours(ItemModelLaws):
     @pytest.fixture(params=["cosine", "pearson"])
     def model(self, request, tmp_path):
-        return fit(
-            tmp_path, random_matrix(), neighbours=6, similarity=replace(FULL, similarity=request.param)
-        )
+        return fit(tmp_path, random_matrix(), neighbours=6, similarity=replace(FULL, similarity=request.param))
 
     def test_scores_tell_items_apart(self, model, histories):
         scores = all_scores(model, histories)

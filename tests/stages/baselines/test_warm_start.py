@@ -60,9 +60,7 @@ def night(root, spark, day: int, **als):
     )
     settings = {"cutoff": context.cutoff.isoformat()}
     counts = {"n_users": USERS, "n_items": ITEMS + 1}
-    run_stage(
-        context.layout, "clean", "backtest", inputs={}, settings=settings, work=lambda folder: dict(counts)
-    )
+    run_stage(context.layout, "clean", "backtest", inputs={}, settings=settings, work=lambda folder: dict(counts))
     for pass_name in ("backtest", "release"):
         finish_stage(context, "split", pass_name, {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
         stage.run(context, pass_name)

@@ -101,9 +101,7 @@ def test_every_reason_and_the_law_of_rows(night):
     assert details["future_time"] == "when=2026-03-01"
     assert details["unknown_item"] == "what=gin"
     assert details["bot_user"] == "6 events on 2026-01-01"
-    assert {row["detail"] for row in rows if row["reason"] == "below_k_core"} == {
-        "the user has fewer than 2 items"
-    }
+    assert {row["detail"] for row in rows if row["reason"] == "below_k_core"} == {"the user has fewer than 2 items"}
     assert json.loads(next(row["row"] for row in rows if row["reason"] == "bot_user"))["item_id"] == "tea"
 
 
@@ -201,8 +199,7 @@ def test_the_same_night_again_is_skipped_and_forced_gives_the_same(night, spark)
     context, _ = night
     first = manifest.require(context.layout, "clean", "backtest")
     tables = {
-        name: sorted(map(str, _table(context, name)))
-        for name in ("interactions", "quarantine", "users", "items")
+        name: sorted(map(str, _table(context, name))) for name in ("interactions", "quarantine", "users", "items")
     }
     _write(
         context.layout.root, [*GOOD, *[row for rows in BAD.values() for row in rows]]
@@ -223,9 +220,7 @@ def test_the_same_night_again_is_skipped_and_forced_gives_the_same(night, spark)
 
 def test_rows_lost_or_doubled_break_the_law():
     check_rows(10, 7, {"duplicate": 2, "return": 1})
-    with pytest.raises(
-        LawBroken, match=r"10 rows came in, but 7 interactions and 2 quarantined rows went out, -1"
-    ):
+    with pytest.raises(LawBroken, match=r"10 rows came in, but 7 interactions and 2 quarantined rows went out, -1"):
         check_rows(10, 7, {"duplicate": 2})
 
 

@@ -31,9 +31,7 @@ jam,Jam,"[not json|sweet",,
 
 def _read(spark, path, wanted):
     files = find(str(path), "paths.items", lambda: spark)
-    return read(
-        spark, files, "csv", {name: Wanted(source, name) for name, source in wanted.items()}, multi_line=True
-    )
+    return read(spark, files, "csv", {name: Wanted(source, name) for name, source in wanted.items()}, multi_line=True)
 
 
 def _counted(table, counts):
@@ -67,8 +65,7 @@ def test_items_of_the_file_and_of_the_log(spark, items):
     in_log = spark.createDataFrame([(1,), (5,)], "item_idx int")
     table = items_table(index, items.frame, in_log, separator="|").persist()
     assert {
-        row["item_id"]: (row["title"], row["categories"], row["text"], row["withdrawn"])
-        for row in table.collect()
+        row["item_id"]: (row["title"], row["categories"], row["text"], row["withdrawn"]) for row in table.collect()
     } == {
         "tea": ("Green tea", ["drink", "hot"], "two\nlines", False),
         "ale": (None, [], None, True),
@@ -92,9 +89,7 @@ def test_items_without_a_file(spark):
 @pytest.mark.parametrize("separator", [".", "\\E", "->"])
 def test_a_separator_is_no_pattern(spark, separator):
     index = spark.createDataFrame([("tea", 1)], "item_id string, item_idx int")
-    content = spark.createDataFrame(
-        [("tea", separator.join(["hot", "drink"]))], "item_id string, categories string"
-    )
+    content = spark.createDataFrame([("tea", separator.join(["hot", "drink"]))], "item_id string, categories string")
     table = items_table(index, content, index.select("item_idx"), separator=separator)
     assert table.first()["categories"] == ["hot", "drink"]
 

@@ -24,17 +24,16 @@ def test_ids_are_carried_on(spark, tmp_path):
     # a killed run of the second night left a draft behind
     (index / ".new-n2").mkdir()
     (index / ".new-n2" / "part.parquet").write_text("half")
-    assert indexing.extend(
-        spark, index, "item_index", _ids(spark, "apple", "fig", "quince"), "n2", at_most=3
-    ) == (2, 6)
+    assert indexing.extend(spark, index, "item_index", _ids(spark, "apple", "fig", "quince"), "n2", at_most=3) == (2, 6)
     assert _all(spark, index) == {**first, "apple": 4, "quince": 5}
     assert sorted(path.name for path in index.iterdir()) == ["segment=000001", "segment=000002"]
 
 
 def test_users_begin_at_0(spark, tmp_path):
-    assert indexing.extend(
-        spark, tmp_path / "users", "user_index", _ids(spark, "b", "a", column="user_id"), "n1"
-    ) == (2, 2)
+    assert indexing.extend(spark, tmp_path / "users", "user_index", _ids(spark, "b", "a", column="user_id"), "n1") == (
+        2,
+        2,
+    )
     assert _all(spark, tmp_path / "users", "user_index") == {"a": 0, "b": 1}
 
 

@@ -12,11 +12,7 @@ def _core(pairs, users, items):
     """Take single edges of poor ends away until none is left."""
     left = set(pairs)
     while True:
-        poor = {
-            (u, i)
-            for u, i in left
-            if sum(p[0] == u for p in left) < users or sum(p[1] == i for p in left) < items
-        }
+        poor = {(u, i) for u, i in left if sum(p[0] == u for p in left) < users or sum(p[1] == i for p in left) < items}
         if not poor:
             return left
         left -= poor
@@ -38,10 +34,7 @@ CHAIN = [(u, i) for u in range(6) for i in (u, u + 1) if i]  # each end peeled m
 def test_core_equals_plain_python(spark, pairs, users, items):
     frame = spark.createDataFrame(pairs, "user_idx bigint, item_idx int")
     gone = outside_core(frame, users=users, items=items)
-    names = {
-        side: {row[0] for row in found.collect()} if found is not None else set()
-        for side, found in gone.items()
-    }
+    names = {side: {row[0] for row in found.collect()} if found is not None else set() for side, found in gone.items()}
     left = {(u, i) for u, i in pairs if u not in names[USER_IDX] and i not in names[ITEM_IDX]}
     assert left == _core(pairs, users, items)
     assert len(left) < len(pairs)

@@ -191,9 +191,7 @@ def _damage(tmp_path, name):
     elif name == "plain.csv.gz":
         (tmp_path / name).write_text("who,what\nann,tea\n")
     elif name == "cut.jsonl.gz":
-        data = gzip.compress(
-            "".join(json.dumps({"who": line, "what": 1}) + "\n" for line in lines.split()).encode()
-        )
+        data = gzip.compress("".join(json.dumps({"who": line, "what": 1}) + "\n" for line in lines.split()).encode())
         (tmp_path / name).write_bytes(data[: len(data) // 2])
     elif name == "cut.parquet":
         pq.write_table(pa.table({"who": lines.split(), "what": lines.split()}), tmp_path / name)

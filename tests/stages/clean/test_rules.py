@@ -95,18 +95,14 @@ def cases(spark):
     return frame, frame.collect(), [row.asDict() for row in quarantined(frame).collect()]
 
 
-@pytest.mark.parametrize(
-    "number", range(len(CASES)), ids=[f"{reason}-{change}" for change, reason, _ in CASES]
-)
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{reason}-{change}" for change, reason, _ in CASES])
 def test_reason(cases, number):
     assert cases[1][number]["reason"] == CASES[number][1]
 
 
 def test_quarantine_tells_what_where_and_as_read(cases):
     bad = [(change, reason, detail) for change, reason, detail in CASES if reason]
-    assert [(row["reason"], row["detail"]) for row in cases[2]] == [
-        (reason, detail) for _, reason, detail in bad
-    ]
+    assert [(row["reason"], row["detail"]) for row in cases[2]] == [(reason, detail) for _, reason, detail in bad]
     assert {row["source_file"] for row in cases[2]} == {"/logs/a b+.csv"}
     assert cases[2][1]["row"] == (
         '{"user_id":" \u00a0\\t","item_id":"tea","event_ts":"2026-02-01","event_type":"view","rating":"4","quantity":"2","price":"1.5"}'

@@ -44,9 +44,7 @@ def put_run(context, user_lists=USER_LISTS, item_lists=ITEM_LISTS):
     finish_stage(context, "clean", "backtest", {"items": ("items", items)})
     held = {"test": {0: [1], 1: [9]}, "cold_user": USER_POSITIVES, "cold_item": ITEM_POSITIVES}
     positives = [
-        {"user_idx": u, "item_idx": own, "as_of": as_of}
-        for as_of, of in held.items()
-        for u, own in of.items()
+        {"user_idx": u, "item_idx": own, "as_of": as_of} for as_of, of in held.items() for u, own in of.items()
     ]
     histories = [
         {"user_idx": u, "item_idx": own, "event_ts": own, "weight": [1.0] * len(own), "as_of": "test"}

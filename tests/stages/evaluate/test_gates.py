@@ -86,13 +86,8 @@ def test_what_is_no_number_says_so_and_stays_out_of_the_json():
 def test_messages_hold_value_and_limit():
     found = only("max_drop_below_best_baseline", 0.005, metrics(fused=0.28, als=0.29))
     assert (found.value, found.limit) == (0.28, pytest.approx(0.29 - 0.005))
-    assert found.message.startswith(
-        "0.2800 < 0.2850: NDCG@10 of the blend; the best baseline, als, has 0.2900"
-    )
-    assert (
-        "9 < 10: users with a list"
-        in only("every_user_served", True, tonight=Tonight(9, 10, 1, None)).message
-    )
+    assert found.message.startswith("0.2800 < 0.2850: NDCG@10 of the blend; the best baseline, als, has 0.2900")
+    assert "9 < 10: users with a list" in only("every_user_served", True, tonight=Tonight(9, 10, 1, None)).message
 
 
 def test_what_is_not_asked_is_not_judged():

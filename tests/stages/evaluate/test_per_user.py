@@ -16,11 +16,7 @@ def batch(n_users=9):
     entries = [None]
     for _ in range(n_users - 1):
         lists = [rng.permutation(np.arange(1, 21))[: rng.integers(0, LENGTH + 1)] for _ in MODELS]
-        own = [
-            {"place": m * LENGTH + at, "item_idx": i}
-            for m, items in enumerate(lists)
-            for at, i in enumerate(items)
-        ]
+        own = [{"place": m * LENGTH + at, "item_idx": i} for m, items in enumerate(lists) for at, i in enumerate(items)]
         entries.append([own[i] for i in rng.permutation(len(own))])
     positives = [rng.permutation(np.arange(1, 21))[: rng.integers(1, 9)].tolist() for _ in range(n_users)]
     kinds = {
@@ -41,10 +37,7 @@ def batch(n_users=9):
 
 def rows(*batches):
     found = [
-        row
-        for b in batches
-        for part in per_user._rows(b, MODELS, CUTOFFS, 2, CATEGORIES)
-        for row in part.to_pylist()
+        row for b in batches for part in per_user._rows(b, MODELS, CUTOFFS, 2, CATEGORIES) for row in part.to_pylist()
     ]
     return {(row["user_idx"], row["model"], row["k"]): row for row in found}
 

@@ -109,9 +109,7 @@ def put_run(context):
          "because": "i3" if rank == 2 else None, "model_version": "v", "run_date": RUN_DATE}
         for u in range(4) for rank, i in enumerate([3, 1], 1)
     ]  # fmt: skip
-    finish_stage(
-        context, "score", "release", {"top_n": ("top_n", top)}, rows=8, users=4, users_without_history=1
-    )
+    finish_stage(context, "score", "release", {"top_n": ("top_n", top)}, rows=8, users=4, users_without_history=1)
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +152,7 @@ def test_the_price_of_diversity_is_that_of_the_users_who_have_such_lists(metrics
 
 
 def test_every_user_with_positives_is_measured_on_every_model(context):
-    table = store.read_arrow(
-        context.layout.table("evaluate", "backtest", "user_metrics"), "user_metrics"
-    ).to_pylist()
+    table = store.read_arrow(context.layout.table("evaluate", "backtest", "user_metrics"), "user_metrics").to_pylist()
     keys = {(row["user_idx"], row["model"], row["k"]) for row in table}
     assert len(table) == len(keys) == 3 * 3 * 2
     found = {(row["user_idx"], row["model"], row["k"]): row for row in table}
@@ -175,9 +171,7 @@ def test_metrics_are_means_over_the_users(metrics):
 
 
 def test_twins_do_not_differ(metrics):
-    found = {
-        (entry["model"], entry["against"]): entry["metrics"]["recall"] for entry in metrics["differences"]
-    }
+    found = {(entry["model"], entry["against"]): entry["metrics"]["recall"] for entry in metrics["differences"]}
     assert found["fused", "als"] == {"mean": 0, "low": 0, "high": 0, "share_above": 0}
     assert set(found) == {("popularity", "als"), ("fused", "als")}
 
@@ -207,9 +201,7 @@ def test_popularity_bias_of_groups(metrics):
     assert found["history", "2"] == found["taste", "mixed (0%)"]
     assert (found["history", "2"]["profile"], found["history", "2"]["list"]) == ((2 + 1) / 2, (0 + 3) / 2)
     assert found["history", "2"]["lift"] == {"mean": 0, "low": 0, "high": 0}
-    assert found["taste", "mainstream (33%)"]["lift"]["mean"] == pytest.approx(
-        ((3 + 2) / 2 - 6 / 3) / (6 / 3)
-    )
+    assert found["taste", "mainstream (33%)"]["lift"]["mean"] == pytest.approx(((3 + 2) / 2 - 6 / 3) / (6 / 3))
     # user 1 had only what came after training, which nobody has
     assert found["history", "1"] == {
         "profile": 0,

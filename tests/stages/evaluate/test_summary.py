@@ -81,9 +81,7 @@ def test_twins_differ_by_exactly_nothing(panel):
 def test_a_constant_lead_has_no_width(panel):
     (found,) = summary.differences(panel, [("als", "popularity")], 5, BOOTSTRAP)
     lead = (0.3 - 0.1) * (METRICS.index("recall") + 1)
-    assert found["metrics"]["recall"] == pytest.approx(
-        {"mean": lead, "low": lead, "high": lead, "share_above": 1.0}
-    )
+    assert found["metrics"]["recall"] == pytest.approx({"mean": lead, "low": lead, "high": lead, "share_above": 1.0})
 
 
 def test_comparisons_are_with_the_best_baseline_and_the_best_single_model(panel):

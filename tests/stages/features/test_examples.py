@@ -25,9 +25,7 @@ def every_position(histories):
 
 def join(parts):
     parts = list(parts)
-    return {
-        k: np.concatenate([getattr(p, k) for p in parts]) for k in ("items", "weights", "history", "recency")
-    }
+    return {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("items", "weights", "history", "recency")}
 
 
 def bucket(gap):
@@ -44,9 +42,7 @@ def naive(histories, rows, positions, length, earlier=False):
         out["items"].append(histories.items[start + position])
         out["weights"].append(histories.weights[start + position])
         out["history"].append([0] * (length - len(before)) + [histories.items[i] for i in before])
-        out["recency"].append(
-            [0] * (length - len(before)) + [bucket(newest - histories.times[i]) for i in before]
-        )
+        out["recency"].append([0] * (length - len(before)) + [bucket(newest - histories.times[i]) for i in before])
     return {k: np.array(v) for k, v in out.items()}
 
 
@@ -94,9 +90,7 @@ def test_history_of_an_example_is_what_scoring_would_see():
     found = join(make_examples(histories, rows, positions, 6))
     for e, (row, position) in enumerate(zip(rows, positions)):
         user = slice(histories.indptr[row], histories.indptr[row] + position)
-        items, recency = Histories.of(
-            [histories.items[user].tolist()], [histories.times[user].tolist()]
-        ).last(6)
+        items, recency = Histories.of([histories.items[user].tolist()], [histories.times[user].tolist()]).last(6)
         np.testing.assert_array_equal(found["history"][e], items[0])
         np.testing.assert_array_equal(found["recency"][e], recency[0])
 

@@ -34,9 +34,7 @@ def make_folds():
     rows = []
     for user, n in enumerate(LENGTHS):
         times = np.sort(RNG.integers(0, max(n // 2, 1), n))
-        for at, (item, time) in enumerate(
-            zip(RNG.permutation(np.arange(1, 20))[:n].tolist(), times.tolist())
-        ):
+        for at, (item, time) in enumerate(zip(RNG.permutation(np.arange(1, 20))[:n].tolist(), times.tolist())):
             fold = "train" if n < 5 or at < n - 2 else "valid" if at == n - 2 else "test"
             rows.append(
                 {
@@ -69,9 +67,7 @@ ITEMS = [
 def prepare(root, spark, folds=FOLDS, split=None, **features):
     settings = {"history_length": LENGTH, "max_examples_per_user": MOST, "row_groups": GROUPS, **features}
     context = make_context(root, spark, features=settings, split=split or {})
-    finish_stage(
-        context, "clean", BACKTEST, {"users": ("users", USERS), "items": ("items", ITEMS)}, n_items=21
-    )
+    finish_stage(context, "clean", BACKTEST, {"users": ("users", USERS), "items": ("items", ITEMS)}, n_items=21)
     finish_stage(context, "split", BACKTEST, {"folds": ("folds", folds)})
     finish_stage(context, "split", RELEASE, {"folds": ("folds", [{**row, "fold": "train"} for row in folds])})
     return context
@@ -125,9 +121,7 @@ def test_only_the_moments_of_the_pass_are_there(context):
 
 @pytest.mark.parametrize("fold", ["valid", "test"])
 def test_positives_are_the_held_out_items(context, fold):
-    found = {
-        r["user_idx"]: r["item_idx"] for r in table(context, BACKTEST, "positives") if r["as_of"] == fold
-    }
+    found = {r["user_idx"]: r["item_idx"] for r in table(context, BACKTEST, "positives") if r["as_of"] == fold}
     held = [row for row in FOLDS if row["fold"] == fold]
     assert found == {row["user_idx"]: [row["item_idx"]] for row in held}
     assert len(held) == sum(n >= 5 for n in LENGTHS)
@@ -147,15 +141,10 @@ def expected_examples(folds):
 def with_windows(rows):
     """The rows of an examples table with their windows as lists."""
     kinds = {"history": "<i4", "recency": "u1"}
-    return [
-        {**row, **{name: np.frombuffer(row[name], kind).tolist() for name, kind in kinds.items()}}
-        for row in rows
-    ]
+    return [{**row, **{name: np.frombuffer(row[name], kind).tolist() for name, kind in kinds.items()}} for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])]
-)
+@pytest.mark.parametrize(("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])])
 def test_examples_are_each_users_newest_targets(context, pass_name, folds):
     expected = expected_examples(folds)
     rows = with_windows(table(context, pass_name, "examples"))
@@ -215,9 +204,7 @@ def test_fewer_examples_than_row_groups_are_repeated(context, spark, tmp_path):
     two = source.where("as_of = 'valid' and user_idx = 7")  # a user of three items: two examples
     found = write_examples(two, tmp_path / "examples", **{**SETTINGS, "row_groups": 5})
     assert found == {"examples": 5, "padded_examples": 3, "row_groups": 5, "users_with_history": 1}
-    items = (
-        tables.read_arrow(tmp_path / "examples", "examples").sort_by("example").column("item_idx").to_pylist()
-    )
+    items = tables.read_arrow(tmp_path / "examples", "examples").sort_by("example").column("item_idx").to_pylist()
     assert items == [items[0], items[1]] * 2 + [items[0]]
     assert items[0] != items[1]
 
@@ -233,8 +220,7 @@ def test_groups_that_grow_too_large_are_more(context, spark, tmp_path, monkeypat
     size = found["examples"] // found["row_groups"]
     assert row_groups(tmp_path / "cut") == [[size]] * found["row_groups"]
     of_whole, of_cut = (
-        tables.read_arrow(tmp_path / name, "examples").sort_by("example").slice(0, total)
-        for name in ("whole", "cut")
+        tables.read_arrow(tmp_path / name, "examples").sort_by("example").slice(0, total) for name in ("whole", "cut")
     )
     assert of_cut == of_whole
 
@@ -253,9 +239,7 @@ def test_users_as_examples_are_their_newest_items(spark, tmp_path, timed):
     """One row for each user of two items or more, also of a first basket under a temporal split: the newest item and the window before it.
     Without times the order is a seeded random one."""
     folds = [row if timed else {**row, "event_ts": None} for row in FOLDS]
-    context = prepare(
-        tmp_path, spark, folds, split={"method": "temporal" if timed else "random"}, examples="users"
-    )
+    context = prepare(tmp_path, spark, folds, split={"method": "temporal" if timed else "random"}, examples="users")
     stage.run(context, RELEASE)
     found = with_windows(table(context, RELEASE, "examples"))
     owners = {user: history_of(user, ["train", "valid", "test"]) for user, n in enumerate(LENGTHS) if n > 1}
@@ -274,9 +258,7 @@ def test_users_as_examples_are_their_newest_items(spark, tmp_path, timed):
         assert any(set(shown) <= own and len(set(shown)) == min(len(own), LENGTH + 1) for own in items)
 
 
-@pytest.mark.parametrize(
-    ("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])]
-)
+@pytest.mark.parametrize(("pass_name", "folds"), [(BACKTEST, ["train"]), (RELEASE, ["train", "valid", "test"])])
 def test_item_counts_are_of_the_training_pairs(context, pass_name, folds):
     found = {row["item_idx"]: row["count"] for row in table(context, pass_name, "item_counts")}
     assert found == Counter(row["item_idx"] for row in FOLDS if row["fold"] in folds)
@@ -289,9 +271,7 @@ def test_content_is_numbered_by_name_and_rare_content_dropped(context):
         {"feature": 1, "name": "category=b", "count": 20 // 2},
     ]
     found = {row["item_idx"]: row["features"] for row in table(context, BACKTEST, "item_features")}
-    assert found == {
-        i: [0] * (i % 3 == 0) + [1] * (i % 2 == 0) for i in range(1, 21) if i % 3 == 0 or i % 2 == 0
-    }
+    assert found == {i: [0] * (i % 3 == 0) + [1] * (i % 2 == 0) for i in range(1, 21) if i % 3 == 0 or i % 2 == 0}
     assert counts(context, BACKTEST)["features"] == 2
     assert counts(context, BACKTEST)["dropped_features"] == 20
 
@@ -323,9 +303,7 @@ def test_a_log_without_times_and_with_one_item_each(spark, tmp_path):
     rows = table(timeless, RELEASE, "examples")
     for row in rows:
         shown = {i for i in row["history"] if i}
-        assert any(
-            shown | {row["item_idx"]} <= own and row["item_idx"] not in shown for own in owners.values()
-        )
+        assert any(shown | {row["item_idx"]} <= own and row["item_idx"] not in shown for own in owners.values())
         assert set(row["recency"]) <= {0, 1}
     singles = [row for row in FOLDS if row["user_idx"] == 1]
     lonely = prepare(tmp_path / "lonely", spark, singles)
@@ -341,9 +319,7 @@ def test_missing_stage_is_named(tmp_path):
 def test_unequal_row_groups_break_the_law(tmp_path):
     for name, n in [("a", 3), ("b", 2)]:
         pq.write_table(pa.table({"x": range(n)}), tmp_path / f"{name}.parquet")
-    with pytest.raises(
-        LawBroken, match=r"row groups of \[\[3\], \[2\]\] rows by file, where 2 files .* of 3 rows"
-    ):
+    with pytest.raises(LawBroken, match=r"row groups of \[\[3\], \[2\]\] rows by file, where 2 files .* of 3 rows"):
         shuffling.check_row_groups(tmp_path, 2, 3)
 
 
@@ -355,20 +331,14 @@ def test_who_is_held_out_whole_is_a_positive_and_nothing_else(spark, tmp_path):
         {"user_idx": user, "item_idx": 19, "event_ts": moment(0), "weight": 1.0, "fold": "cold_item"}
         for user in (0, 1, 6)
     ]
-    found, without = (
-        prepare(tmp_path / name, spark, rows) for name, rows in (("cold", mine + whole), ("warm", mine))
-    )
+    found, without = (prepare(tmp_path / name, spark, rows) for name, rows in (("cold", mine + whole), ("warm", mine)))
     for context in (found, without):
         stage.run(context, BACKTEST)
     for name in ("histories", "item_counts", "examples", "item_features"):
-        assert sorted(map(str, table(found, BACKTEST, name))) == sorted(
-            map(str, table(without, BACKTEST, name))
-        )
+        assert sorted(map(str, table(found, BACKTEST, name))) == sorted(map(str, table(without, BACKTEST, name)))
     assert counts(found, BACKTEST) == counts(without, BACKTEST)
     assert {row["user_idx"] for row in table(found, BACKTEST, "histories") if not row["item_idx"]} == {0, 8}
-    added = [
-        row for row in table(found, BACKTEST, "positives") if row not in table(without, BACKTEST, "positives")
-    ]
+    added = [row for row in table(found, BACKTEST, "positives") if row not in table(without, BACKTEST, "positives")]
     items = sorted(row["item_idx"] for row in FOLDS if row["user_idx"] == 8)
     assert sorted(map(str, added)) == sorted(map(str, [
         {"user_idx": 8, "item_idx": items, "as_of": "cold_user"},

@@ -31,9 +31,7 @@ def rows(run_id: str, version: str = "v1") -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def finish_release(
-    root: Path, spark=None, *, run_date: date = RUN_DATE, passed: bool = True, lists=None, **sections
-):
+def finish_release(root: Path, spark=None, *, run_date: date = RUN_DATE, passed: bool = True, lists=None, **sections):
     """A context whose run has everything that publish and check read."""
     context = make_context(root, spark, run_date=run_date, **sections)
     users = [{"user_idx": u, "user_id": f"u{u}", "attributes": {}} for u in range(N_USERS)]
@@ -48,9 +46,7 @@ def finish_release(
     tables = {"users": ("users", users), "items": ("items", items), "interactions": ("interactions", events)}
     finish_stage(context, "clean", RELEASE, tables, n_users=N_USERS, n_items=N_ITEMS + 1, users=N_USERS)
     lists = [{**row, "run_date": run_date} for row in lists or rows(context.layout.run_id)]
-    finish_stage(
-        context, "score", RELEASE, {"top_n": ("top_n", lists)}, users=N_USERS, models=["popularity", "als"]
-    )
+    finish_stage(context, "score", RELEASE, {"top_n": ("top_n", lists)}, users=N_USERS, models=["popularity", "als"])
     (context.layout.stage("score", RELEASE) / "blocked.json").write_text(json.dumps([f"i{BLOCKED_ITEM}"]))
     finish_stage(context, "evaluate", RELEASE, {})
     gates = [

@@ -23,9 +23,7 @@ COLUMNS = contracts.load("top_n").columns
 def publish(root: Path, name="a", *, night=NIGHT, run_id="r1", output_id="x", version="v1", out=()):
     lists = rows(run_id, version)
     staged = [put_file(root / "staged", f"{name}-{part}.parquet", lists[part::2]) for part in (0, 1)]
-    return delta.publish(
-        root / "top_n", staged, run_date=night, run_id=run_id, output_id=output_id, leaving=out
-    )
+    return delta.publish(root / "top_n", staged, run_date=night, run_id=run_id, output_id=output_id, leaving=out)
 
 
 def as_delta(folder: Path, version=None) -> list[dict]:
@@ -43,9 +41,7 @@ def test_round_trip_by_the_delta_reader_and_by_pyarrow(tmp_path):
     files = DeltaTable(tmp_path / "top_n").file_uris()
     schema = contracts.load("top_n").arrow_schema()
     parts = ds.partitioning(pa.schema([schema.field("run_date")]), flavor="hive")
-    table = ds.dataset(
-        files, schema=schema, partitioning=parts, partition_base_dir=str(tmp_path / "top_n")
-    ).to_table()
+    table = ds.dataset(files, schema=schema, partitioning=parts, partition_base_dir=str(tmp_path / "top_n")).to_table()
     assert table.sort_by([("user_id", "ascending"), ("rank", "ascending")]).to_pylist() == expected
     assert (night.version, night.rows, len(night.files), night.run_date) == (0, len(expected), 2, NIGHT)
     assert night.bytes == sum(file.stat().st_size for file in night.files)
@@ -209,9 +205,7 @@ def test_a_delta_table_of_another_shape_is_left_alone(tmp_path):
 def test_a_table_of_before_there_were_reasons_gets_the_column_and_loses_nothing(tmp_path, monkeypatch):
     old_schema(monkeypatch)
     publish(tmp_path)
-    before = (
-        QueryBuilder().register("t", DeltaTable(tmp_path / "top_n")).execute("select * from t").read_all()
-    )
+    before = QueryBuilder().register("t", DeltaTable(tmp_path / "top_n")).execute("select * from t").read_all()
     assert "because" not in before.column_names
     monkeypatch.undo()
     night = publish(tmp_path, "b", night=NEXT, run_id="r2")

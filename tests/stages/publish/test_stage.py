@@ -46,8 +46,7 @@ def test_files_are_sorted_and_share_no_user(published):
     assert all(own == sorted(own) for own in users)
     assert not set(users[0]) & set(users[1])
     assert all(
-        pq.read_table(file)["rank"].to_pylist() == [1, 2, 3] * (len(own) // N)
-        for file, own in zip(files, users)
+        pq.read_table(file)["rank"].to_pylist() == [1, 2, 3] * (len(own) // N) for file, own in zip(files, users)
     )
 
 
@@ -75,9 +74,7 @@ def test_a_new_output_of_the_run_replaces_its_night(spark, tmp_path):
 
 def test_nights_beyond_the_kept_leave(spark, tmp_path):
     for day in (1, 2, 3):
-        stage.run(
-            finish_release(tmp_path, spark, run_date=date(2026, 3, day), publish={"keep_nights": 2}), RELEASE
-        )
+        stage.run(finish_release(tmp_path, spark, run_date=date(2026, 3, day), publish={"keep_nights": 2}), RELEASE)
     assert delta.nights(tmp_path / "top_n") == [date(2026, 3, 2), date(2026, 3, 3)]
     assert DeltaTable(tmp_path / "top_n").version() == 2
 

@@ -55,9 +55,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
     powers = dict.fromkeys(("user_power", "item_power", "singular_power", "target_power"), 0.5)
     made["svd"] = svd.fit(Tasks(), pairs, scratch / "svd", factors=6, **powers)
     similarity = user_knn.Similarity("cosine", 0.5, 0.5, 1.0, 0.3)
-    made["user_cosine"] = user_knn.fit(
-        pairs, scratch / "users", neighbours=9, max_users=None, similarity=similarity
-    )
+    made["user_cosine"] = user_knn.fit(pairs, scratch / "users", neighbours=9, max_users=None, similarity=similarity)
     for name, model in made.items():
         base.save(folder / name, model)
     shutil.rmtree(scratch)
@@ -87,16 +85,13 @@ def finish_features(root: Path, spark=None, *, seed: int = 0, **sections):
     config |= {"baselines": {"models": list(MODELS)}, "paths": {"items": "items.csv"}}
     context = make_context(root, spark, **{**config, **sections})
     users = [
-        {"user_idx": u, "user_id": f"u{u}", "segment": "a" if u % 2 else None, "attributes": {}}
-        for u in range(N_USERS)
+        {"user_idx": u, "user_id": f"u{u}", "segment": "a" if u % 2 else None, "attributes": {}} for u in range(N_USERS)
     ]
     items = [
         {"item_idx": i, "item_id": f"i{i}", "categories": [category_of(i)], "withdrawn": i == WITHDRAWN}
         for i in range(1, N_ITEMS) if i != UNLISTED
     ]  # fmt: skip
-    finish_stage(
-        context, "clean", BACKTEST, {"users": ("users", users), "items": ("items", items)}, users=N_USERS
-    )
+    finish_stage(context, "clean", BACKTEST, {"users": ("users", users), "items": ("items", items)}, users=N_USERS)
     positives = [
         {"user_idx": u, "item_idx": [1 + u % 9], "as_of": as_of}
         for u in range(0, N_USERS, 2)

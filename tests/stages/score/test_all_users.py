@@ -57,9 +57,7 @@ def expected(folders):
 
 
 @pytest.mark.parametrize(("batch", "partitions", "tile"), [(1000, 1, 1000), (7, 3, 10), (1, 5, 8)])
-def test_any_batch_partition_count_and_tile_give_the_kernel_s_lists(
-    table, folders, expected, batch, partitions, tile
-):
+def test_any_batch_partition_count_and_tile_give_the_kernel_s_lists(table, folders, expected, batch, partitions, tile):
     lists = score_users(table, Crew(folders, batch, partitions), replace(SEARCH, tile=tile), WANTED)
     found = lists.toPandas().sort_values(KEY, ignore_index=True)
     names = ["user_idx", "model", "rank", "item_idx", "source", "because"]
@@ -113,9 +111,7 @@ def test_the_lists_are_those_of_their_users(expected):
         fused = own[own["model"] == "fused"]
         assert set(fused["because"].dropna()) <= set(row["item_idx"])
         assert (fused["because"].isna() == (fused["source"] == "popularity")).all()
-    assert (
-        expected["because"].nunique() > 10 and expected[expected["model"] != "fused"]["because"].isna().all()
-    )
+    assert expected["because"].nunique() > 10 and expected[expected["model"] != "fused"]["because"].isna().all()
 
 
 def test_workers_compute_with_one_thread(spark):

@@ -33,10 +33,7 @@ def chosen(user):
 
 
 def put_log(context):
-    users = [
-        {"user_idx": u, "user_id": f"u{u}", "segment": f"side={kind(u)}", "attributes": {}}
-        for u in range(USERS)
-    ]
+    users = [{"user_idx": u, "user_id": f"u{u}", "segment": f"side={kind(u)}", "attributes": {}} for u in range(USERS)]
     items = [
         {"item_idx": i, "item_id": f"i{i}", "categories": [f"c{category(i)}"], "withdrawn": i == WITHDRAWN}
         for i in range(1, ITEMS + 1)

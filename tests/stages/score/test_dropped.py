@@ -81,9 +81,7 @@ def test_the_ranker_is_part_of_the_version(night):
 def test_the_release_knows_what_was_dropped_until_the_backtest_is_outdated(night):
     assert night.models(BACKTEST) == ["popularity", "als", "item_cosine"]
     assert night.models(RELEASE) == list(KEPT)
-    manifest.run_stage(
-        night.layout, "baselines", BACKTEST, inputs={}, settings={}, work=lambda _: {}, force=True
-    )
+    manifest.run_stage(night.layout, "baselines", BACKTEST, inputs={}, settings={}, work=lambda _: {}, force=True)
     assert night.models(RELEASE) == ["popularity", "als", "item_cosine"]
     with pytest.raises(StageMissing, match="baselines has run again since score read it"):
         stage.run(night, RELEASE)

@@ -76,9 +76,7 @@ def test_users_without_history_get_popularity_under_every_name():
 def test_the_segment_of_a_user_without_history_is_kept():
     class Segments(FakeModel):
         def encode(self, histories):
-            return np.array(
-                [[0, 1, 2, 3] if s == "up" else [0, 3, 2, 1] for s in histories.segments], np.float32
-            )
+            return np.array([[0, 1, 2, 3] if s == "up" else [0, 3, 2, 1] for s in histories.segments], np.float32)
 
     histories = Histories(
         np.zeros(3, np.int64),

@@ -84,8 +84,7 @@ def test_the_release_serves_every_user_lawfully(night):
     assert not any(item in seen[user] for user, item in zip(found["user_id"], found["item_id"]))
     reasons = list(zip(found["user_id"], found["source"], found["because"]))
     assert all(
-        because in seen[user] if source != "popularity" else because is None
-        for user, source, because in reasons
+        because in seen[user] if source != "popularity" else because is None for user, source, because in reasons
     )
     assert len({because for _, _, because in reasons}) > 10
     assert set(found["run_date"]) == {night.run_date} and set(found["run_id"]) == {night.layout.run_id}
@@ -111,9 +110,7 @@ def test_counts_tell_what_happened(night):
 def test_the_version_follows_the_models_and_the_blend(night):
     headers = {name: base.read_header(night.layout.table("baselines", RELEASE, name)) for name in MODELS}
     fusion = json.loads(night.layout.table("score", BACKTEST, "fusion.json").read_text())
-    assert counts(night, RELEASE)["model_version"] == manifest.digest(
-        [headers, fusion["method"], fusion["weights"]]
-    )
+    assert counts(night, RELEASE)["model_version"] == manifest.digest([headers, fusion["method"], fusion["weights"]])
 
 
 def test_done_is_done_and_cutting_the_work_otherwise_changes_nothing(night):
@@ -141,16 +138,12 @@ def test_a_changed_list_of_blocked_items_is_noticed(spark, night):
     stage.run(night, RELEASE)
     exhausted = {f"u{user}" for user, items in seen.items() if showable <= set(items)}
     assert "u1" in exhausted
-    assert {f"u{u}" for u in range(N_USERS)} - set(
-        table(night, RELEASE, "top_n", "top_n")["user_id"]
-    ) == exhausted
+    assert {f"u{u}" for u in range(N_USERS)} - set(table(night, RELEASE, "top_n", "top_n")["user_id"]) == exhausted
     assert counts(night, RELEASE)["users_exhausted"] == len(exhausted)
 
 
 def test_faults_before_any_work(tmp_path):
-    context = finish_features(
-        tmp_path, score={"top_n": 5, "candidates": 8, "blocked_items": str(tmp_path / "gone")}
-    )
+    context = finish_features(tmp_path, score={"top_n": 5, "candidates": 8, "blocked_items": str(tmp_path / "gone")})
     with pytest.raises(InputMissing, match="score.blocked_items"):
         stage.run(context, BACKTEST)
     context = finish_features(tmp_path, score={"top_n": 5, "candidates": 8})
@@ -168,9 +161,7 @@ def test_models_of_different_sizes_are_refused(tmp_path):
 
 
 def test_a_cap_alone_tells_its_price(spark, tmp_path):
-    context = finish_features(
-        tmp_path, spark, score={"top_n": TOP_N, "candidates": 20, "max_per_category": 1}
-    )
+    context = finish_features(tmp_path, spark, score={"top_n": TOP_N, "candidates": 20, "max_per_category": 1})
     stage.run(context, BACKTEST)
     price = table(context, BACKTEST, "price", "candidates")
     assert set(price["model"]) == {"cap 1", "cap 2", "cap 3", "cap none"}
@@ -187,10 +178,7 @@ def test_spread_out_lists_keep_the_cap_and_tell_their_price(spark, tmp_path):
     category = {f"i{i}": category_of(i) for i in range(1, N_ITEMS)}
     found = table(context, RELEASE, "top_n", "top_n").sort_values(["user_id", "rank"])
     assert len(found) == N_USERS * TOP_N
-    assert (
-        found.assign(category=found["item_id"].map(category)).groupby(["user_id", "category"]).size().max()
-        == 2
-    )
+    assert found.assign(category=found["item_id"].map(category)).groupby(["user_id", "category"]).size().max() == 2
     assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
     price = table(context, BACKTEST, "price", "candidates")
     caps = {f"cap {cap}" for cap in (*(cap for cap in stage.PRICED_CAPS if cap < TOP_N), "none")}

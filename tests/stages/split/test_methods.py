@@ -42,25 +42,20 @@ def _expected(oracle):
     for user, item, day in EVENTS:
         first[user, item] = min(day, first.get((user, item), day))
     return {
-        pair: (fold, known * HALF, moment(first[pair]).replace(tzinfo=None))
-        for pair, (fold, known) in oracle.items()
+        pair: (fold, known * HALF, moment(first[pair]).replace(tzinfo=None)) for pair, (fold, known) in oracle.items()
     }
 
 
 METHODS = {
     "last_n": lambda df: last_n.split(df, valid_n=2, test_n=1, min_train=3),
-    "temporal": lambda df: temporal.split(
-        df, valid_begins=moment(VALID_BEGINS), test_begins=moment(TEST_BEGINS)
-    ),
+    "temporal": lambda df: temporal.split(df, valid_begins=moment(VALID_BEGINS), test_begins=moment(TEST_BEGINS)),
     "random": lambda df: random.split(df, valid_share=0.2, test_share=0.3, min_train=2, seed=7),
 }
 
 
 @pytest.fixture(scope="module")
 def folds(interactions):
-    return {
-        name: _collected(method(interactions.repartition(3, "item_idx"))) for name, method in METHODS.items()
-    }
+    return {name: _collected(method(interactions.repartition(3, "item_idx"))) for name, method in METHODS.items()}
 
 
 def test_last_n_equals_plain_python(folds):
@@ -138,7 +133,5 @@ def test_audit_counts_what_the_oracle_counts(interactions, folds, method, cuts, 
     counts = leakage.audit(interactions, METHODS[method](interactions), cuts=cuts, by_user=by_user)
     for name in ("train", "valid", "test"):
         assert counts[name] == sum(fold == name for fold, _ in placed.values())
-        assert counts[f"users_with_{name}"] == len(
-            {user for (user, _), (fold, _) in placed.items() if fold == name}
-        )
+        assert counts[f"users_with_{name}"] == len({user for (user, _), (fold, _) in placed.items() if fold == name})
     assert counts["repeats"] == repeats

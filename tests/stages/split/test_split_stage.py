@@ -40,9 +40,7 @@ def test_both_passes(world):
     for pass_name in stage.PASSES:
         stage.run(context, pass_name)
     by_item = {1: "train", 2: "train", 3: "train", 4: "valid", 5: "test"}
-    assert _folds(context, "backtest") == {
-        (user, item): by_item[item] for user in range(3) for item in range(1, 6)
-    }
+    assert _folds(context, "backtest") == {(user, item): by_item[item] for user in range(3) for item in range(1, 6)}
     assert _folds(context, "release") == {(user, item): "train" for user in range(3) for item in range(1, 6)}
     counts = manifest.require(context.layout, "split", "backtest").counts
     assert {name: counts[name] for name in ("train", "valid", "test", "repeats", "users_with_test")} == {
@@ -64,9 +62,7 @@ def test_the_release_does_not_depend_on_the_method(world):
     stage.run(context, "release")
     first = manifest.require(context.layout, "split", "release").output_id
     context = world(method="random")
-    assert manifest.require(
-        context.layout, "clean", "backtest"
-    ).output_id  # clean ran again, so its id changed …
+    assert manifest.require(context.layout, "clean", "backtest").output_id  # clean ran again, so its id changed …
     stage.run(context, "release")
     assert manifest.require(context.layout, "split", "release").output_id != first  # … and split runs again
     assert manifest.require(context.layout, "split", "release").settings == {}

@@ -75,10 +75,7 @@ def test_rows_are_shuffled_and_row_groups_reordered(folder):
 
 
 def test_a_remainder_left_out_is_another_each_epoch(folder):
-    left = [
-        frozenset(range(2, 163)) - set(targets(epoch_of(folder, batch=60, epoch=e)).tolist())
-        for e in range(1, 6)
-    ]
+    left = [frozenset(range(2, 163)) - set(targets(epoch_of(folder, batch=60, epoch=e)).tolist()) for e in range(1, 6)]
     assert len(set(left)) > 1
 
 

@@ -75,9 +75,7 @@ def test_it_learns_the_checkerboard(tmp_path, sampled):
 def test_a_killed_training_ends_with_the_same_bits(tmp_path, sampled, stop):
     histories, answers = circle()
     nets = [make_network(25, LENGTH, sparse=sampled, dropout=0.3) for _ in range(2)]
-    whole, expected = run(
-        histories, answers, 25, tmp_path / "whole", epochs=5, sampled=sampled, network=nets[0]
-    )
+    whole, expected = run(histories, answers, 25, tmp_path / "whole", epochs=5, sampled=sampled, network=nets[0])
     feed = batches_of(examples_of(histories, LENGTH), BATCH)
 
     def breaks(epoch):
@@ -91,9 +89,7 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, sampled, stop):
     with pytest.raises(InterruptedError):
         run(histories, answers, 25, tmp_path / "cut", epochs=5, sampled=sampled, network=killed, feed=breaks)
     torch.manual_seed(99)  # another process, another state of the generator
-    resumed, progress = run(
-        histories, answers, 25, tmp_path / "cut", epochs=5, sampled=sampled, network=nets[1]
-    )
+    resumed, progress = run(histories, answers, 25, tmp_path / "cut", epochs=5, sampled=sampled, network=nets[1])
     assert [e["loss"] for e in progress.epochs] == [e["loss"] for e in expected.epochs]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
@@ -152,12 +148,10 @@ def test_learning_rate_rises_and_falls_times_the_workers(at, expected):
 def test_learning_rate_does_not_depend_on_where_training_ends():
     """The release stops at the backtest's best epoch, and until then does what the backtest did."""
     backtest, release = make_plan(10, 5, decay_epochs=10), make_plan(7, 5, decay_epochs=10)
-    assert [learning_rate(backtest, at, 2) for at in range(8)] == [
-        learning_rate(release, at, 2) for at in range(8)
-    ]
-    assert learning_rate(
-        make_plan(4, 5, learning_rate=0.01, warmup_epochs=0.0), 1, workers=1
-    ) == pytest.approx(0.01 * 3 / 4)
+    assert [learning_rate(backtest, at, 2) for at in range(8)] == [learning_rate(release, at, 2) for at in range(8)]
+    assert learning_rate(make_plan(4, 5, learning_rate=0.01, warmup_epochs=0.0), 1, workers=1) == pytest.approx(
+        0.01 * 3 / 4
+    )
 
 
 def test_epochs_are_cut_to_the_time_there_is(tmp_path):
@@ -217,8 +211,6 @@ def test_negatives_are_real_items_and_the_same_for_the_same_seed():
 
 def test_of_many_targets_as_many_as_examples_are_candidates():
     candidates = Candidates(torch.tensor([0, *[3] * 50]), batch=5, negatives=1)
-    drawn = [
-        candidates.draw(torch.arange(1, 41), torch.Generator().manual_seed(seed))[0] for seed in range(20)
-    ]
+    drawn = [candidates.draw(torch.arange(1, 41), torch.Generator().manual_seed(seed))[0] for seed in range(20)]
     assert {len(ids) for ids in drawn} <= {5, 6}
     assert len(set(torch.cat(drawn).tolist())) > 30  # others each time

@@ -118,16 +118,12 @@ def test_weights_that_were_not_kept_or_cannot_be_read(tmp_path):
     context = prepare(tmp_path)
     stage.run(context, BACKTEST)
     later = make_context(tmp_path, train={**SMALL, "warm_epochs": 1})
-    with pytest.raises(
-        StageMissing, match="weights: the backtest kept no weights, for train.warm_epochs was null"
-    ):
+    with pytest.raises(StageMissing, match="weights: the backtest kept no weights, for train.warm_epochs was null"):
         stage.run(later, RELEASE)
     stage.run(later, BACKTEST)
     for file in later.layout.table("train", BACKTEST, WEIGHTS).iterdir():
         file.write_bytes(b"not a tensor")
-    with pytest.raises(
-        TrainingFailed, match="the backtest's weights cannot be read; train it again with --force"
-    ):
+    with pytest.raises(TrainingFailed, match="the backtest's weights cannot be read; train it again with --force"):
         stage.run(later, RELEASE)
 
 

@@ -22,9 +22,7 @@ def case():
     histories = Histories.of([row[:-3].tolist() for row in chosen])
     # one to three items held out
     positives = [np.sort(row[-1 - u % 3 :]).astype(np.int32) for u, row in enumerate(chosen)]
-    held = Held(
-        histories, np.concatenate([[0], np.cumsum([len(p) for p in positives])]), np.concatenate(positives)
-    )
+    held = Held(histories, np.concatenate([[0], np.cumsum([len(p) for p in positives])]), np.concatenate(positives))
     return make_network(ITEMS, LENGTH), held, positives
 
 
@@ -52,14 +50,10 @@ def test_shares_add_up(case):
     parts = []
     for lo, hi in [(0, 5), (5, 12)]:
         indptr = held.indptr[lo : hi + 1]
-        parts.append(
-            Held(held.histories.rows(lo, hi), indptr - indptr[0], held.items[indptr[0] : indptr[-1]])
-        )
+        parts.append(Held(held.histories.rows(lo, hi), indptr - indptr[0], held.items[indptr[0] : indptr[-1]]))
     sums = np.array([ndcg_sum(network, part, 5, CPU) for part in parts]).sum(axis=0)
     assert tuple(sums) == pytest.approx(ndcg_sum(network, held, 5, CPU))
 
 
 def test_nobody_to_ask(case):
-    assert ndcg_sum(
-        case[0], Held(Histories.of([]), np.zeros(1, np.int64), np.zeros(0, np.int32)), 5, CPU
-    ) == (0, 0)
+    assert ndcg_sum(case[0], Held(Histories.of([]), np.zeros(1, np.int64), np.zeros(0, np.int32)), 5, CPU) == (0, 0)

@@ -70,9 +70,7 @@ def processes(job):
     found = []
     for process in psutil.process_iter():
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and any(
-                job.output in part for part in process.cmdline()
-            ):
+            if process.status() != psutil.STATUS_ZOMBIE and any(job.output in part for part in process.cmdline()):
                 found.append(process)
         except psutil.NoSuchProcess:
             pass
@@ -80,11 +78,7 @@ def processes(job):
 
 
 def ranks(job):
-    return [
-        p
-        for p in processes(job)
-        if "HOROVOD_RANK" in p.environ() and "recsys_spark.stages.train" in p.cmdline()
-    ]
+    return [p for p in processes(job) if "HOROVOD_RANK" in p.environ() and "recsys_spark.stages.train" in p.cmdline()]
 
 
 def gone(job, seconds=15):
@@ -219,9 +213,7 @@ def test_a_failing_worker_is_named_with_what_it_said(features, tmp_path):
     with pytest.raises(TrainingFailed) as caught:
         launch(job)
     said = str(caught.value)
-    assert said.startswith(
-        "training worker ended with exit code 1: StageMissing: table item_features is not at "
-    )
+    assert said.startswith("training worker ended with exit code 1: StageMissing: table item_features is not at ")
     assert said.endswith("; run again, and training goes on from its last checkpoint")
 
 
@@ -285,9 +277,7 @@ def test_a_killed_rank_takes_all_down_and_the_next_run_goes_on(features, tmp_pat
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    with pytest.raises(
-        TrainingFailed, match=r"training worker \d was killed by signal 9: .*; run again"
-    ) as caught:
+    with pytest.raises(TrainingFailed, match=r"training worker \d was killed by signal 9: .*; run again") as caught:
         launch(job, 2)
     found, at = killed_at[0]
     seconds = time.monotonic() - at
@@ -309,9 +299,7 @@ def test_workers_end_with_the_job_that_started_them(features, tmp_path, n):
         "import sys; from pathlib import Path; from recsys_spark.stages.train.launch import launch; from recsys_spark.stages.train.job_file import Job\n"
         f"launch(Job.read(Path(sys.argv[1])), workers={n}, launcher='local', threads=1, timeout_s=60)"
     )
-    driver = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "job-copy.json")], stderr=subprocess.DEVNULL
-    )
+    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job-copy.json")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 90
     while not (Path(job.checkpoints) / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -340,8 +328,7 @@ def test_workers_end_with_the_job_that_started_them(features, tmp_path, n):
 )
 def test_a_failure_is_one_line(code, lines, expected):
     assert (
-        launching.explain(code, deque(lines))
-        == expected + "; run again, and training goes on from its last checkpoint"
+        launching.explain(code, deque(lines)) == expected + "; run again, and training goes on from its last checkpoint"
     )
 
 

@@ -54,9 +54,7 @@ def night(folder: Path, run_date: date | None = None) -> Night:
     table = _open(folder)
     live = _live(table) if table else []
     if table is None or not live:
-        raise StageMissing(
-            f"{folder} holds no published table; run jobs/publish.py first, or jobs/nightly.py"
-        )
+        raise StageMissing(f"{folder} holds no published table; run jobs/publish.py first, or jobs/nightly.py")
     wanted = run_date or max(entry[RUN_DATE] for entry in live)
     own = [entry for entry in live if entry[RUN_DATE] == wanted]
     if not own:
@@ -148,9 +146,7 @@ def _open(folder: Path) -> DeltaTable | None:
 
 def _only_ours(folder: Path) -> None:
     """A first publication that was killed leaves folders of run dates and no log; anything else is somebody else's."""
-    strangers = sorted(
-        e.name for e in folder.iterdir() if e.name != _LOG and not e.name.startswith(f"{RUN_DATE}=")
-    )
+    strangers = sorted(e.name for e in folder.iterdir() if e.name != _LOG and not e.name.startswith(f"{RUN_DATE}="))
     if strangers:
         raise PublishConflict(
             f"{folder} is not a Delta table and holds {', '.join(strangers[:3])}; move it away or give another paths.root"
@@ -161,9 +157,7 @@ def _same_shape(folder: Path, table: DeltaTable) -> None:
     """`PublishConflict` unless the table's columns are ours; those that may be null may be missing."""
     ours, theirs = _fields(_schema()), _fields(table.schema())
     faults = [
-        f"column {f['name']} is {f['type']}{'' if f['nullable'] else ' not null'}"
-        for f in theirs
-        if f not in ours
+        f"column {f['name']} is {f['type']}{'' if f['nullable'] else ' not null'}" for f in theirs if f not in ours
     ]
     have = {f["name"] for f in theirs}
     faults += [f"column {f['name']} is missing" for f in ours if f["name"] not in have and not f["nullable"]]
@@ -217,8 +211,7 @@ def _live(table: DeltaTable) -> list[dict[str, Any]]:
         for name in ("path", "size_bytes", "num_records", f"partition.{RUN_DATE}")
     }
     return [
-        {"path": path, "bytes": size, "rows": rows, RUN_DATE: day}
-        for path, size, rows, day in zip(*columns.values())
+        {"path": path, "bytes": size, "rows": rows, RUN_DATE: day} for path, size, rows, day in zip(*columns.values())
     ]
 
 
