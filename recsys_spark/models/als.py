@@ -39,7 +39,7 @@ class FactorModel(InnerProductModel):
         """float32 [B, F]: the users' vectors, zero without history."""
         return solve_rows(histories.indptr, histories.items, histories.weights, self.arrays["items"], self.system)[0]
 
-    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def explain(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
         """The history item j of the largest term of x_u . y_i = sum over j of w_j y_j^T A_u^-1 y_i, A_u the matrix of the user's system and w_j
         the confidences (Hu, Koren and Volinsky, ICDM 2008, section 5). One factorisation a user, in float64, and one solution an item."""
         check_items(items, self.n_items)

@@ -54,7 +54,7 @@ class ItemModel(ABC):
         them may differ within half of `margins`."""
 
     @abstractmethod
-    def reasons(self, histories: Histories, encoded: Any, items: np.ndarray) -> np.ndarray:
+    def explain(self, histories: Histories, encoded: Any, items: np.ndarray) -> np.ndarray:
         """int32 [B, C]: for each of the items int32 [B, C] of a user, none twice and none of the history (0: nothing is asked), the history item that contributed most to the
         model's score of it, the newest of equals; 0 where none contributed, that is where no history item raised the score.
 

@@ -43,7 +43,7 @@ class ItemTableModel(ItemModel):
         _score_items(encoded.indptr, encoded.items, *self._table(), items, scores)
         return scores
 
-    def reasons(self, histories: Histories, encoded: Histories, items: np.ndarray) -> np.ndarray:
+    def explain(self, histories: Histories, encoded: Histories, items: np.ndarray) -> np.ndarray:
         """The history item j of the largest similarity[j, i]."""
         check_items(items, self.n_items)
         found = np.zeros(items.shape, np.int32)

@@ -36,7 +36,7 @@ class PopularityModel(ItemModel):
     def score_items(self, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
         return np.asarray(self.arrays["scores"][encoded[:, None], items])
 
-    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def explain(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
         """None: what others chose is no matter of the history."""
         return np.zeros(items.shape, np.int32)
 

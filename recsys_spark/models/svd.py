@@ -47,7 +47,7 @@ class SpectralModel(InnerProductModel):
         )
         return vectors
 
-    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def explain(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
         """The history item of the largest term of the score."""
         check_items(items, self.n_items)
         found = np.zeros(items.shape, np.int32)

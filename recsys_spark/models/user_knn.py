@@ -96,7 +96,7 @@ class UserNeighbourModel(ItemModel):
         _score_items(*self._voices(encoded), items, scores)
         return scores
 
-    def reasons(self, histories: Histories, encoded: Neighbours, items: np.ndarray) -> np.ndarray:
+    def explain(self, histories: Histories, encoded: Neighbours, items: np.ndarray) -> np.ndarray:
         """The history item j of the largest part of the score: of every neighbour v who has i, similarity(u, v) times the share of j in what
         the similarity is made of, w_j ([v has j] - m_v / W) for pearson and w_j [v has j] for cosine. The parts sum to the score."""
         check_items(items, self.n_items)

@@ -7,7 +7,6 @@ without a manifest is the rest of a killed run and is made again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_spark.errors import StageMissing
+from recsys_spark.hashing import digest
 from recsys_spark.storage.layout import MANIFEST, Layout
 
 log = logging.getLogger(__name__)
@@ -157,11 +157,6 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def digest(value: Any) -> str:
-    """Short stable hash of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _empty(folder: Path, keep: Iterable[str]) -> None:

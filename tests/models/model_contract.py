@@ -109,7 +109,7 @@ class ItemModelLaws:
 
     def test_reasons_are_items_of_the_history(self, model, histories):
         items = _unseen(model, histories, np.random.default_rng(6))
-        found = model.reasons(histories, model.encode(histories), items)
+        found = model.explain(histories, model.encode(histories), items)
         assert found.shape == items.shape and found.dtype == np.int32
         for user, own in enumerate(np.split(histories.items, histories.indptr[1:-1])):
             assert np.isin(found[user], [0, *own]).all()
@@ -119,21 +119,21 @@ class ItemModelLaws:
     def test_any_batching_gives_the_same_reasons(self, model, histories, size):
         items = _unseen(model, histories, np.random.default_rng(7))
         parts = [
-            model.reasons(batch, model.encode(batch), items[lo : lo + size])
+            model.explain(batch, model.encode(batch), items[lo : lo + size])
             for lo, batch in zip(range(0, USERS, size), histories.batches(size))
         ]
-        whole = model.reasons(histories, model.encode(histories), items)
+        whole = model.explain(histories, model.encode(histories), items)
         np.testing.assert_array_equal(np.concatenate(parts), whole)
         half = np.where(np.arange(items.shape[1]) % 2, items, 0)  # nor does what else is asked
-        np.testing.assert_array_equal(model.reasons(histories, model.encode(histories), half), np.where(half, whole, 0))
+        np.testing.assert_array_equal(model.explain(histories, model.encode(histories), half), np.where(half, whole, 0))
 
     def test_no_user_and_no_candidate_are_fine(self, model, histories):
         nobody = model.encode(histories.rows(0, 0))
         assert model.score_tile(nobody, 0, model.n_items).shape == (0, model.n_items)
         nothing = np.empty((USERS, 0), np.int32)
         assert model.score_items(model.encode(histories), nothing).shape == (USERS, 0)
-        assert model.reasons(histories, model.encode(histories), nothing).shape == (USERS, 0)
-        assert model.reasons(histories.rows(0, 0), nobody, nothing[:0]).shape == (0, 0)
+        assert model.explain(histories, model.encode(histories), nothing).shape == (USERS, 0)
+        assert model.explain(histories.rows(0, 0), nobody, nothing[:0]).shape == (0, 0)
 
     def test_only_users_without_history_are_fine(self, model):
         assert np.isfinite(all_scores(model, Histories.of([[], [], []]))[:, 1:]).all()

@@ -40,7 +40,7 @@ def unseen(model, histories):
 def assert_largest(model, histories, pieces, sums=True):
     """`pieces` of a user's (history, weights): float64 [history, I]. Where `sums`, they are checked to make up the score."""
     items = unseen(model, histories)
-    found = model.reasons(histories, model.encode(histories), items)
+    found = model.explain(histories, model.encode(histories), items)
     assert found.shape == items.shape and found.dtype == np.int32
     scores, given = all_scores(model, histories), 0
     for user, own, weights in each_user(histories):
@@ -114,7 +114,7 @@ def test_of_equals_the_newest_is_the_reason():
     for own in ([1, 2, 3, 4], [3, 4, 2, 1], [2, 3]):
         histories = Histories.of([own])
         model = model_of(table)
-        found = model.reasons(histories, model.encode(histories), np.array([[6]], np.int32))
+        found = model.explain(histories, model.encode(histories), np.array([[6]], np.int32))
         assert found.tolist() == [[max(2, 3, key=own.index)]]
 
 
@@ -123,6 +123,6 @@ def test_what_speaks_against_an_item_is_no_reason(tmp_path):
     items = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [1, 1]], np.float32)
     model = FactorModel(5, vars(OBJECTIVE), {"items": items, "gram": gram_of(items).astype(np.float32)})
     histories = Histories.of([[1], [2], [1, 3]])
-    found = model.reasons(histories, model.encode(histories), np.array([[2, 4], [1, 4], [2, 4]], np.int32))
+    found = model.explain(histories, model.encode(histories), np.array([[2, 4], [1, 4], [2, 4]], np.int32))
     assert found[:2].tolist() == [[0, 1], [0, 0]]
     assert found[2, 1] in (1, 3)
