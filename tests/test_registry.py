@@ -44,7 +44,7 @@ def test_an_unknown_kind_and_a_missing_model_are_told(tmp_path):
         match="kind 'oracle' is not one of als, content, item_cosine, item_ridge, network, popularity, svd, user_cosine",
     ):
         registry.load(tmp_path / "odd")
-    with pytest.raises(InputUnreadable, match="is not an item model: .*run the stage that makes it again"):
+    with pytest.raises(InputUnreadable, match="is not an item model: .*Run the stage that writes it again"):
         registry.load(tmp_path / "none")
 
 
