@@ -84,7 +84,7 @@ STAGES = (
     Stage("features", ("features",), {"event": lambda s: s.events},
           # pairs by user, then examples with their windows of 50 items and recencies by row group
           lambda s: 28 * s.pairs + 400 * s.examples, lambda s: 0, lambda s: 1 * GB),
-    Stage("item_cosine", ("item similarity",), {"common user": lambda s: s.squares},
+    Stage("item_knn", ("item similarity",), {"common user": lambda s: s.squares},
           # pairs by user and by item; each node maps both
           lambda s: 48 * s.pairs, lambda s: 24 * s.pairs, lambda s: 50 * s.items),
     Stage("als", ("als",), {"flop": lambda s: s.factor_work},
@@ -106,7 +106,7 @@ STAGES = (
 UNMEASURED = (
     "item_ridge",
     "svd",
-    "user_cosine",
+    "user_knn",
     "content",
     "the choice of the blend and the ranker",
     "evaluate",

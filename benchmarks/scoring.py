@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from harness import REPO, Timed, Timing, WorkerMemory, fresh, measure, peer, run_cases
 from scoring_inputs import FACTORS, SEEN, from_log, generated
 
-from recsys_spark.columns import ALS, ITEM_COSINE, ITEM_IDX, PADDING_ITEM, RANK, USER_IDX
+from recsys_spark.columns import ALS, ITEM_IDX, ITEM_KNN, PADDING_ITEM, RANK, USER_IDX
 from recsys_spark.config.sections import Score
 from recsys_spark.fusion.blend import ZSCORE, Blend, Fusion
 from recsys_spark.models import base
@@ -296,15 +296,15 @@ def memory(users: int, items: int) -> None:
 
 def neighbours(log: Path) -> None:
     folder = from_log(log)
-    peers = {"implicit CosineRecommender": partial(compared, folder, ITEM_COSINE, "implicit_item_topn")}
+    peers = {"implicit CosineRecommender": partial(compared, folder, ITEM_KNN, "implicit_item_topn")}
     timed = {
         "ours": OURS_TIMED,
         "implicit CosineRecommender": "in memory, half of the users in each of two processes",
     }
     config = {**_config(folder), "neighbours": 1000, "timed": timed}
-    _compile(folder, ITEM_COSINE)
+    _compile(folder, ITEM_KNN)
     case = f"neighbour-table top-N {folder.name}"
-    measure(case, fresh(Path(__file__), "--once", folder, ITEM_COSINE), peers, config)
+    measure(case, fresh(Path(__file__), "--once", folder, ITEM_KNN), peers, config)
 
 
 def _config(folder: Path) -> dict[str, Any]:

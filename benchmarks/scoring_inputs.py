@@ -1,6 +1,6 @@
 """What scoring.py works on, made once into build/bench/scoring: the table `histories`, item models, and the peers' arrays.
 
-A folder holds `histories/` · `als/` and `item_cosine/` (item models) · `indptr.npy`, `indices.npy` (CSR by user, items from 0) ·
+A folder holds `histories/` · `als/` and `item_knn/` (item models) · `indptr.npy`, `indices.npy` (CSR by user, items from 0) ·
 `item_factors.npy`, `user_factors.npy` · `neighbours_*.npy` (CSR), the last of a log only.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from harness import BENCH, PEERS_PYTHON, REPO
 from logs import Events, log_or_like, write_histories
 
-from recsys_spark.columns import ALS, ITEM_COSINE
+from recsys_spark.columns import ALS, ITEM_KNN
 from recsys_spark.models import base
 from recsys_spark.models.als import FactorModel
 from recsys_spark.models.histories import Histories
@@ -56,7 +56,7 @@ def from_log(log: Path) -> Path:
         "neighbours": np.load(folder / "neighbours_indices.npy") + np.int32(1),
         "similarities": np.load(folder / "neighbours_data.npy").astype(np.float32),
     }
-    base.save(folder / ITEM_COSINE, NeighbourModel(n_items + 1, {}, _by_candidate(parts)))
+    base.save(folder / ITEM_KNN, NeighbourModel(n_items + 1, {}, _by_candidate(parts)))
     (folder / "ready").touch()
     return folder
 

@@ -117,7 +117,7 @@ def fit(folds: Any, folder: Path, blocks: int, sizes: dict[str, int]) -> dict[st
     from recsys_spark.stages.baselines import item_knn
     from recsys_spark.stages.baselines.blocks import write_pairs
 
-    options = Baselines().item_cosine.model_dump()
+    options = Baselines().item_knn.model_dump()
     neighbours = options.pop("neighbours")
     similarity = item_knn.Similarity(**options)
     clock = time.perf_counter()
@@ -146,7 +146,7 @@ def ours(folder: Path) -> Timed:
 
 
 def config(folder: Path) -> dict[str, Any]:
-    options = Baselines().item_cosine.model_dump()
+    options = Baselines().item_knn.model_dump()
     blocks = blocks_of(json.loads((folder / "ready").read_text())["pairs"])
     return {"log": folder.name, "master": "local[2]", "blocks": blocks, "timed": TIMED, "options": options}
 

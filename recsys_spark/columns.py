@@ -48,18 +48,20 @@ BECAUSE = "because"
 RUN_DATE = "run_date"
 RUN_ID = "run_id"
 MODEL_VERSION = "model_version"
+DIVERSITY = "diversity"
+MAX_PER_CATEGORY = "max_per_category"
 K = "k"
 
 POPULARITY = "popularity"
 ALS = "als"
-ITEM_COSINE = "item_cosine"
+ITEM_KNN = "item_knn"
 ITEM_RIDGE = "item_ridge"
-USER_COSINE = "user_cosine"
+USER_KNN = "user_knn"
 SVD = "svd"
 CONTENT = "content"
 NETWORK = "network"
 FUSED = "fused"
-MODELS = (POPULARITY, ALS, ITEM_COSINE, ITEM_RIDGE, USER_COSINE, SVD, CONTENT, NETWORK)
+MODELS = (POPULARITY, ALS, ITEM_KNN, ITEM_RIDGE, USER_KNN, SVD, CONTENT, NETWORK)
 
 DROPPED = "dropped"
 """In the manifest of the backtest's score stage: the models that the release does without."""
@@ -73,5 +75,5 @@ PADDING_ITEM = 0
 
 COLD_START = "cold_start"
 """Key of `metrics.json`: how users and items that were held out whole are served."""
-PRICE, LAMBDA, CAP = "price", "lambda", "cap"
-"""Key of `metrics.json`, and the keys of its entries: what diversity and category caps cost."""
+DIVERSITY_TRADEOFF = "diversity_tradeoff"
+"""Folder of the lists, and key of `metrics.json`: accuracy and coverage under several settings of diversity and of the cap."""

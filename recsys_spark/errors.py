@@ -66,7 +66,7 @@ class StageMissing(RecsysError):
     exit_code = 9
 
 
-class LawBroken(RecsysError):
+class ContractViolation(RecsysError):
     """A table breaks its contract or a stage's own law; nothing that depends on it may go on."""
 
     exit_code = 10
@@ -90,13 +90,13 @@ class PublishConflict(RecsysError):
     exit_code = 13
 
 
-class Busy(RecsysError):
+class ConcurrentJob(RecsysError):
     """Another job holds this run's lock."""
 
     exit_code = 14
 
 
-def told_in(text: str) -> RecsysError | None:
+def error_in_trace(text: str) -> RecsysError | None:
     """The error of this family that a stack trace in `text` ends with: what a Spark worker raised comes to the driver as text alone."""
     found = re.findall(rf"^{re.escape(__name__)}\.(\w+): (.+)$", text, re.MULTILINE)
     kinds = {kind.__name__: kind for kind in RecsysError.__subclasses__()}

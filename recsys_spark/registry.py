@@ -18,14 +18,14 @@ from recsys_spark.columns import (
     ALS,
     CONTENT,
     FUSED,
-    ITEM_COSINE,
+    ITEM_KNN,
     ITEM_RIDGE,
     NETWORK,
     POPULARITY,
     SVD,
-    USER_COSINE,
+    USER_KNN,
 )
-from recsys_spark.errors import InputUnreadable, LawBroken
+from recsys_spark.errors import ContractViolation, InputUnreadable
 from recsys_spark.models import base
 from recsys_spark.models.base import ItemModel
 from recsys_spark.report.labels import FUSED_LABEL, ModelLabel
@@ -102,11 +102,11 @@ def load(folder: Path) -> ItemModel:
 
 
 def common_size(folders: Sequence[Path]) -> int:
-    """The number of items (counting the padding item) of all models; `LawBroken` if they differ."""
+    """The number of items (counting the padding item) of all models; `ContractViolation` if they differ."""
     sizes = {folder.name: int(base.read_header(folder)["n_items"]) for folder in folders}
     if len(set(sizes.values())) > 1:
         each = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise LawBroken(
+        raise ContractViolation(
             f"the item models have different numbers of items ({each}). "
             "Run jobs/baselines.py and jobs/train.py again with --force"
         )
@@ -155,9 +155,9 @@ for _entry in (
         ModelLabel("ALS", "#e69f00", "Matrix factorization: learns vectors of items by alternating least squares."),
     ),
     ModelEntry(
-        ITEM_COSINE,
+        ITEM_KNN,
         "recsys_spark.models.item_knn:NeighbourModel",
-        "baselines.item_cosine",
+        "baselines.item_knn",
         "recsys_spark.stages.baselines.item_knn:fit",
         "pairs",
         ModelLabel("Item kNN", "#009e73", "Recommends items that share users with the items in the user's history."),
@@ -171,9 +171,9 @@ for _entry in (
         ModelLabel("Item ridge", "#00696b", "Ridge regression: predicts an item from the user's other items."),
     ),
     ModelEntry(
-        USER_COSINE,
+        USER_KNN,
         "recsys_spark.models.user_knn:UserNeighbourModel",
-        "baselines.user_cosine",
+        "baselines.user_knn",
         "recsys_spark.stages.baselines.user_knn:fit",
         "pairs",
         ModelLabel("User kNN", "#c00e40", "Recommends the items of the most similar users."),

@@ -54,8 +54,8 @@ clean:
 baselines:
   tasks: 2
   als: {{factors: 8, iterations: 4}}
-  models: [popularity, als, item_cosine, item_ridge, user_cosine, svd, content]
-  item_cosine: {{neighbours: 20}}
+  models: [popularity, als, item_knn, item_ridge, user_knn, svd, content]
+  item_knn: {{neighbours: 20}}
   item_ridge: {{neighbours: 10, regularization: 1.0}}
   svd: {{factors: 8}}
   content: {{max_term_share: 0.5}}

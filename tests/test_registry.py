@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys_spark import registry
-from recsys_spark.errors import InputUnreadable, LawBroken
+from recsys_spark.errors import ContractViolation, InputUnreadable
 from recsys_spark.models import base
 from stages.score.fake_models import FakeModel
 from stages.score.synthetic_models import MODELS, N_ITEMS, put_models
@@ -41,7 +41,7 @@ def test_an_unknown_kind_and_a_missing_model_are_told(tmp_path):
     base.save(tmp_path / "odd", FakeModel(4, kind="oracle"))
     with pytest.raises(
         InputUnreadable,
-        match="kind 'oracle' is not one of als, content, item_cosine, item_ridge, network, popularity, svd, user_cosine",
+        match="kind 'oracle' is not one of als, content, item_knn, item_ridge, network, popularity, svd, user_knn",
     ):
         registry.load(tmp_path / "odd")
     with pytest.raises(InputUnreadable, match="is not an item model: .*Run the stage that writes it again"):
@@ -53,6 +53,6 @@ def test_models_must_count_the_same_items(tmp_path):
     assert registry.common_size(folders) == N_ITEMS
     base.save(tmp_path / "network", FakeModel(N_ITEMS + 2, kind="network"))
     with pytest.raises(
-        LawBroken, match=r"different numbers of items \(popularity 31, als 31, .*, content 31, network 33\)"
+        ContractViolation, match=r"different numbers of items \(popularity 31, als 31, .*, content 31, network 33\)"
     ):
         registry.common_size([*folders, tmp_path / "network"])

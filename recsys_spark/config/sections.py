@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recsys_spark.columns import ALS, CONTENT, ITEM_COSINE, NETWORK, PER_USER, POPULARITY, SVD
+from recsys_spark.columns import ALS, CONTENT, ITEM_KNN, NETWORK, PER_USER, POPULARITY, SVD
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NotAll = Annotated[float, Field(ge=0, lt=1)]
@@ -219,7 +219,7 @@ class Als(Section):
     seed: Seed = Field(default=7, description="of the first vectors")
 
 
-class ItemCosine(Section):
+class ItemKnn(Section):
     user_power: NotNegative = Field(default=0.5, description="exponent of a user's degree")
     source_power: NotNegative = Field(default=0.6, description="exponent of the history item's degree")
     target_power: Annotated[float, Field(ge=-2)] = Field(
@@ -249,7 +249,7 @@ class ItemRidge(Section):
     )
 
 
-class UserCosine(Section):
+class UserKnn(Section):
     similarity: Literal["cosine", "pearson"] = Field(
         default="cosine", description="of users' rows of 0 and 1; pearson: their correlation over all items"
     )
@@ -292,15 +292,15 @@ class Content(Section):
 class Baselines(Section):
     """Item models that need no network."""
 
-    models: list[Literal["popularity", "als", "item_cosine", "item_ridge", "user_cosine", "svd", "content"]] = Field(
-        default=["popularity", "als", "item_cosine"],
+    models: list[Literal["popularity", "als", "item_knn", "item_ridge", "user_knn", "svd", "content"]] = Field(
+        default=["popularity", "als", "item_knn"],
         description="which to fit; popularity also serves users without history",
     )
     popularity: Popularity = Field(default=Popularity(), description="how often an item was chosen")
     als: Als = Field(default=Als(), description="implicit alternating least squares")
-    item_cosine: ItemCosine = Field(default=ItemCosine(), description="item-item cosine neighbours")
+    item_knn: ItemKnn = Field(default=ItemKnn(), description="item-item cosine neighbours")
     item_ridge: ItemRidge = Field(default=ItemRidge(), description="ridge regression of each item on its neighbours")
-    user_cosine: UserCosine = Field(default=UserCosine(), description="user-user neighbours")
+    user_knn: UserKnn = Field(default=UserKnn(), description="user-user neighbours")
     svd: Svd = Field(default=Svd(), description="truncated SVD as a low-pass filter")
     content: Content = Field(
         default=Content(), description="TF-IDF neighbours by title, text and categories; needs paths.items"
@@ -359,7 +359,7 @@ class Train(Section):
     neighbours: int = Field(
         default=0,
         ge=0,
-        description="most similar items, by the baseline item_cosine, whose vectors join an item's own; 0: none [items]",
+        description="most similar items, by the baseline item_knn, whose vectors join an item's own; 0: none [items]",
     )
     hidden: Count = Field(
         default=128, description="width of the encoder's hidden layers; conv has none but of dimension"
@@ -407,7 +407,7 @@ class Train(Section):
     @property
     def takes_from(self) -> list[str]:
         """The baselines that training takes something from."""
-        return [*([SVD] if self.start == SVD else []), *([ITEM_COSINE] if self.neighbours else [])]
+        return [*([SVD] if self.start == SVD else []), *([ITEM_KNN] if self.neighbours else [])]
 
 
 class Score(Section):
@@ -527,9 +527,9 @@ class Config(Section):
                 f"train.attention_heads: {self.train.attention_heads} heads cannot share train.dimension, {self.train.dimension}; "
                 "make train.dimension a multiple of them"
             )
-        if self.train.enabled and self.train.neighbours and ITEM_COSINE not in self.baselines.models:
+        if self.train.enabled and self.train.neighbours and ITEM_KNN not in self.baselines.models:
             faults.append(
-                f"train.neighbours: {self.train.neighbours} of each item, and baselines.models does not name item_cosine, which knows them; "
+                f"train.neighbours: {self.train.neighbours} of each item, and baselines.models does not name item_knn, which knows them; "
                 "name it there, or set train.neighbours to 0"
             )
         if self.train.enabled and self.train.start == SVD:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 
 METRICS = ("recall", "precision", "f1", "ndcg", "map", "mrr", "hit_rate")
 
@@ -16,10 +16,10 @@ def hit_matrix(lists: np.ndarray, indptr: np.ndarray, positives: np.ndarray) -> 
     """bool [B, M, K]: which places of the lists hold a positive of their user.
 
     `lists` int32 [B, M, K] in rank order, 0 where a list is shorter than K. `indptr` int64 [B + 1] cuts `positives` int32 [P] into users,
-    each with at least one (`LawBroken` otherwise), none twice.
+    each with at least one (`ContractViolation` otherwise), none twice.
     """
     if np.any(np.diff(indptr) < 1):
-        raise LawBroken("table positives holds a user without items; run the features stage again with --force")
+        raise ContractViolation("table positives holds a user without items; run the features stage again with --force")
     width = np.int64(max(lists.max(initial=0), positives.max(initial=0))) + 1
     users = np.arange(len(lists), dtype=np.int64)
     wanted = np.repeat(users, np.diff(indptr)) * width + positives

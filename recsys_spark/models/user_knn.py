@@ -65,7 +65,7 @@ class UserNeighbourModel(ItemModel):
     parameters: `neighbours`, `user_power`, `similarity_power`, and `centre`: 1 / W for pearson, 0 for cosine.
     """
 
-    kind = "user_cosine"
+    kind = "user_knn"
 
     def encode(self, histories: Histories) -> Neighbours:
         """The neighbours of each user. `ValueError` when a history holds an item that the model has no row for."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from recsys_spark.columns import RUN_ID
-from recsys_spark.errors import LawBroken, RecsysError
+from recsys_spark.errors import ContractViolation, RecsysError
 from recsys_spark.stages.publish.constraints import LAWS, Findings, check
 from recsys_spark.stages.publish.targets import delta
 from recsys_spark.storage.layout import Layout
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     for law in LAWS:
         print(_line(law, found))
-    return LawBroken.exit_code if found.broken else 0
+    return ContractViolation.exit_code if found.broken else 0
 
 
 def _check(root: Path, run_date: date | None) -> Findings:

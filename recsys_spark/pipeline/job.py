@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from recsys_spark.columns import BACKTEST, DROPPED, NETWORK, RELEASE
 from recsys_spark.config.load import load
 from recsys_spark.config.sections import Config
-from recsys_spark.errors import Busy, ConfigError, RecsysError, RootUnwritable, told_in
+from recsys_spark.errors import ConcurrentJob, ConfigError, RecsysError, RootUnwritable, error_in_trace
 from recsys_spark.parallel import ahead
 from recsys_spark.pipeline.parent_watchdog import end_with
 from recsys_spark.spark.input_files import find
@@ -185,7 +185,7 @@ def start_log(debug: bool) -> None:
 
 def known_error(error: Exception) -> RecsysError | None:
     """`error` if it is of the house's family, or the one that a Spark worker raised and Spark tells of in it."""
-    return error if isinstance(error, RecsysError) else told_in(str(error))
+    return error if isinstance(error, RecsysError) else error_in_trace(str(error))
 
 
 def tell(error: Exception, debug: bool) -> int:
@@ -252,7 +252,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Busy(
+            raise ConcurrentJob(
                 f"another job works on run {layout.run_id!r} ({layout.lock}); wait for it, or work under another name"
             ) from None
         yield

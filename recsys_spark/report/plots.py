@@ -16,12 +16,12 @@ from recsys_spark.columns import (
     ALS,
     CONTENT,
     FUSED,
-    ITEM_COSINE,
+    ITEM_KNN,
     ITEM_RIDGE,
     NETWORK,
     POPULARITY,
     SVD,
-    USER_COSINE,
+    USER_KNN,
 )
 
 # Okabe & Ito's colours, which the colour-blind can tell apart; the blue a little lighter, so that it holds on a dark page; and three
@@ -29,9 +29,9 @@ from recsys_spark.columns import (
 COLOURS = {
     POPULARITY: "#8b929c",
     ALS: "#e69f00",
-    ITEM_COSINE: "#009e73",
+    ITEM_KNN: "#009e73",
     ITEM_RIDGE: "#00696b",
-    USER_COSINE: "#c00e40",
+    USER_KNN: "#c00e40",
     SVD: "#8260ef",
     CONTENT: "#c39e5b",
     NETWORK: "#1f8ac9",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -113,19 +113,19 @@ def names() -> list[str]:
 
 @cache
 def load(table: str) -> Contract:
-    """The contract of `table`; `LawBroken` when the file is missing or names a type that is not known."""
+    """The contract of `table`; `ContractViolation` when the file is missing or names a type that is not known."""
     path = _folder() / f"{table}.json"
     if not path.is_file():
-        raise LawBroken(f"table {table!r} has no contract at {path}; known tables: {', '.join(names())}")
+        raise ContractViolation(f"table {table!r} has no contract at {path}; known tables: {', '.join(names())}")
     raw = json.loads(path.read_text(encoding="utf-8"))
     fields = tuple(Field(**field) for field in raw["fields"])
     unknown = [f"{field.name}: {field.type}" for field in fields if field.type not in _ARROW]
     if unknown:
-        raise LawBroken(f"{path}: unknown types ({', '.join(unknown)}); known: {', '.join(_ARROW)}")
+        raise ContractViolation(f"{path}: unknown types ({', '.join(unknown)}); known: {', '.join(_ARROW)}")
     contract = Contract(raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields)
     strangers = [c for c in (*contract.key, *contract.partition_by) if c not in contract.columns]
     if strangers:
-        raise LawBroken(f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}")
+        raise ContractViolation(f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}")
     return contract
 
 
@@ -141,4 +141,4 @@ def _folder() -> Traversable:
     for folder in _FOLDERS:
         if _names(folder):
             return folder
-    raise LawBroken(f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete")
+    raise ContractViolation(f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete")

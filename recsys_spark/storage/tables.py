@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from recsys_spark.errors import LawBroken, StageMissing
+from recsys_spark.errors import ContractViolation, StageMissing
 from recsys_spark.storage import contract as contracts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def write(df: DataFrame, folder: Path, table: str, *, max_rows_per_file: int = 0, quick_to_read: bool = False) -> int:
     """Write `df` as `table` into `folder`, which must not hold data yet; returns the number of rows.
 
-    Columns are taken in the contract's order. `LawBroken` when a column is missing or of another type; the job fails when a column
+    Columns are taken in the contract's order. `ContractViolation` when a column is missing or of another type; the job fails when a column
     that may not be null is null. `max_rows_per_file` > 0 cuts files, each of one row group. `quick_to_read`: without dictionaries and
     packed by LZ4, which takes more room and a third of the time to read.
     """
@@ -90,7 +90,7 @@ def _check_columns(df: DataFrame, contract: contracts.Contract) -> None:
         elif have[field.name] != field.spark_type:
             faults.append(f"column {field.name} is {have[field.name]}, not {field.spark_type}")
     if faults:
-        raise LawBroken(f"table {contract.table} breaks schemas/{contract.table}.json: {'; '.join(faults)}")
+        raise ContractViolation(f"table {contract.table} breaks schemas/{contract.table}.json: {'; '.join(faults)}")
 
 
 def _check_folder(folder: Path, table: str) -> None:

@@ -46,7 +46,7 @@ def best_lists(
     model: InnerProductModel, users: np.ndarray, hidden: Hidden, m: int, device: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(items int32 [B, m], scores float32 [B, m], unsure int64): the lists as `top_candidates` gives them for users float32 [B, F], and of whom they are
-    not certain. `LawBroken` when one has a NaN."""
+    not certain. `ContractViolation` when one has a NaN."""
     with torch.no_grad():
         table, short = _moved(model, device), _multiplies_bfloat16(device)
         items, scores, certain = _search(table, model, users, hidden, m, short=short)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.jit import compiled
 from recsys_spark.models.heap import Best, offer_one
 from recsys_spark.models.inner_product import FLOAT32, InnerProductModel, apart
@@ -30,7 +30,7 @@ ZEROS = 1 << 12
 
 
 def offer_products(best: Best, model: InnerProductModel, users: np.ndarray, most: float = 1.0) -> bool:
-    """Offer users float32 [B', F], as many as `best` has, their products with all items of `model`, whose margins `best` has. `LawBroken` when one is NaN.
+    """Offer users float32 [B', F], as many as `best` has, their products with all items of `model`, whose margins `best` has. `ContractViolation` when one is NaN.
 
     False where more than `most` of the products are left when the longest vectors have been seen: then `best` is worth nothing.
     """
@@ -54,7 +54,7 @@ def offer_products(best: Best, model: InnerProductModel, users: np.ndarray, most
             best.counts, best.floors,
         )  # fmt: skip
         if bad >= 0:
-            raise LawBroken(f"gives NaN scores to user {bad} of a batch of {len(users)}")
+            raise ContractViolation(f"gives NaN scores to user {bad} of a batch of {len(users)}")
         first, stop = stop, stop * GROWTH
     return True
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.jit import processor_has
 from recsys_spark.models.base import ItemModel
 from recsys_spark.models.heap import Best, Hidden, rank_pairs
@@ -38,8 +38,8 @@ def top_candidates(
     try:
         found = model.top(encoded, hidden, m)
         return found if found is not None else _by_tiles(model, encoded, hidden, m, tile, device)
-    except LawBroken as error:
-        raise LawBroken(f"item model {model.kind!r} {error}; run the stage that makes it again with --force") from None
+    except ContractViolation as error:
+        raise ContractViolation(f"item model {model.kind!r} {error}; run the stage that makes it again with --force") from None
 
 
 def _by_tiles(

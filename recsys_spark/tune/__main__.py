@@ -1,6 +1,6 @@
 """Searches for better settings of single models or of all together, judged on the valid fold, and writes an overlay that the job takes as it is.
 
-    python -m recsys_spark.tune --config conf/demo.yaml --space conf/tune/item_cosine.yaml --minutes 10
+    python -m recsys_spark.tune --config conf/demo.yaml --space conf/tune/item_knn.yaml --minutes 10
 
 docs/tuning.md says how to write a space, and what is left in the study's folder.
 """

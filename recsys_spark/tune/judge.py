@@ -21,7 +21,7 @@ import numpy as np
 
 from recsys_spark import columns as c
 from recsys_spark import registry as item_models
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.fusion.decision import FEWEST
 from recsys_spark.metrics.ranking import hit_matrix, user_metrics
 from recsys_spark.models.base import ItemModel
@@ -74,7 +74,7 @@ class Judge:
             stage.run(context, c.BACKTEST)
         self.held = read_held(layout.stage("features", c.BACKTEST), context.config.train.valid_users)
         if not len(self.held.histories):
-            raise LawBroken(
+            raise ContractViolation(
                 "no user has both a history and items held out for valid, so there is nothing to judge by; hold out more (split)"
             )
         items = tables.read_arrow(
@@ -127,7 +127,7 @@ class Judge:
             stage.run(context, c.BACKTEST)
         ndcg = score.learn(context)["crossed_ndcg"]
         if ndcg is None:
-            raise LawBroken(
+            raise ContractViolation(
                 f"with fewer than {FEWEST} users who have valid items among their candidates the fusion cannot be judged; "
                 "hold out more (split), or search single models"
             )

@@ -1,8 +1,8 @@
 """What is searched: groups of config keys with their bounds or choices, read from space files and checked against the config's sections.
 
-item_cosine:                                                       the model, which is judged alone
-  baselines.item_cosine.user_power: {low: 0.3, high: 1.2}          from low to high; `log: true` for scales, whole where the key is
-  baselines.item_cosine.neighbours: [200, 1000]                    one of these
+item_knn:                                                       the model, which is judged alone
+  baselines.item_knn.user_power: {low: 0.3, high: 1.2}          from low to high; `log: true` for scales, whole where the key is
+  baselines.item_knn.neighbours: [200, 1000]                    one of these
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         (GIVEN + "features: {examples: users}\ntrain: {encoder: attention, dimension: 64, attention_heads: 3}",
          "train.attention_heads: 3 heads cannot share train.dimension, 64; make train.dimension a multiple of them"),
         (GIVEN + "train: {neighbours: 20}\nbaselines: {models: [popularity, als]}",
-         "train.neighbours: 20 of each item, and baselines.models does not name item_cosine, which knows them; "
+         "train.neighbours: 20 of each item, and baselines.models does not name item_knn, which knows them; "
          "name it there, or set train.neighbours to 0"),
         (GIVEN + "train: {start: svd}",
          "train.start: svd begins at the vectors of a model that baselines.models does not name; name svd there"),
@@ -132,7 +132,7 @@ def test_all_faults_are_told_at_once(tmp_path):
          "name one of the columns, or leave content out"),
         (GIVEN + "baselines: {content: {max_term_share: 0.0}}", "baselines.content.max_term_share: input should be greater than 0 (found 0.0)"),
         (GIVEN + "score: {diversity: 1.5}", "score.diversity: input should be less than or equal to 1 (found 1.5)"),
-        (GIVEN + "score: {diversity: 0.1}\nbaselines: {models: [popularity, item_cosine]}",
+        (GIVEN + "score: {diversity: 0.1}\nbaselines: {models: [popularity, item_knn]}",
          "score.diversity: compares items by their categories, and where they have none by als; "
          "name paths.items and clean.item_columns.category, or als in baselines.models"),
         (GIVEN + "score: {max_per_category: 3}", "score.max_per_category: needs paths.items and clean.item_columns.category"),

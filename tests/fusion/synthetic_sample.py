@@ -11,7 +11,7 @@ from recsys_spark.fusion.sample import SCHEMA, Sample
 from recsys_spark.metrics.categories import Categories
 from recsys_spark.models.popularity import PopularityModel
 
-NAMES = ("popularity", "als", "item_cosine", "network")
+NAMES = ("popularity", "als", "item_knn", "network")
 
 
 def noise(n_users=400, width=40, n_models=4, seed=0):

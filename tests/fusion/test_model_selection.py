@@ -17,7 +17,7 @@ OPTIONS = {"k": 10, "length": 20, "fusion": "blend", "drop": True, "bootstrap": 
 
 
 def useful(n_users=1500, seed=0, helpful=(1, 2)):
-    """als and item_cosine know something of their own each, popularity and network nothing."""
+    """als and item_knn know something of their own each, popularity and network nothing."""
     scores, held_out = noise(n_users, seed=seed)
     for model in helpful:
         plant(scores, model, held_out, 2)
@@ -28,11 +28,11 @@ def useful(n_users=1500, seed=0, helpful=(1, 2)):
 def test_a_useless_model_is_dropped_and_useful_ones_and_popularity_stay(seed):
     scores, held_out = useful(seed=seed)
     found = decide(make_sample(scores, held_out), **OPTIONS)
-    assert found.models == ("popularity", "als", "item_cosine")
+    assert found.models == ("popularity", "als", "item_knn")
     assert list(found.selection.dropped) == ["network"]
     told = found.selection.dropped["network"]
     assert told.low <= told.mean <= told.high and told.low <= 0
-    for name in ("als", "item_cosine"):
+    for name in ("als", "item_knn"):
         assert found.selection.adds[name].low > 0.05
     assert len(found.blend.weights) == 3 and sum(found.blend.weights) == pytest.approx(1)
 
@@ -42,8 +42,8 @@ def test_of_twins_one_stays():
     scores, held_out = useful(seed=1)
     scores[3] = scores[2]
     found = decide(make_sample(scores, held_out), **OPTIONS)
-    assert max(found.selection.adds[name].mean for name in ("item_cosine", "network")) < 0.01
-    assert found.models == ("popularity", "als", "item_cosine")  # the later of equals, which is dearer, went
+    assert max(found.selection.adds[name].mean for name in ("item_knn", "network")) < 0.01
+    assert found.models == ("popularity", "als", "item_knn")  # the later of equals, which is dearer, went
 
 
 def test_what_a_model_adds_is_judged_on_users_it_was_not_learned_on():
@@ -96,7 +96,7 @@ def test_nothing_to_learn_from_gives_equal_weights(users, caplog):
 
 
 def both(n_users=1500, seed=0):
-    """A held-out item stands high with als and with item_cosine; decoys stand yet higher with one and low with the other: a sum cannot tell."""
+    """A held-out item stands high with als and with item_knn; decoys stand yet higher with one and low with the other: a sum cannot tell."""
     scores, held_out = noise(n_users, seed=seed)
     rng = np.random.default_rng(seed + 100)
     for model in (1, 2):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.metrics.ranking import METRICS, hit_matrix, user_metrics
 
 N_ITEMS = 30
@@ -98,5 +98,5 @@ def test_users_do_not_share_positives():
 
 
 def test_a_positive_less_user_is_named():
-    with pytest.raises(LawBroken, match="table positives holds a user without items"):
+    with pytest.raises(ContractViolation, match="table positives holds a user without items"):
         measure([[[1]], [[1]]], [[1], []], 1)

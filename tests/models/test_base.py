@@ -39,8 +39,8 @@ def test_a_folder_that_is_not_there_is_unreadable(tmp_path):
 
 def test_an_unknown_kind_lists_the_known_ones(tmp_path):
     base.save(tmp_path / "m", model())
-    with pytest.raises(InputUnreadable, match=r"kind 'popularity' is not one of als, item_cosine"):
-        base.load(tmp_path / "m", {"item_cosine": PopularityModel, "als": PopularityModel})
+    with pytest.raises(InputUnreadable, match=r"kind 'popularity' is not one of als, item_knn"):
+        base.load(tmp_path / "m", {"item_knn": PopularityModel, "als": PopularityModel})
 
 
 def test_saving_replaces_what_was_there_and_leaves_no_rest(tmp_path):

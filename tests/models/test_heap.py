@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.models.heap import Best, Hidden, keys_of, rank_pairs
 from recsys_spark.models.histories import Histories
 
@@ -87,7 +87,7 @@ def test_a_score_that_is_no_number_is_refused(column):
     scores = np.zeros((2, 131), np.float32)
     scores[:, :100] = 5  # a full row, whose floor all else is below
     scores[1, column] = np.nan
-    with pytest.raises(LawBroken, match="NaN scores to 1 of 262"):
+    with pytest.raises(ContractViolation, match="NaN scores to 1 of 262"):
         Best(Hidden(np.zeros(131, bool), Histories.of([[], []])), 3).offer(scores, 0, 0)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.model_contract import ItemModelLaws, all_scores, make_histories
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.models.heap import Hidden
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.item_knn import NeighbourModel
@@ -138,7 +138,7 @@ def test_a_nan_is_refused_where_somebody_meets_it():
     for histories, n in ((Histories.of([[3], [5], [3, 4]]), 1), (Histories.of([[5], [3, 4]]), 0)):
         hidden = Hidden(np.zeros(19, bool), histories)
         if n:
-            with pytest.raises(LawBroken, match="NaN scores to 1 of 3 users"):
+            with pytest.raises(ContractViolation, match="NaN scores to 1 of 3 users"):
                 model.top(model.encode(histories), hidden, 3)
         else:  # the second has chosen item 4
             assert np.isfinite(model.top(model.encode(histories), hidden, 3)[1]).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_spark.errors import EmptyLog, GateFailed, LawBroken
+from recsys_spark.errors import ContractViolation, EmptyLog, GateFailed
 from recsys_spark.pipeline import job
 
 
@@ -71,11 +71,11 @@ def test_what_a_spark_worker_raised_keeps_its_line_and_exit_code(config, capsys)
     """As Spark tells it: the worker's stack trace, inside the driver's."""
     text = (
         "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
-        "  File \"topk.py\", line 1, in _finite\nrecsys_spark.errors.LawBroken: item model 'als' gives NaN scores\n\n"
+        "  File \"topk.py\", line 1, in _finite\nrecsys_spark.errors.ContractViolation: item model 'als' gives NaN scores\n\n"
         "\tat org.apache.spark.api.python.BasePythonRunner"
     )
     code, _ = run(config, error=RuntimeError(text))
-    assert code == LawBroken.exit_code
+    assert code == ContractViolation.exit_code
     assert capsys.readouterr().err.splitlines()[-1] == "error: item model 'als' gives NaN scores"
 
 

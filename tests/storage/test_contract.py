@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.storage import contract as contracts
 
 TABLES = contracts.names()
@@ -65,7 +65,7 @@ def broken(tmp_path, monkeypatch, **changes):
     monkeypatch.setattr(contracts, "_FOLDERS", (tmp_path,))
     contracts.load.cache_clear()
     try:
-        with pytest.raises(LawBroken) as caught:
+        with pytest.raises(ContractViolation) as caught:
             contracts.load("t")
     finally:
         contracts.load.cache_clear()
@@ -79,5 +79,5 @@ def test_unknown_type_and_stray_key_are_named(tmp_path, monkeypatch):
 
 
 def test_unknown_table_lists_the_known():
-    with pytest.raises(LawBroken, match=r"table 'fold' has no contract at .*fold\.json; known tables: candidates, "):
+    with pytest.raises(ContractViolation, match=r"table 'fold' has no contract at .*fold\.json; known tables: candidates, "):
         contracts.load("fold")

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from factories import moment, put_table
-from recsys_spark.errors import LawBroken, StageMissing
+from recsys_spark.errors import ContractViolation, StageMissing
 from recsys_spark.storage import contract as contracts
 from recsys_spark.storage import tables
 
@@ -56,7 +56,7 @@ def test_spark_reads_what_the_factories_put(spark, tmp_path):
 
 def test_wrong_and_missing_columns_are_all_named(spark, tmp_path):
     df = spark.sql("select 1L as user_idx, 1L as item_idx, 'train' as fold, 1f as weight")
-    with pytest.raises(LawBroken) as caught:
+    with pytest.raises(ContractViolation) as caught:
         tables.write(df, tmp_path / "folds", "folds")
     assert (
         str(caught.value)

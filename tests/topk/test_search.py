@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.jit import processor_has
 from recsys_spark.models import base
 from recsys_spark.models.als import FactorModel
@@ -282,7 +282,7 @@ def test_a_score_that_is_no_number_is_refused():
     model, histories = FakeModel(5, 0), Histories.of([[1]])
     encoded = model.encode(histories)
     encoded[0, 3] = np.nan
-    with pytest.raises(LawBroken, match=r"'als' gives NaN scores to 1 of 5"):
+    with pytest.raises(ContractViolation, match=r"'als' gives NaN scores to 1 of 5"):
         top_candidates(model, encoded, Hidden(np.zeros(5, bool), histories), 2, 8)
 
 
@@ -292,10 +292,10 @@ def test_a_score_that_is_no_number_is_refused_by_a_device_too(device):
     items[65, 2] = np.nan
     model, users = FactorModel(70, {}, {"items": items}), np.ones((3, 4), np.float32)
     hidden = Hidden(np.arange(70) == 0, Histories.of([[1], [65], [65, 66]]))
-    with pytest.raises(LawBroken, match="'als' gives NaN scores to 1 of 3 users"):
+    with pytest.raises(ContractViolation, match="'als' gives NaN scores to 1 of 3 users"):
         top_candidates(model, users, hidden, 3, 64, device)
     for where in (None, device):  # of an item that nobody is shown, too
-        with pytest.raises(LawBroken, match="'als' gives NaN scores to"):
+        with pytest.raises(ContractViolation, match="'als' gives NaN scores to"):
             top_candidates(model, users, Hidden(np.isin(np.arange(70), [0, 65]), Histories.of([[]] * 3)), 3, 64, where)
 
 
@@ -358,7 +358,7 @@ def test_a_score_that_is_no_number_is_refused_after_bounds_too():
     items[65, 2] = np.nan
     model, histories = FactorModel(70, {}, {"items": items}), Histories.of([[1], [2]])
     hidden = Hidden(np.zeros(70, bool), histories)
-    with bounds_first() as screened, pytest.raises(LawBroken, match="gives NaN scores to user 0"):
+    with bounds_first() as screened, pytest.raises(ContractViolation, match="gives NaN scores to user 0"):
         top_candidates(model, np.ones((2, 4), np.float32), hidden, 3, 64)
     assert screened.called
 
@@ -374,7 +374,7 @@ def test_an_infinite_item_is_nobody_else_s_fault(n_users):
     found, scores = top_candidates(FactorModel(100, {}, {"items": items}), users, hidden, 3, 64)
     assert (found[:, 0] == 40).all() and (scores[:, 0] == np.inf).all()
     users[0, 1] = 0
-    with pytest.raises(LawBroken, match=f"gives NaN scores to user 0 of a batch of {n_users}"):
+    with pytest.raises(ContractViolation, match=f"gives NaN scores to user 0 of a batch of {n_users}"):
         top_candidates(FactorModel(100, {}, {"items": items}), users, hidden, 3, 64)
 
 
@@ -387,7 +387,7 @@ def test_an_infinite_user_is_refused_whoever_else_is_in_the_batch():
     users = np.repeat(np.array([[0, 1]], np.float32), 8, axis=0)
     users[5, 1] = np.inf
     hidden = Hidden(np.arange(5001) == 0, Histories.of([[]] * 8))
-    with pytest.raises(LawBroken, match="gives NaN scores to user 5 of a batch of 8"):
+    with pytest.raises(ContractViolation, match="gives NaN scores to user 5 of a batch of 8"):
         top_candidates(FactorModel(5001, {}, {"items": items}), users, hidden, 3, 64)
 
 

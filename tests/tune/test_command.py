@@ -14,8 +14,8 @@ from recsys_spark.tune import command
 from recsys_spark.tune.search import Search
 
 SPACES = {
-    "item_cosine": "item_cosine: {baselines.item_cosine.user_power: {low: 0.1, high: 1.2}}",
-    "fused": "fused: {baselines.item_cosine.user_power: {low: 0.1, high: 1.2}}",
+    "item_knn": "item_knn: {baselines.item_knn.user_power: {low: 0.1, high: 1.2}}",
+    "fused": "fused: {baselines.item_knn.user_power: {low: 0.1, high: 1.2}}",
     "als": "als: {baselines.als.factors: [8, 64, 128], baselines.als.regularization: {low: 0.1, high: 10, log: true}}",
 }
 
@@ -34,7 +34,7 @@ def world(tmp_path, monkeypatch):
     overlay = tmp_path / "conf.yaml"
     overlay.write_text(
         f"paths: {{root: {tmp_path / 'root'}, events: {tmp_path / 'log.csv'}}}\n"
-        "baselines: {tasks: 3, item_cosine: {user_power: 0.3}}\n"
+        "baselines: {tasks: 3, item_knn: {user_power: 0.3}}\n"
     )
     for name, text in SPACES.items():
         (tmp_path / f"{name}.yaml").write_text(text)
@@ -62,12 +62,12 @@ def world(tmp_path, monkeypatch):
     return world
 
 
-def run(world, *arguments, spaces=("item_cosine",), minutes="5"):
+def run(world, *arguments, spaces=("item_knn",), minutes="5"):
     files = [str(world.folder / f"{name}.yaml") for name in spaces]
     return command.main(["--config", str(world.overlay), "--space", *files, "--minutes", minutes, *arguments])
 
 
-def study(world, name="item_cosine"):
+def study(world, name="item_knn"):
     return world.folder / "root" / "tune" / name
 
 
@@ -75,10 +75,10 @@ def test_what_was_found_until_it_was_stopped_is_left_as_an_overlay(world):
     assert run(world, "--set", "score.top_n=30") == command.STOPPED
     best = load(study(world) / "best.yaml")
     start = load(world.overlay, ["score.top_n=30"])
-    power = best.baselines.item_cosine.user_power
+    power = best.baselines.item_knn.user_power
     assert abs(power - 0.9) < abs(0.3 - 0.9)
-    cosine = start.baselines.item_cosine.model_copy(update={"user_power": power})
-    baselines = start.baselines.model_copy(update={"item_cosine": cosine})
+    cosine = start.baselines.item_knn.model_copy(update={"user_power": power})
+    baselines = start.baselines.model_copy(update={"item_knn": cosine})
     assert best == start.model_copy(update={"baselines": baselines})
     assert (study(world) / "importance.png").read_bytes().startswith(b"\x89PNG")
     assert world.closed
@@ -90,7 +90,7 @@ def test_the_overlay_says_where_it_comes_from(world):
     head = [line for line in (study(world) / "best.yaml").read_text().splitlines() if line.startswith("#")]
     assert head[0].startswith(f"# {world.overlay} with the settings that a search found")
     assert head[1].startswith("# NDCG@10 of 6,040 users' valid items")
-    assert head[2].startswith("# item_cosine: NDCG -0.1000 -> -0.1000, 1 trial in 0.0 minutes")
+    assert head[2].startswith("# item_knn: NDCG -0.1000 -> -0.1000, 1 trial in 0.0 minutes")
 
 
 def test_started_again_it_goes_on(world, caplog):
@@ -99,16 +99,16 @@ def test_started_again_it_goes_on(world, caplog):
     caplog.clear()
     with caplog.at_level(logging.INFO, "recsys_spark.tune"):
         assert run(world) == command.STOPPED
-    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("item_cosine ")]
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("item_knn ")]
     # the sixth, number 5, was under way when it was stopped
-    assert [line.split(":")[0] for line in said] == ["item_cosine 5", "item_cosine 6", "item_cosine 7"]
+    assert [line.split(":")[0] for line in said] == ["item_knn 5", "item_knn 6", "item_knn 7"]
     assert all("best 0." in line and "min left" in line for line in said)
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (["--set", "baselines.item_cosine.user_power=0.4"], "baselines.item_cosine.user_power: was 0.3, is 0.4"),
+        (["--set", "baselines.item_knn.user_power=0.4"], "baselines.item_knn.user_power: was 0.3, is 0.4"),
         (["--set", "split.valid_n=2"], "split.valid_n: was 1, is 2"),
         (["--run-date", "2020-02-02"], "run date: was "),
     ],
@@ -129,12 +129,12 @@ def test_another_question_needs_another_study(world, capsys, change, told):
 def test_a_changed_space_or_log_is_refused(world, capsys):
     run(world)
     before = (study(world) / "best.yaml").read_text()
-    (world.folder / "item_cosine.yaml").write_text(SPACES["item_cosine"].replace("1.2", "1.5"))
+    (world.folder / "item_knn.yaml").write_text(SPACES["item_knn"].replace("1.2", "1.5"))
     (world.folder / "log.csv").write_text("user_id,item_id,timestamp\nu,i,2026-01-01\n")
     capsys.readouterr()
     assert run(world) == 2
     told = capsys.readouterr().err
-    assert "item_cosine space, baselines.item_cosine.user_power: was {'high': 1.2" in told
+    assert "item_knn space, baselines.item_knn.user_power: was {'high': 1.2" in told
     assert "paths.events: the files have changed since" in told
     assert (study(world) / "best.yaml").read_text() == before
 
@@ -168,13 +168,13 @@ def test_groups_share_the_minutes_and_the_overlay(world, monkeypatch):
         after(self)
 
     monkeypatch.setattr(Search, "run", one_trial)
-    assert run(world, spaces=("item_cosine", "als"), minutes="2") == 0
+    assert run(world, spaces=("item_knn", "als"), minutes="2") == 0
     (first, some, _), (second, rest, start) = shares
-    assert (first, second) == ("item_cosine", "als")
+    assert (first, second) == ("item_knn", "als")
     assert some == pytest.approx(60, abs=10) and rest == pytest.approx(120, abs=20)
     assert start == {"baselines.als.factors": 64, "baselines.als.regularization": 5.0}
-    best = load(study(world, "item_cosine+als") / "best.yaml")
-    assert (best.baselines.item_cosine.user_power, best.baselines.als.factors) == (0.3, 64)
+    best = load(study(world, "item_knn+als") / "best.yaml")
+    assert (best.baselines.item_knn.user_power, best.baselines.als.factors) == (0.3, 64)
 
 
 def test_without_optuna_it_says_what_to_install():

@@ -9,7 +9,7 @@ import pytest
 
 from night import RUN_DATE
 from recsys_spark.columns import BACKTEST, MODELS
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.fusion import decision
 from recsys_spark.pipeline.job import Context
 from recsys_spark.storage.layout import StudyLayout
@@ -50,7 +50,7 @@ def test_the_settings_of_the_night_reach_what_they_reached_in_the_night(judge, m
 
 def test_all_models_together_are_judged_by_what_was_learned_on_others(judge, monkeypatch):
     objective = judge.objective("fused")
-    with pytest.raises(LawBroken, match="fewer than 200 users who have valid items"):
+    with pytest.raises(ContractViolation, match="fewer than 200 users who have valid items"):
         objective({}, None)
     monkeypatch.setattr(decision, "FEWEST", 20)
     crossed = objective({"score.fusion": "blend", "score.drop": False}, None)
@@ -60,12 +60,12 @@ def test_all_models_together_are_judged_by_what_was_learned_on_others(judge, mon
 
 
 def test_other_settings_are_other_models(judge):
-    start = judge.objective("item_cosine")({}, None)
-    other = judge.objective("item_cosine")(
-        {"baselines.item_cosine.target_power": 3.0, "baselines.item_cosine.neighbours": 5}, None
+    start = judge.objective("item_knn")({}, None)
+    other = judge.objective("item_knn")(
+        {"baselines.item_knn.target_power": 3.0, "baselines.item_knn.neighbours": 5}, None
     )
     assert other != start
-    assert judge.objective("item_cosine")({}, None) == start
+    assert judge.objective("item_knn")({}, None) == start
 
 
 def test_fewer_users_when_the_config_says_so(judge):
@@ -75,11 +75,11 @@ def test_fewer_users_when_the_config_says_so(judge):
     assert len(few.held.histories) == 7 < len(judge.held.histories) == 90
 
 
-def test_a_network_with_neighbours_has_item_cosine_fitted_and_no_other_baseline(judge):
+def test_a_network_with_neighbours_has_item_knn_fitted_and_no_other_baseline(judge):
     shutil.rmtree(judge.layout.stage("baselines", BACKTEST))  # a study has none
     values = {"train.neighbours": 3, "train.epochs": 1}
     reports = []
     assert judge.objective("network")(values, lambda *told: reports.append(told)) > 0
     assert [epoch for epoch, _ in reports] == [1]
     fitted = {path.name for path in judge.layout.stage("baselines", BACKTEST).iterdir() if path.is_dir()}
-    assert fitted == {"popularity", "item_cosine"}
+    assert fitted == {"popularity", "item_knn"}

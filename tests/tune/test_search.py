@@ -5,7 +5,7 @@ import math
 import pytest
 from optuna.distributions import FloatDistribution
 
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.tune.search import Search
 from recsys_spark.tune.space import Group
 
@@ -100,7 +100,7 @@ def test_a_trial_below_the_median_is_stopped(tmp_path):
 def test_settings_that_cannot_be_judged_are_passed_over(tmp_path):
     def fussy(values, report):
         if values["a.x"] < 0.5:
-            raise LawBroken("gives NaN scores")
+            raise ContractViolation("gives NaN scores")
         return hill(values)
 
     found = run(tmp_path / "study.db", 12, fussy)
@@ -108,7 +108,7 @@ def test_settings_that_cannot_be_judged_are_passed_over(tmp_path):
     assert all(tried.values["a.x"] >= 0.5 for tried in found.tried.values())
 
 
-@pytest.mark.parametrize("error", [LawBroken("no"), ZeroDivisionError("no")])
+@pytest.mark.parametrize("error", [ContractViolation("no"), ZeroDivisionError("no")])
 def test_a_start_that_cannot_be_judged_ends_the_search(tmp_path, error):
     def refuse(values, report):
         raise error

@@ -11,10 +11,10 @@ from recsys_spark.errors import ConfigError
 from recsys_spark.tune.space import Group, read, spec
 
 SHIPPED = sorted((Path(__file__).parents[2] / "conf" / "tune").glob("*.yaml"))
-MODELS = ["popularity", "als", "item_cosine", "network"]
+MODELS = ["popularity", "als", "item_knn", "network"]
 TOGETHER = {"fused": MODELS}
 """What the overlay of a shipped space names, where that is not its model alone."""
-TUNABLE = ["als", "item_cosine", "user_cosine", "network"]
+TUNABLE = ["als", "item_knn", "user_knn", "network"]
 
 
 def put(tmp_path, text, name="space.yaml"):
@@ -135,8 +135,8 @@ network:
   train.encoder: {low: 1, high: 2}
   train.dropout: {low: 0.5, high: 1.0}
   train.weight_decay: {low: 0.0, high: 1.0, log: true}
-item_cosine: []
-user_cosine: {baselines.user_cosine.neighbours: [1, 2]}
+item_knn: []
+user_knn: {baselines.user_knn.neighbours: [1, 2]}
 fused: {score.candidates: [100, 200]}
 """
     assert faults(tmp_path, text) == [
@@ -153,9 +153,9 @@ fused: {score.candidates: [100, 200]}
         "network: train.encoder: not a number: give a list of choices (found {'low': 1, 'high': 2})",
         "network: train.dropout: input should be less than 1 (found 1.0)",
         "network: train.weight_decay: a scale needs low above 0 (found {'low': 0.0, 'high': 1.0, 'log': True})",
-        "item_cosine: must hold keys of the config, each with a list of choices, or {low: …, high: …} with log: true for a scale",
-        "user_cosine: the config does not name it; it has popularity, als, item_cosine, network (baselines.models, train.enabled)",
-        "fused: cannot be searched; these can: als, item_cosine, user_cosine, network",
+        "item_knn: must hold keys of the config, each with a list of choices, or {low: …, high: …} with log: true for a scale",
+        "user_knn: the config does not name it; it has popularity, als, item_knn, network (baselines.models, train.enabled)",
+        "fused: cannot be searched; these can: als, item_knn, user_knn, network",
     ]
 
 

@@ -1,6 +1,6 @@
 """Items alike in title, text and categories, over Spark: the cosine of their TF-IDF vectors, exact. It knows items that nobody has chosen.
 
-Spark counts the terms; what follows is the product of item_cosine.py with terms in the place of users and weights: a task adds up, over an
+Spark counts the terms; what follows is the product of item_knn.py with terms in the place of users and weights: a task adds up, over an
 item's terms in ascending order, their rows of the memory-mapped pairs in one array of I sums, keeps the item's neighbours and clears the sums it
 touched. So the table is the same, bit for bit, for any number of blocks and tasks. The work is the sum over terms of their number of items
 squared, which is why terms that many items share are left out; they tell little.

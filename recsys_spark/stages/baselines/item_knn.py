@@ -64,7 +64,7 @@ def fit(spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, sim
         values = np.load(folder / "similarities.npy", mmap_mode="r+")
         _divide_by_norms(table["neighbours"], values, np.zeros(pairs.rows[ITEMS]), similarity.norm_power)
         values.flush()
-    log.info("item_cosine: %d neighbours of %d items", len(table["neighbours"]), pairs.active[ITEMS])
+    log.info("item_knn: %d neighbours of %d items", len(table["neighbours"]), pairs.active[ITEMS])
     return NeighbourModel(pairs.rows[ITEMS], {}, table)
 
 

@@ -1,9 +1,9 @@
 """Item-item ridge regression over Spark: which of the items most like it tell best who has an item, told apart from what they only share.
 
-Each task takes a range of items. For an item it finds the K most similar others (item_cosine.py), adds up their Gram matrix from the rows of
+Each task takes a range of items. For an item it finds the K most similar others (item_knn.py), adds up their Gram matrix from the rows of
 the memory-mapped pairs and solves one system of size K; the tables of the tasks, by candidate, are then turned round to be by history item.
 Sums run over users in ascending order, so the table is the same, bit for bit, for any number of blocks and tasks. The work is that of
-item_cosine, K pairs of each item, and I K^3 / 3 for the systems; the memory of a task some 50 I bytes, K^2 numbers, and WINDOW entries.
+item_knn, K pairs of each item, and I K^3 / 3 for the systems; the memory of a task some 50 I bytes, K^2 numbers, and WINDOW entries.
 
 EASE (Steck, WWW 2019) solves for all items at once, I^3; that an item's regression reads its nearest neighbours alone is fsSLIM's idea (Ning and
 Karypis, ICDM 2011), with ridge in the place of the elastic net, users weighed by their degree, and weights of either sign.

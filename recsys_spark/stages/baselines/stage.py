@@ -20,13 +20,13 @@ from recsys_spark.columns import (
     BACKTEST,
     CONTENT,
     FOLD,
-    ITEM_COSINE,
+    ITEM_KNN,
     ITEM_RIDGE,
     POPULARITY,
     RELEASE,
     SVD,
     TRAIN,
-    USER_COSINE,
+    USER_KNN,
 )
 from recsys_spark.config.sections import Baselines
 from recsys_spark.models import base
@@ -179,8 +179,8 @@ def _fit_als(desk: Desk, scratch: Path) -> Fitted:
     return model, {"als_objective": objectives}
 
 
-def _fit_item_cosine(desk: Desk, scratch: Path) -> Fitted:
-    options = desk.section.item_cosine.model_dump()
+def _fit_item_knn(desk: Desk, scratch: Path) -> Fitted:
+    options = desk.section.item_knn.model_dump()
     neighbours = options.pop("neighbours")
     similarity = item_knn.Similarity(**options)
     model = item_knn.fit(desk.spark, desk.pairs, scratch, neighbours=neighbours, similarity=similarity)
@@ -195,8 +195,8 @@ def _fit_item_ridge(desk: Desk, scratch: Path) -> Fitted:
     return model, {"ridge_weights": len(model.arrays["neighbours"])}
 
 
-def _fit_user_cosine(desk: Desk, scratch: Path) -> Fitted:
-    options = desk.section.user_cosine.model_dump()
+def _fit_user_knn(desk: Desk, scratch: Path) -> Fitted:
+    options = desk.section.user_knn.model_dump()
     sizes = {name: options.pop(name) for name in ("neighbours", "max_users")}
     model = user_knn.fit(desk.pairs, scratch, similarity=user_knn.Similarity(**options), **sizes)
     return model, {"reference_users": len(model.arrays["masses"])}
@@ -209,9 +209,9 @@ def _fit_svd(desk: Desk, scratch: Path) -> Fitted:
 
 OF_PAIRS = {
     ALS: _fit_als,
-    ITEM_COSINE: _fit_item_cosine,
+    ITEM_KNN: _fit_item_knn,
     ITEM_RIDGE: _fit_item_ridge,
-    USER_COSINE: _fit_user_cosine,
+    USER_KNN: _fit_user_knn,
     SVD: _fit_svd,
 }
 """The models that are fitted on the pairs alone: each fit takes a desk and a folder that is not there yet for its own files."""

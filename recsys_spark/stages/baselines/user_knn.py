@@ -55,7 +55,7 @@ def fit(
     weights = np.where(degrees > 0, np.maximum(known**-similarity.item_power, np.finfo(np.float64).tiny), 0)
     centre = 1 / weights.sum() if similarity.similarity == PEARSON and pairs.pairs else 0.0
     masses, scales = measure(user_indptr, user_items, weights, centre, similarity.user_power)
-    log.info("user_cosine: %d reference users of %d", len(references), pairs.active[USERS])
+    log.info("user_knn: %d reference users of %d", len(references), pairs.active[USERS])
     parameters = {
         "neighbours": neighbours,
         "user_power": similarity.user_power,

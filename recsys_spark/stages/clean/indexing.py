@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import PADDING_ITEM
-from recsys_spark.errors import Busy
+from recsys_spark.errors import ConcurrentJob
 from recsys_spark.spark.dense_ids import with_dense_index
 from recsys_spark.storage import contract as contracts
 from recsys_spark.storage import tables
@@ -37,7 +37,7 @@ def extend(
 ) -> tuple[int, int]:
     """Give numbers to those of `ids` (distinct external ids) that have none; returns (new ids, 1 + the largest number ever given).
 
-    `at_most`: the number of `ids`, if it is known. Adds at most one segment, by one rename. Raises `Busy` when another job has added a segment meanwhile.
+    `at_most`: the number of `ids`, if it is known. Adds at most one segment, by one rename. Raises `ConcurrentJob` when another job has added a segment meanwhile.
     """
     external, dense = contracts.load(table).columns
     segments = sorted(folder.glob("segment=*"))
@@ -68,6 +68,6 @@ def _commit(draft: Path, segment: Path) -> None:
         os.rename(draft, segment)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
-        raise Busy(
+        raise ConcurrentJob(
             f"another job has just added {segment}; run this one again, and only one clean job at a time under a root"
         ) from error

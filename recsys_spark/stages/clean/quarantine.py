@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import DETAIL, QUANTITY, REASON, ROW, SOURCE_FILE
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.stages.clean.parse import FIELDS, raw
 from recsys_spark.stages.clean.passing import counting
 from recsys_spark.stages.clean.read import FILE, file_name
@@ -67,7 +67,7 @@ def check_rows(rows_in: int, interactions: int, by_reason: Mapping[str, int]) ->
     """The law of the stage: rows in = interactions + quarantined."""
     out = sum(by_reason.values())
     if rows_in != interactions + out:
-        raise LawBroken(
+        raise ContractViolation(
             f"clean: {rows_in:,} rows came in, but {interactions:,} interactions and {out:,} quarantined rows went out, "
             f"{interactions + out - rows_in:+,}; did the log change while it was read?"
         )

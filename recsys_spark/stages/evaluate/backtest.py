@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from recsys_spark import columns as c
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.metrics import beyond_accuracy
 from recsys_spark.metrics.bootstrap import Bootstrap
 from recsys_spark.stages.evaluate import groups, per_user, popularity_groups, summary
@@ -162,7 +162,7 @@ def _concentration(counts: dict[str, np.ndarray], owners: np.ndarray) -> dict[st
 def _check(counts: dict[str, np.ndarray], users: int) -> None:
     # a single model may have nothing to say of users without history, the blend always has
     if users and not counts[c.FUSED].any():
-        raise LawBroken(f"table lists of the score stage has no {c.FUSED} list; run jobs/score.py again with --force")
+        raise ContractViolation(f"table lists of the score stage has no {c.FUSED} list; run jobs/score.py again with --force")
 
 
 def _categories(items: pa.Table, size: int) -> sp.csr_matrix:

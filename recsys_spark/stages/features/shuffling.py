@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import EVENT_TS, ITEM_IDX, USER_IDX
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.models.histories import Histories
 from recsys_spark.spark.dense_ids import with_dense_index
 from recsys_spark.stages.features.examples import make_examples, shuffle_timeless
@@ -94,14 +94,14 @@ def build_examples(
 
 
 def check_row_groups(folder: Path, row_groups: int, rows: int) -> None:
-    """`LawBroken` unless `folder` holds `row_groups` files of one row group with `rows` rows each: unequal shards make ranks wait for ever."""
+    """`ContractViolation` unless `folder` holds `row_groups` files of one row group with `rows` rows each: unequal shards make ranks wait for ever."""
     sizes = []
     for path in sorted(folder.glob("*.parquet")):
         metadata = pq.ParquetFile(path).metadata
         sizes.append([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
     sizes = [groups for groups in sizes if groups]  # Spark leaves a file without rows where a task had none
     if sizes != [[rows]] * row_groups:
-        raise LawBroken(
+        raise ContractViolation(
             f"{folder}: row groups of {sizes} rows by file, where {row_groups} files of one row group of {rows} rows should be; "
             "this is a fault of the program"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_spark.columns import RANK, RELEASE, RUN_DATE, USER_ID
-from recsys_spark.errors import GateFailed, LawBroken, StageMissing
+from recsys_spark.errors import ContractViolation, GateFailed, StageMissing
 from recsys_spark.stages.publish import retention
 from recsys_spark.stages.publish.constraints import check
 from recsys_spark.stages.publish.targets import delta
@@ -104,10 +104,10 @@ def _write(context: Context, folder: Path) -> list[Path]:
 
 
 def keep_laws(files: list[Path], layout: Layout) -> None:
-    """`LawBroken` with every broken law and an example; nothing is published then."""
+    """`ContractViolation` with every broken law and an example; nothing is published then."""
     found = check(files, layout)
     if found.broken:
-        raise LawBroken(
+        raise ContractViolation(
             f"top_n of run {layout.run_id!r} breaks the laws of the published table, and stays unpublished: {found.told()}"
         )
     log.info("publish: the laws hold for %d rows of %d users", found.rows, found.users)

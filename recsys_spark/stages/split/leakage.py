@@ -26,7 +26,7 @@ from recsys_spark.columns import (
     VALID,
     WEIGHT,
 )
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 
 FOLDS = (TRAIN, VALID, TEST)
 WHOLE = (COLD_USER, COLD_ITEM)
@@ -45,7 +45,7 @@ Cuts = tuple[datetime, datetime] | None
 
 
 def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: bool) -> dict[str, int]:
-    """Check the laws in one job; returns the counts for the manifest, raises `LawBroken` with an example.
+    """Check the laws in one job; returns the counts for the manifest, raises `ContractViolation` with an example.
 
     `cuts`: when valid and test begin for everybody (temporal). `by_user`: each user's own held-out pairs are the cuts (last_n). Neither: no
     order in time. Counts: pairs of each fold, `repeats` (events that no fold knows), and users with pairs in each; none of the folds of who is held
@@ -62,13 +62,13 @@ def audit(interactions: DataFrame, folds: DataFrame, *, cuts: Cuts, by_user: boo
         f"{counts[law]:,} pairs {text} (one: {_example(pairs, law)})" for law, text in LAWS.items() if counts[law]
     ]
     if broken:
-        raise LawBroken(f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program")
+        raise ContractViolation(f"split: the folds break their laws: {'; '.join(broken)}; this is a fault of the program")
     idle = {name for fold in WHOLE if not counts[fold] for name in (fold, f"users_with_{fold}")}
     return {name: value for name, value in counts.items() if name not in {*LAWS, *idle}}
 
 
 def audit_whole(folds: DataFrame) -> None:
-    """Check the last law; raises `LawBroken` with an example."""
+    """Check the last law; raises `ContractViolation` with an example."""
     # a pair of both is the user's
     for fold, key, elsewhere in (
         (COLD_USER, USER_IDX, (*FOLDS, COLD_ITEM)),
@@ -80,7 +80,7 @@ def audit_whole(folds: DataFrame) -> None:
         )
         row = places.where("own > 0 AND others > 0").orderBy(key).first()
         if row:
-            raise LawBroken(
+            raise ContractViolation(
                 f"split: {key} {row[key]} has {row['own']:,} pairs in {fold} and {row['others']:,} in other folds; "
                 "this is a fault of the program"
             )

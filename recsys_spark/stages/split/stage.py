@@ -21,7 +21,7 @@ from recsys_spark.columns import (
     VALID,
     WEIGHT,
 )
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.parallel import together
 from recsys_spark.pipeline.job import Context
 from recsys_spark.stages.split import cold, last_n, leakage, random, temporal
@@ -103,7 +103,7 @@ def _of_method(interactions: DataFrame, settings: dict[str, Any], cuts: leakage.
 def _cuts(interactions: DataFrame, settings: dict[str, Any]) -> leakage.Cuts:
     newest: date | None = interactions.agg(F.to_date(F.max(EVENT_TS))).first()[0]
     if newest is None:
-        raise LawBroken("split.method is temporal, and no interaction has a time; use random")
+        raise ContractViolation("split.method is temporal, and no interaction has a time; use random")
     return temporal.cuts(newest, valid_days=settings["valid_days"], test_days=settings["test_days"])
 
 
@@ -111,6 +111,6 @@ def _check_held_out(counts: dict[str, Any], settings: dict[str, Any]) -> None:
     empty = [name for name in (TRAIN, VALID, TEST) if not counts[name]]
     if empty:
         given = ", ".join(f"split.{name}={value}" for name, value in settings.items())
-        raise LawBroken(
+        raise ContractViolation(
             f"split: nothing is left for {' and '.join(empty)} with {given}; change these, or give a longer log"
         )

@@ -17,7 +17,7 @@ WEIGHTS = "weights"
 class Job:
     """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json, and weights/ where the release starts from them.
 
-    `weights` is the folder of the weights to start from, empty where there are none. `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random; `neighbours` that of the item_cosine
+    `weights` is the folder of the weights to start from, empty where there are none. `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random; `neighbours` that of the item_knn
     model that says which items are neighbours, empty where that is no matter. There are `examples` of the `kind`
     that features.examples names. `settings` is the train section of the config; `epochs`, `decay_epochs` (of which the learning rate makes its way)
     and `validate` say what this pass makes of it.

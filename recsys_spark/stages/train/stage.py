@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys_spark.columns import BACKTEST, ITEM_COSINE, NETWORK, RELEASE, SVD
-from recsys_spark.errors import LawBroken, StageMissing
+from recsys_spark.columns import BACKTEST, ITEM_KNN, NETWORK, RELEASE, SVD
+from recsys_spark.errors import ContractViolation, StageMissing
+from recsys_spark.hashing import digest
 from recsys_spark.pipeline.job import Context
 from recsys_spark.stages.train.job_file import WEIGHTS, Job
 from recsys_spark.stages.train.launch import launch
 from recsys_spark.storage import manifest
-from recsys_spark.storage.manifest import Manifest, digest, require
+from recsys_spark.storage.manifest import Manifest, require
 
 NAME = "train"
 PASSES = (BACKTEST, RELEASE)
@@ -84,7 +85,7 @@ def make_job(
     """What the workers are told. The release starts from the backtest's weights for `warm_epochs`; without, it starts anew and trains for as many
     epochs as were best in the backtest, of as many as that had time for."""
     if not features.counts["examples"]:
-        raise LawBroken(
+        raise ContractViolation(
             f"{context.layout.table('features', pass_name, 'examples')}: no user has two items, so there is nothing to train on; "
             "set train.enabled to false"
         )
@@ -105,7 +106,7 @@ def make_job(
         checkpoints=str(checkpoints.resolve()),
         weights=weights,
         start=taken.get(SVD, ""),
-        neighbours=taken.get(ITEM_COSINE, ""),
+        neighbours=taken.get(ITEM_KNN, ""),
         examples=features.counts["examples"],
         kind=features.settings["examples"],
         n_items=clean.counts["n_items"],

@@ -134,7 +134,7 @@ def read_start(folder: Path, dimension: int) -> tuple[torch.Tensor, torch.Tensor
 
 
 def read_neighbours(folder: Path, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(near int64 [I, most], 0-padded · shares float32 [I, most]) of the item_cosine model in `folder`: of each item the `most` that are most similar by
+    """(near int64 [I, most], 0-padded · shares float32 [I, most]) of the item_knn model in `folder`: of each item the `most` that are most similar by
     (-similarity, item), each with its share of their similarities."""
     model = base.load(folder, {NeighbourModel.kind: NeighbourModel})
     near, similarities = model.nearest(most)

@@ -1,4 +1,4 @@
-"""How the items are cut into tasks. What the tasks write and how it is joined, test_item_cosine.py and test_content.py look at."""
+"""How the items are cut into tasks. What the tasks write and how it is joined, test_item_knn.py and test_content.py look at."""
 
 import numpy as np
 

@@ -30,7 +30,7 @@ CLASSES = (
     ContentModel,
 )
 KINDS = {model.kind: model for model in CLASSES}
-OF_PAIRS = ("als", "item_cosine", "item_ridge", "user_cosine", "svd")
+OF_PAIRS = ("als", "item_knn", "item_ridge", "user_knn", "svd")
 USERS, ITEMS = 20, 12
 TRAIN = checkerboard(USERS, ITEMS)
 OBJECTIVE = {
@@ -44,7 +44,7 @@ SECTIONS = {
         "tasks": 2,
         "models": ["popularity", *OF_PAIRS, "content"],
         "als": {"factors": 4, "iterations": 5, "seed": 7, **OBJECTIVE},
-        "user_cosine": {"neighbours": 6, "max_users": USERS - 1},
+        "user_knn": {"neighbours": 6, "max_users": USERS - 1},
         "svd": {"factors": 2},
         "content": {"max_term_share": 0.5},
     },
@@ -88,12 +88,12 @@ def test_nothing_but_models_and_manifest_is_left(done):
     assert sorted(p.name for p in done.folder.iterdir()) == [
         "als",
         "content",
-        "item_cosine",
+        "item_knn",
         "item_ridge",
         "manifest.json",
         "popularity",
         "svd",
-        "user_cosine",
+        "user_knn",
     ]
 
 
@@ -152,11 +152,11 @@ def test_spark_and_its_blocks_change_nothing(done, tmp_path):
     sizes = {"factors": 4, "iterations": 5, "seed": 7}
     model, _ = als.fit(Tasks(), pairs, tmp_path / "als", objective=Objective(**OBJECTIVE), **sizes)
     np.testing.assert_allclose(done.models["als"].arrays["items"], model.arrays["items"], rtol=1e-3, atol=1e-4)
-    options = done.context.config.baselines.item_cosine.model_dump(exclude={"neighbours"})
+    options = done.context.config.baselines.item_knn.model_dump(exclude={"neighbours"})
     similarity = item_knn.Similarity(**options)
     table = item_knn.fit(Tasks(), pairs, tmp_path / "table", neighbours=1000, similarity=similarity)
     for name, array in table.arrays.items():
-        np.testing.assert_allclose(done.models["item_cosine"].arrays[name], array, rtol=1e-6)
+        np.testing.assert_allclose(done.models["item_knn"].arrays[name], array, rtol=1e-6)
 
 
 def test_a_second_run_is_skipped_without_spark(done, caplog):
@@ -195,18 +195,18 @@ def test_popularity_alone_writes_no_blocks(spark, tmp_path):
 
 
 def test_a_model_that_the_backtest_dropped_is_not_fitted_in_the_release(spark, tmp_path, caplog):
-    context = make_context(tmp_path, spark, baselines={"tasks": 2, "item_cosine": {"neighbours": 5}})
+    context = make_context(tmp_path, spark, baselines={"tasks": 2, "item_knn": {"neighbours": 5}})
     put_inputs(context)
     finish_stage(context, "split", "release", {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
     finish_stage(context, "score", "backtest", {}, dropped=["als"])
     folder = context.layout.stage("baselines", "release")
     with caplog.at_level(logging.INFO, "recsys_spark"):
         stage.run(context, "release")
-        assert sorted(p.name for p in folder.iterdir()) == ["item_cosine", "manifest.json", "popularity"]
+        assert sorted(p.name for p in folder.iterdir()) == ["item_knn", "manifest.json", "popularity"]
         assert "als" not in manifest.read(folder).counts["seconds"]
         finish_stage(context, "score", "backtest", {}, dropped=["als"])  # made again, and found the same
         stage.run(context, "release")
         assert "release baselines: done before, skipped" in caplog.text
-    finish_stage(context, "score", "backtest", {}, dropped=["als", "item_cosine"])
+    finish_stage(context, "score", "backtest", {}, dropped=["als", "item_knn"])
     stage.run(context, "release")
     assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "popularity"]

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from baselines.local import put_pairs
 from baselines.test_als import OBJECTIVE, histories_of
-from baselines.test_item_cosine import FULL
+from baselines.test_item_knn import FULL
 from recsys_spark.stages.baselines import als, item_knn
 from recsys_spark.models.heap import Hidden
 from recsys_spark.models.als import FactorModel
@@ -37,7 +37,7 @@ spark = make_session(
 pairs = put_pairs(folder / "pairs", matrix, 5)
 sizes = {"factors": 64, "iterations": 3, "seed": 7, "objective": OBJECTIVE}
 factors, objectives = als.fit(spark.sparkContext, pairs, folder / "als", **sizes)
-table = item_cosine.fit(spark.sparkContext, pairs, folder / "table", neighbours=50, similarity=FULL)
+table = item_knn.fit(spark.sparkContext, pairs, folder / "table", neighbours=50, similarity=FULL)
 spark.stop()
 histories = histories_of(matrix)
 hidden = Hidden(np.arange(matrix.shape[1]) == 0, histories)

@@ -25,7 +25,7 @@ FORMULAS = [COSINE, FULL, PEARSON, replace(FULL, similarity="pearson")]
 def fit(folder, matrix, *, neighbours=1000, max_users=None, similarity=FULL, blocks=3) -> UserNeighbourModel:
     pairs = put_pairs(folder / "pairs", matrix, blocks)
     return user_knn.fit(
-        pairs, folder / "user_cosine", neighbours=neighbours, max_users=max_users, similarity=similarity
+        pairs, folder / "user_knn", neighbours=neighbours, max_users=max_users, similarity=similarity
     )
 
 

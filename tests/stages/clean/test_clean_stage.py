@@ -5,7 +5,7 @@ import json
 import pytest
 
 from factories import make_context
-from recsys_spark.errors import AllQuarantined, EmptyLog, InputMismatch, InputMissing, LawBroken
+from recsys_spark.errors import AllQuarantined, ContractViolation, EmptyLog, InputMismatch, InputMissing
 from recsys_spark.stages.clean import stage
 from recsys_spark.stages.clean.quarantine import check_rows
 from recsys_spark.storage import manifest
@@ -220,7 +220,7 @@ def test_the_same_night_again_is_skipped_and_forced_gives_the_same(night, spark)
 
 def test_rows_lost_or_doubled_break_the_law():
     check_rows(10, 7, {"duplicate": 2, "return": 1})
-    with pytest.raises(LawBroken, match=r"10 rows came in, but 7 interactions and 2 quarantined rows went out, -1"):
+    with pytest.raises(ContractViolation, match=r"10 rows came in, but 7 interactions and 2 quarantined rows went out, -1"):
         check_rows(10, 7, {"duplicate": 2})
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recsys_spark.errors import Busy
+from recsys_spark.errors import ConcurrentJob
 from recsys_spark.stages.clean import indexing
 
 
@@ -47,7 +47,7 @@ def test_two_jobs_cannot_both_add_the_next_segment(spark, tmp_path, monkeypatch)
         return write(df, folder, table)
 
     monkeypatch.setattr(indexing.store, "write", slow_write)
-    with pytest.raises(Busy, match=r"another job has just added .*segment=000001; run this one again"):
+    with pytest.raises(ConcurrentJob, match=r"another job has just added .*segment=000001; run this one again"):
         indexing.extend(spark, index, "item_index", _ids(spark, "apple"), "this")
     assert _all(spark, index) == {"fig": 1}
     assert [path.name for path in index.iterdir()] == ["segment=000001"]

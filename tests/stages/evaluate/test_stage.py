@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from factories import RUN_DATE, finish_stage, make_context, put_table
-from recsys_spark.errors import LawBroken, StageMissing
+from recsys_spark.errors import ContractViolation, StageMissing
 from recsys_spark.metrics.ranking import METRICS
 from recsys_spark.stages.evaluate import backtest, release, stage
 from recsys_spark.storage import tables as store
@@ -263,7 +263,7 @@ def test_an_unserved_user_stops_the_night(context, spark):
 
 def test_lists_without_a_blend_break_the_law():
     shown = {"als": np.array([1, 0]), "fused": np.array([0, 0])}
-    with pytest.raises(LawBroken, match="has no fused list; run jobs/score.py again with --force"):
+    with pytest.raises(ContractViolation, match="has no fused list; run jobs/score.py again with --force"):
         backtest._check(shown, users=3)
 
 

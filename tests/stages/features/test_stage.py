@@ -9,7 +9,7 @@ import pytest
 
 from factories import finish_stage, make_context, moment, put_table
 from recsys_spark.columns import BACKTEST, RELEASE
-from recsys_spark.errors import LawBroken, StageMissing
+from recsys_spark.errors import ContractViolation, StageMissing
 from recsys_spark.spark.tie_order import tie_order
 from recsys_spark.stages.features import shuffling, stage
 from recsys_spark.stages.features.stage import write_examples
@@ -319,7 +319,7 @@ def test_missing_stage_is_named(tmp_path):
 def test_unequal_row_groups_break_the_law(tmp_path):
     for name, n in [("a", 3), ("b", 2)]:
         pq.write_table(pa.table({"x": range(n)}), tmp_path / f"{name}.parquet")
-    with pytest.raises(LawBroken, match=r"row groups of \[\[3\], \[2\]\] rows by file, where 2 files .* of 3 rows"):
+    with pytest.raises(ContractViolation, match=r"row groups of \[\[3\], \[2\]\] rows by file, where 2 files .* of 3 rows"):
         shuffling.check_row_groups(tmp_path, 2, 3)
 
 

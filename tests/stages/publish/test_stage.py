@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from recsys_spark.columns import RELEASE
-from recsys_spark.errors import GateFailed, LawBroken, PublishConflict, StageMissing
+from recsys_spark.errors import ContractViolation, GateFailed, PublishConflict, StageMissing
 from recsys_spark.stages.publish import stage
 from recsys_spark.stages.publish.targets import delta
 from recsys_spark.storage import manifest
@@ -113,7 +113,7 @@ def test_a_broken_law_stops_the_publication(spark, tmp_path):
     lists = [{**row, "source": "guess"} if row["rank"] == 2 else row for row in rows("2026-03-01")]
     context = finish_release(tmp_path, spark, lists=lists)
     with pytest.raises(
-        LawBroken,
+        ContractViolation,
         match=r"stays unpublished: each row's source is a known model: broken 6 times, e.g. user_id='u0' item_id='i4'",
     ):
         stage.run(context, RELEASE)

@@ -26,7 +26,7 @@ OBJECTIVE = {
     "regularization": 0.05,
     "regularization_exponent": 1.0,
 }
-MODELS = ("popularity", "als", "item_cosine", "item_ridge", "user_cosine", "svd", "content")
+MODELS = ("popularity", "als", "item_knn", "item_ridge", "user_knn", "svd", "content")
 
 
 def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
@@ -45,7 +45,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
             N_ITEMS, {"segments": ["a"]}, {"scores": rng.integers(0, 5, (2, N_ITEMS)).astype(np.float32)}
         ),
         "als": FactorModel(N_ITEMS, OBJECTIVE, {"items": items, "gram": items.T @ items}),
-        "item_cosine": NeighbourModel(N_ITEMS, {}, arrays),
+        "item_knn": NeighbourModel(N_ITEMS, {}, arrays),
         "item_ridge": ItemRidgeModel(N_ITEMS, {}, {**arrays, "similarities": near.data - np.float32(0.4)}),
         "content": ContentModel(N_ITEMS, {}, {**arrays, "similarities": near.data[::-1].copy()}),
     }
@@ -55,7 +55,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
     powers = dict.fromkeys(("user_power", "item_power", "singular_power", "target_power"), 0.5)
     made["svd"] = svd.fit(Tasks(), pairs, scratch / "svd", factors=6, **powers)
     similarity = user_knn.Similarity("cosine", 0.5, 0.5, 1.0, 0.3)
-    made["user_cosine"] = user_knn.fit(pairs, scratch / "users", neighbours=9, max_users=None, similarity=similarity)
+    made["user_knn"] = user_knn.fit(pairs, scratch / "users", neighbours=9, max_users=None, similarity=similarity)
     for name, model in made.items():
         base.save(folder / name, model)
     shutil.rmtree(scratch)

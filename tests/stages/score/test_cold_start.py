@@ -50,7 +50,7 @@ def put_log(context):
     finish_stage(context, "clean", BACKTEST, tables, n_users=USERS, n_items=ITEMS + 1)
 
 
-def backtest(root, spark, models=("popularity", "item_cosine", "content"), **shares):
+def backtest(root, spark, models=("popularity", "item_knn", "content"), **shares):
     context = make_context(
         root,
         spark,
@@ -100,10 +100,10 @@ def whole(night):
 def test_new_users_get_what_their_segment_likes_and_beside_it_what_everybody_does(night, whole):
     users, items = whole
     found = lists(night, "cold_user")
-    assert set(found) == {(user, name) for user in users for name in ("segment", "popularity")}
+    assert set(found) == {(user, name) for user in users for name in ("fused", "popularity")}
     assert all(len(own) == K for own in found.values())
     for (user, name), own in found.items():
-        assert {category(item) for item in own} == {kind(user) if name == "segment" else 0}
+        assert {category(item) for item in own} == {kind(user) if name == "fused" else 0}
         assert not set(own) & {*items, WITHDRAWN}
 
 
@@ -127,6 +127,6 @@ def test_the_ordinary_lists_are_of_test_users_only(night, whole):
 
 def test_lists_are_made_of_what_was_held_out_and_of_models_that_can(spark, tmp_path):
     """Without content nobody can tell new items apart, and nobody was held out to be served."""
-    context = backtest(tmp_path, spark, models=("popularity", "item_cosine"), cold_item_share=0.3)
+    context = backtest(tmp_path, spark, models=("popularity", "item_knn"), cold_item_share=0.3)
     written = {path.name for path in context.layout.stage("score", BACKTEST).iterdir() if path.is_dir()}
     assert written == {"lists"}

@@ -17,7 +17,7 @@ from recsys_spark.stages.score import stage
 from recsys_spark.storage import manifest, tables
 from stages.score.synthetic_models import N_USERS, finish_features
 
-KEPT = ("popularity", "item_cosine")
+KEPT = ("popularity", "item_knn")
 BLEND = Blend("zscore", (0.25, 0.75))
 
 
@@ -33,7 +33,7 @@ def decided(sample, **_):
 def night(spark, tmp_path_factory):
     """als is not even there when it comes to the release."""
     score = {"top_n": 5, "candidates": 12, "partitions": 2}
-    baselines = {"models": ["popularity", "als", "item_cosine"]}
+    baselines = {"models": ["popularity", "als", "item_knn"]}
     context = finish_features(tmp_path_factory.mktemp("dropped"), spark, score=score, baselines=baselines)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "decide", decided)
@@ -53,11 +53,11 @@ def counts(night, pass_name):
 
 def test_the_backtest_still_has_every_model_s_list_and_none_of_the_dropped_one_in_the_fused(night):
     found = rows(night, BACKTEST, "lists", "candidates")
-    assert set(found["model"]) == {"popularity", "als", "item_cosine", "fused"}
+    assert set(found["model"]) == {"popularity", "als", "item_knn", "fused"}
     assert set(found.loc[found["model"] == "als", "source"]) == {"als", "popularity"}
     assert set(found.loc[found["model"] == "fused", "source"]) <= set(KEPT)
     assert counts(night, BACKTEST)["dropped"] == ["als"]
-    assert set(counts(night, BACKTEST)["seconds"]) == {"popularity", "als", "item_cosine", "fused"}
+    assert set(counts(night, BACKTEST)["seconds"]) == {"popularity", "als", "item_knn", "fused"}
 
 
 def test_the_release_does_without_it(night):
@@ -79,9 +79,9 @@ def test_the_ranker_is_part_of_the_version(night):
 
 
 def test_the_release_knows_what_was_dropped_until_the_backtest_is_outdated(night):
-    assert night.models(BACKTEST) == ["popularity", "als", "item_cosine"]
+    assert night.models(BACKTEST) == ["popularity", "als", "item_knn"]
     assert night.models(RELEASE) == list(KEPT)
     manifest.run_stage(night.layout, "baselines", BACKTEST, inputs={}, settings={}, work=lambda _: {}, force=True)
-    assert night.models(RELEASE) == ["popularity", "als", "item_cosine"]
+    assert night.models(RELEASE) == ["popularity", "als", "item_knn"]
     with pytest.raises(StageMissing, match="baselines has run again since score read it"):
         stage.run(night, RELEASE)

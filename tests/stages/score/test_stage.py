@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recsys_spark.columns import BACKTEST, RELEASE
-from recsys_spark.errors import InputMissing, LawBroken, StageMissing
+from recsys_spark.errors import ContractViolation, InputMissing, StageMissing
+from recsys_spark.hashing import digest
 from recsys_spark.metrics.categories import Categories
 from recsys_spark.models import base
 from recsys_spark.stages.score import stage
@@ -76,7 +77,7 @@ def test_backtest_lists_are_of_every_test_user_and_model(night):
 def test_the_release_serves_every_user_lawfully(night):
     found = table(night, RELEASE, "top_n", "top_n").sort_values(["user_id", "rank"])
     assert set(found["user_id"]) == {f"u{u}" for u in range(N_USERS)}
-    assert not night.layout.table("score", BACKTEST, "price").exists()
+    assert not night.layout.table("score", BACKTEST, "diversity_tradeoff").exists()
     assert (found["rank"].to_numpy().reshape(N_USERS, TOP_N) == np.arange(1, TOP_N + 1)).all()
     assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
     assert not set(found["item_id"]) & {"i0", "i7", f"i{WITHDRAWN}", f"i{UNLISTED}"}
@@ -110,7 +111,7 @@ def test_counts_tell_what_happened(night):
 def test_the_version_follows_the_models_and_the_blend(night):
     headers = {name: base.read_header(night.layout.table("baselines", RELEASE, name)) for name in MODELS}
     fusion = json.loads(night.layout.table("score", BACKTEST, "fusion.json").read_text())
-    assert counts(night, RELEASE)["model_version"] == manifest.digest([headers, fusion["method"], fusion["weights"]])
+    assert counts(night, RELEASE)["model_version"] == digest([headers, fusion["method"], fusion["weights"]])
 
 
 def test_done_is_done_and_cutting_the_work_otherwise_changes_nothing(night):
@@ -156,21 +157,22 @@ def test_models_of_different_sizes_are_refused(tmp_path):
 
     context = finish_features(tmp_path, score={"top_n": 5, "candidates": 8})
     base.save(context.layout.table("baselines", BACKTEST, "als"), FakeModel(7, kind="als"))
-    with pytest.raises(LawBroken, match="popularity 31, als 7, item_cosine 31"):
+    with pytest.raises(ContractViolation, match="popularity 31, als 7, item_knn 31"):
         stage.run(context, BACKTEST)
 
 
-def test_a_cap_alone_tells_its_price(spark, tmp_path):
+def test_a_cap_alone_has_a_tradeoff(spark, tmp_path):
     context = finish_features(tmp_path, spark, score={"top_n": TOP_N, "candidates": 20, "max_per_category": 1})
     stage.run(context, BACKTEST)
-    price = table(context, BACKTEST, "price", "candidates")
-    assert set(price["model"]) == {"cap 1", "cap 2", "cap 3", "cap none"}
-    most = price.assign(category=price["item_idx"].map(category_of))
-    most = most.groupby(["model", "user_idx", "category"]).size().groupby("model").max()
-    assert most["cap 1"] == 1 and most["cap 2"] == 2 and most["cap none"] > 2
+    lists = table(context, BACKTEST, "diversity_tradeoff", "candidates")
+    assert set(lists["model"]) == {"fused"} and set(lists["diversity"]) == {0}
+    assert set(lists["max_per_category"].fillna(0)) == {0, 1, 2, 3}
+    most = lists.assign(category=lists["item_idx"].map(category_of), cap=lists["max_per_category"].fillna(0))
+    most = most.groupby(["cap", "user_idx", "category"]).size().groupby("cap").max()
+    assert most[1] == 1 and most[2] == 2 and most[0] > 2
 
 
-def test_spread_out_lists_keep_the_cap_and_tell_their_price(spark, tmp_path):
+def test_diversified_lists_keep_the_cap_and_have_a_tradeoff(spark, tmp_path):
     score = {"top_n": TOP_N, "candidates": 20, "partitions": 2, "diversity": 0.25, "max_per_category": 2}
     context = finish_features(tmp_path, spark, score=score)
     for pass_name in stage.PASSES:
@@ -180,25 +182,24 @@ def test_spread_out_lists_keep_the_cap_and_tell_their_price(spark, tmp_path):
     assert len(found) == N_USERS * TOP_N
     assert found.assign(category=found["item_id"].map(category)).groupby(["user_id", "category"]).size().max() == 2
     assert (np.diff(found["score"].to_numpy().reshape(N_USERS, TOP_N), axis=1) <= 0).all()
-    price = table(context, BACKTEST, "price", "candidates")
-    caps = {f"cap {cap}" for cap in (*(cap for cap in stage.PRICED_CAPS if cap < TOP_N), "none")}
-    assert set(price["model"]) == {"1", "0.9", "0.8", "0.75", "0.7", "0.6", "0.5"} | caps
-    assert set(price["user_idx"]) == set(range(0, N_USERS, 2))
+    tradeoff = table(context, BACKTEST, "diversity_tradeoff", "candidates")
+    settings = set(zip(tradeoff["diversity"], tradeoff["max_per_category"].fillna(0)))
+    assert settings == {(d, 2) for d in (0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5)} | {(0.25, cap) for cap in (0, 1, 2, 3)}
+    assert set(tradeoff["user_idx"]) == set(range(0, N_USERS, 2))
     lists = table(context, BACKTEST, "lists", "candidates")
     names = ["user_idx", "rank", "item_idx", "score"]
     own = [
         frame[names].sort_values(names, ignore_index=True)
         for frame in (
-            price[price["model"] == "0.75"],
-            price[price["model"] == "cap 2"],
+            tradeoff[(tradeoff["diversity"] == 0.25) & (tradeoff["max_per_category"] == 2)],
             lists[lists["model"] == "fused"],
         )
     ]
-    assert own[0].equals(own[2]) and own[1].equals(own[2])
+    assert own[0].equals(own[1])
     fusion = json.loads(context.layout.table("score", BACKTEST, "fusion.json").read_text())
     items = tables.read_arrow(context.layout.table("clean", BACKTEST, "items"), "items")
     categories = Categories.of(items, N_ITEMS).version
     headers = {name: base.read_header(context.layout.table("baselines", RELEASE, name)) for name in MODELS}
-    assert counts(context, RELEASE)["model_version"] == manifest.digest(
+    assert counts(context, RELEASE)["model_version"] == digest(
         [headers, fusion["method"], fusion["weights"], [0.25, 2], categories]
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from factories import finish_stage, make_context, moment
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.stages.split import cold, leakage, stage
 from recsys_spark.storage import contract as contracts
 from recsys_spark.storage import manifest, tables
@@ -151,5 +151,5 @@ def test_a_half_cold_user_or_item_is_named(spark, more, message):
         return spark.createDataFrame([(u, i, moment(1), 1.0, fold) for u, i, fold in rows], FOLD_DDL)
 
     leakage.audit_whole(folds(sound))
-    with pytest.raises(LawBroken, match=message):
+    with pytest.raises(ContractViolation, match=message):
         leakage.audit_whole(folds([*sound, more]))

@@ -3,7 +3,7 @@
 import pytest
 
 from factories import moment
-from recsys_spark.errors import LawBroken
+from recsys_spark.errors import ContractViolation
 from recsys_spark.stages.split.leakage import audit
 from recsys_spark.storage import contract as contracts
 
@@ -87,5 +87,5 @@ def test_sound_folds_pass(spark):
 )
 def test_a_broken_law_is_named(spark, change, more, how, message):
     folds = {item: fold for item, fold in {**SOUND, **change}.items() if fold}
-    with pytest.raises(LawBroken, match=message):
+    with pytest.raises(ContractViolation, match=message):
         _audit(spark, folds, more, **how)

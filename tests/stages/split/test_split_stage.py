@@ -3,7 +3,7 @@
 import pytest
 
 from factories import finish_stage, make_context, moment
-from recsys_spark.errors import LawBroken, StageMissing
+from recsys_spark.errors import ContractViolation, StageMissing
 from recsys_spark.stages.split import stage
 from recsys_spark.storage import manifest, tables
 
@@ -87,7 +87,7 @@ def test_a_log_without_times_is_split_by_random(world):
 def test_nothing_to_hold_out(world):
     context = world(method="last_n", min_train=4)
     message = r"nothing is left for valid and test with split\.method=last_n, split\.valid_n=1, split\.test_n=1, split\.min_train=4"
-    with pytest.raises(LawBroken, match=message):
+    with pytest.raises(ContractViolation, match=message):
         stage.run(context, "backtest")
     assert manifest.read(context.layout.stage("split", "backtest")) is None
 

@@ -10,7 +10,7 @@ import torch
 
 from factories import finish_stage, make_context
 from recsys_spark.columns import BACKTEST, RELEASE
-from recsys_spark.errors import LawBroken, StageMissing, TrainingFailed
+from recsys_spark.errors import ContractViolation, StageMissing, TrainingFailed
 from recsys_spark.models import base
 from recsys_spark.models.item_knn import NeighbourModel
 from recsys_spark.models.svd import SpectralModel
@@ -29,7 +29,7 @@ SMALL = {"dimension": 8, "hidden": 16, "batch_size": 64, "epochs": 3, "dropout":
 
 def prepare(root, examples=None, **train):
     """A run whose clean and features stages are done."""
-    models = ["popularity", "item_cosine", "svd"]
+    models = ["popularity", "item_knn", "svd"]
     context = make_context(root, baselines={"models": models}, train={**SMALL, **train})
     finish_stage(context, "clean", BACKTEST, {}, n_items=ITEMS)
     for pass_name in (BACKTEST, RELEASE):
@@ -178,7 +178,7 @@ def test_the_network_may_start_at_the_singular_vectors(tmp_path, monkeypatch):
     assert len(told) == 2
 
 
-def test_neighbours_by_item_cosine_join_the_items_vectors(tmp_path, monkeypatch):
+def test_neighbours_by_item_knn_join_the_items_vectors(tmp_path, monkeypatch):
     """The most similar ones, each by its share; and new similarities make a new network."""
     context = prepare(tmp_path, neighbours=2)
     similar = sp.random(ITEMS, ITEMS, density=0.3, random_state=2, format="csr", dtype=np.float32)
@@ -189,7 +189,7 @@ def test_neighbours_by_item_cosine_join_the_items_vectors(tmp_path, monkeypatch)
     }
     model = NeighbourModel(ITEMS, {}, arrays)
     finish_stage(context, "baselines", BACKTEST, {})
-    base.save(context.layout.table("baselines", BACKTEST, "item_cosine"), model)
+    base.save(context.layout.table("baselines", BACKTEST, "item_knn"), model)
     told = []
     monkeypatch.setattr(stage, "launch", lambda job, **_: told.append(job) or launch(job, **_))
     stage.run(context, BACKTEST)
@@ -198,8 +198,8 @@ def test_neighbours_by_item_cosine_join_the_items_vectors(tmp_path, monkeypatch)
     counts = np.minimum(np.diff(similar.indptr), 2)
     torch.testing.assert_close(shares.sum(dim=1), torch.from_numpy((counts > 0).astype(np.float32)))
     assert ((shares > 0).sum(dim=1).numpy() == counts).all()
-    finish_stage(context, "baselines", BACKTEST, {}, {"item_cosine": {"user_power": 0.25}})
-    base.save(context.layout.table("baselines", BACKTEST, "item_cosine"), model)
+    finish_stage(context, "baselines", BACKTEST, {}, {"item_knn": {"user_power": 0.25}})
+    base.save(context.layout.table("baselines", BACKTEST, "item_knn"), model)
     stage.run(context, BACKTEST)
     assert len(told) == 2
 
@@ -217,7 +217,7 @@ def test_what_the_network_starts_at_is_fitted_though_dropped(tmp_path):
 
 def test_nothing_to_train_on_is_said(tmp_path):
     with pytest.raises(
-        LawBroken, match="no user has two items, so there is nothing to train on; set train.enabled to false"
+        ContractViolation, match="no user has two items, so there is nothing to train on; set train.enabled to false"
     ):
         stage.run(prepare(tmp_path, examples=0), BACKTEST)
 
