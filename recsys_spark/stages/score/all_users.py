@@ -20,7 +20,9 @@ from pyspark.sql import DataFrame
 from recsys_spark import registry
 from recsys_spark.columns import (
     BECAUSE,
+    DIVERSITY,
     ITEM_IDX,
+    MAX_PER_CATEGORY,
     MODEL,
     PADDING_ITEM,
     RANK,
@@ -155,9 +157,12 @@ def _work_through(
 def list_rows(ranked: Ranked, ids: np.ndarray, names: list[str]) -> pa.RecordBatch:
     """Rows of the table `candidates`, padding left out. `ids` int64 [B] are the users' indices, `names` those of the models."""
     row, column = np.nonzero(ranked.items)
+    variety = ranked.variety
     columns = {
         USER_IDX: pa.array(ids[ranked.users[row]]),
         MODEL: _text(np.zeros(len(row), np.int32), [ranked.name]),
+        DIVERSITY: pa.repeat(pa.scalar(variety and variety.diversity, pa.float64()), len(row)),
+        MAX_PER_CATEGORY: pa.repeat(pa.scalar(variety and variety.cap, pa.int32()), len(row)),
         RANK: pa.array((column + 1).astype(np.int32)),
         ITEM_IDX: pa.array(ranked.items[row, column]),
         SCORE: pa.array(ranked.scores[row, column]),

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def lists_of_users(histories: DataFrame, crew: Crew, search: Search, wanted: Wanted) -> DataFrame:
-    """Two lists each, as the table `candidates`: under segment what the night serves them, under popularity what it would if nobody had a segment.
+    """Two lists for each user, as the table `candidates`: `fused` as the release would serve it, `popularity` without the segment.
 
     `histories` is the table of that name, of users without any.
     """
     wanted = replace(wanted, each=False)
     nobody = histories.withColumn(c.SEGMENT, F.lit(None).cast("string"))
     by_segment, to_all = (score_users(users, crew, search, wanted) for users in (histories, nobody))
-    return by_segment.withColumn(c.MODEL, F.lit(c.SEGMENT)).unionByName(to_all.withColumn(c.MODEL, F.lit(c.POPULARITY)))
+    return by_segment.unionByName(to_all.withColumn(c.MODEL, F.lit(c.POPULARITY)))
 
 
 def lists_of_items(
@@ -40,6 +40,6 @@ def lists_of_items(
     """The best of `items` (int [N], none twice; also those that may not be shown) by the models of `able` and by the fused list."""
     banned = np.ones_like(search.banned)
     banned[items] = False
-    wanted = replace(wanted, each=True, varieties={})
+    wanted = replace(wanted, each=True, varieties=())
     lists = score_users(histories, crew, replace(search, banned=banned), wanted)
     return lists.where(F.col(c.MODEL).isin(*able, c.FUSED))

@@ -41,14 +41,13 @@ class Search:
 @dataclass(frozen=True)
 class Wanted:
     """Which lists are made: the fused top `length`, with `reasons` if they are to be published, and with `each` the top `length` of every
-    model too, whether it is fused or not. `varieties`: how fused lists are spread out, by the names of these lists; empty: the fusion's best,
-    under the name of fused."""
+    model too, whether it is fused or not. `varieties`: one diversified fused list for each; empty: one plain fused list."""
 
     fusion: Fusion
     length: int
     each: bool = False
     reasons: bool = False
-    varieties: Mapping[str, Variety] = field(default_factory=dict)
+    varieties: Sequence[Variety] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Scored:
 @dataclass(frozen=True)
 class Ranked:
     """Lists of one name: users int64 [B] (rows of the batch), items int32 [B, n], scores float32 [B, n] (falling; padded with item 0),
-    sources int64 [B, n] (numbers of models), reasons int32 [B, n] (history items, 0 for none; None: not asked)."""
+    sources int64 [B, n] (numbers of models), reasons int32 [B, n] (history items, 0 for none; None: not asked). `variety`: how a fused
+    list was diversified, None for a plain list."""
 
     name: str
     users: np.ndarray
@@ -86,6 +86,7 @@ class Ranked:
     scores: np.ndarray
     sources: np.ndarray
     reasons: np.ndarray | None = None
+    variety: Variety | None = None
 
 
 def score_candidates(
@@ -144,14 +145,14 @@ def _of_known(
         shares = np.full((len(names), *items.shape), -np.inf, np.float32)
         shares[[names.index(name) for name in wanted.fusion.models]] = given
         listed = list(_listed(models, items, scores, wanted))
-    for name, columns, values in listed:
+    for variety, columns, values in listed:
         own = np.take_along_axis(shares, np.maximum(columns, 0)[None], axis=2)
         with watch.on(FUSED):
-            yield _fused(name, models, histories, found, _at(items, columns), values, own, wanted.reasons)
+            ranked = _fused(models, histories, found, _at(items, columns), values, own, wanted.reasons)
+            yield replace(ranked, variety=variety)
 
 
 def _fused(
-    name: str,
     models: Mapping[str, ItemModel],
     histories: Histories,
     found: Scored,
@@ -163,9 +164,9 @@ def _fused(
     """A fused list, of which `shares` float32 [M, B, n] is what each model gave."""
     everyone = np.arange(len(items))
     if not reasons:
-        return Ranked(name, everyone, items, scores, shares.argmax(axis=0))
+        return Ranked(FUSED, everyone, items, scores, shares.argmax(axis=0))
     why, sources = explain(models, histories, found.encoded, items, shares)
-    return Ranked(name, everyone, items, scores, sources, why)
+    return Ranked(FUSED, everyone, items, scores, sources, why)
 
 
 def _reorder(
@@ -192,21 +193,21 @@ def _of_unknown(
     for name in models if wanted.each else ():
         first, own = (array[:, : wanted.length] for array in (items, scores))
         yield Ranked(name, everyone, first, own, sources)
-    for name, columns, values in _listed(models, items, scores, wanted):
-        yield Ranked(name, everyone, _at(items, columns), values, sources)
+    for variety, columns, values in _listed(models, items, scores, wanted):
+        yield Ranked(FUSED, everyone, _at(items, columns), values, sources, variety=variety)
 
 
 def _listed(
     models: Mapping[str, ItemModel], items: np.ndarray, scores: np.ndarray, wanted: Wanted
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, columns int64 [B, n] of the candidates `items` [B, C], -1 for none, scores float32 [B, n]) of each fused list."""
+) -> Iterator[tuple[Variety | None, np.ndarray, np.ndarray]]:
+    """(variety, columns int64 [B, n] of the candidates `items` [B, C], -1 for none, scores float32 [B, n]) of each fused list."""
     if not wanted.varieties:
         width = min(wanted.length, items.shape[1])
-        yield FUSED, np.tile(np.arange(width), (len(items), 1)), scores[:, :width]
+        yield None, np.tile(np.arange(width), (len(items), 1)), scores[:, :width]
     als = models.get(ALS)
     vectors = als.vectors if isinstance(als, InnerProductModel) else None
-    for name, variety in wanted.varieties.items():
-        yield name, *spread_out(items, scores, wanted.length, variety, vectors)
+    for variety in wanted.varieties:
+        yield variety, *spread_out(items, scores, wanted.length, variety, vectors)
 
 
 def _at(items: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The score stage. Backtest: learn the fusion on valid, then every model's and the fused lists for test. Release: the top N of every user.
 
 Writes, backtest: fusion.json, ranker.txt (if a ranker ships), lists/ and, with score.diversity or
-score.max_per_category, price/ (the table candidates; `model` is lambda, or the cap after "cap ") and,
-where users or items are held out whole, cold_user/ and cold_item/ (candidates; `model` as cold.py says) ·
+score.max_per_category, diversity_tradeoff/ and, where users or items are held out whole, cold_user/ and cold_item/
+(all of the table candidates) ·
 release: top_n/ · both: blocked.json (the ids of score.blocked_items as they were).
 """
 
@@ -24,6 +24,7 @@ from recsys_spark.errors import StageMissing
 from recsys_spark.fusion.blend import Blend, Fusion
 from recsys_spark.fusion.decision import RANKER, decide
 from recsys_spark.fusion.sample import HELD_OUT, Sample
+from recsys_spark.hashing import digest
 from recsys_spark.metrics.bootstrap import Bootstrap
 from recsys_spark.metrics.categories import Categories
 from recsys_spark.models import base
@@ -51,9 +52,8 @@ PASSES = (c.BACKTEST, c.RELEASE)
 FUSION_FILE = "fusion.json"
 RANKER_FILE = "ranker.txt"
 BLOCKED_FILE = "blocked.json"
-PRICE = "price"
-PRICED, PRICED_CAPS, PRICE_USERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), (1, 2, 3, 5, 10), 2000
-"""What diversity and caps cost is told of these, beside the one that is set, on at most so many test users; of caps also what none costs."""
+TRADEOFF_DIVERSITIES, TRADEOFF_CAPS, TRADEOFF_USERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), (1, 2, 3, 5, 10), 2000
+"""Settings that the diversity trade-off tries beside the configured one (and no cap), and the maximum number of test users it uses."""
 NEWCOMERS = 5000
 """At most so many users tell how those held out whole are served, and as many how items are."""
 
@@ -81,7 +81,7 @@ def run(context: Context, pass_name: str) -> None:
     settings = {
         "score": context.config.score.model_dump(mode="json", exclude=_EXECUTION_ONLY),
         "models": names,
-        "blocked": manifest.digest(sorted(set(blocked))),
+        "blocked": digest(sorted(set(blocked))),
         **of_the_pass[pass_name],
     }
     job = {c.BACKTEST: _backtest, c.RELEASE: _release}[pass_name]
@@ -156,7 +156,7 @@ class _Desk:
             self.context.config.score.top_n,
             each=not published,
             reasons=published,
-            varieties={c.FUSED: variety} if variety else {},
+            varieties=(variety,) if variety else (),
         )
 
     @property
@@ -193,7 +193,7 @@ class _Desk:
         ranker = [self.ranker.read_text(encoding="utf-8")] if fusion.ranker else []
         variety = [[v.diversity, v.cap] for v in (self.variety,) if v]
         categories = [self.categories.version] if ranker or variety else []
-        return manifest.digest([headers, fusion.blend.method, weights, *ranker, *variety, *categories])
+        return digest([headers, fusion.blend.method, weights, *ranker, *variety, *categories])
 
 
 def _backtest(desk: _Desk) -> dict[str, Any]:
@@ -209,24 +209,25 @@ def _backtest(desk: _Desk) -> dict[str, Any]:
         lambda: _cold_items(desk, wanted),
     ]
     if variety := desk.variety:
-        works.append(lambda: _price(desk, histories, wanted, variety))
+        works.append(lambda: _diversity_tradeoff(desk, histories, wanted, variety))
     rows, *_ = together(*works)
     version = desk.version(wanted.fusion)
     dropped = [entry[c.MODEL] for entry in told[c.DROPPED]]
     return {"rows": rows, **counts(), **desk.counts, c.DROPPED: dropped, c.MODEL_VERSION: version}
 
 
-def _price(desk: _Desk, histories: DataFrame, wanted: Wanted, variety: Variety) -> None:
-    """The fused lists of users chosen by hash, spread out more and less, for the report to tell what that costs."""
-    chosen, ladder = _by_hash(histories, PRICE_USERS), {}
+def _diversity_tradeoff(desk: _Desk, histories: DataFrame, wanted: Wanted, variety: Variety) -> None:
+    """Write the fused lists of a sample of users under several settings of diversity and of the cap, varying one at a time."""
+    steps: list[tuple[float, int | None]] = []
     if variety.diversity:
-        steps = sorted({*PRICED, variety.diversity})
-        ladder |= {f"{1 - d:.4g}": replace(variety, diversity=d) for d in steps}
+        steps += [(diversity, variety.cap) for diversity in sorted({*TRADEOFF_DIVERSITIES, variety.diversity})]
     if variety.cap is not None:
-        caps = [None, *sorted({*(n for n in PRICED_CAPS if n < wanted.length), variety.cap})]
-        ladder |= {f"cap {cap or 'none'}": replace(variety, cap=cap) for cap in caps}
-    lists = score_users(chosen, desk.crew, desk.search, replace(wanted, each=False, varieties=ladder))
-    tables.write(lists, desk.folder / PRICE, "candidates")
+        caps = sorted({*(cap for cap in TRADEOFF_CAPS if cap < wanted.length), variety.cap})
+        steps += [(variety.diversity, cap) for cap in (None, *caps)]
+    varieties = [replace(variety, diversity=diversity, cap=cap) for diversity, cap in dict.fromkeys(steps)]
+    chosen = _by_hash(histories, TRADEOFF_USERS)
+    lists = score_users(chosen, desk.crew, desk.search, replace(wanted, each=False, varieties=varieties))
+    tables.write(lists, desk.folder / c.DIVERSITY_TRADEOFF, "candidates")
 
 
 def _by_hash(users: DataFrame, most: int) -> DataFrame:

@@ -40,14 +40,15 @@ def wanted(blend=BLEND, names=NAMES, **changes):
     return Wanted(Fusion(names, blend), **{"length": 6, "each": True, **changes})
 
 
-def collect(found):
-    """{(name, user): ([items], [scores], [sources])} without padding."""
+def collect(found, by_setting=False):
+    """{(name, user): ([items], [scores], [sources])} without padding; `by_setting`: (diversity, cap) instead of the name."""
     lists = {}
     for r in found:
         for user, items, scores, sources in zip(r.users, r.items, r.scores, r.sources):
             real = items > 0
-            assert (r.name, int(user)) not in lists
-            lists[r.name, int(user)] = (items[real].tolist(), scores[real].tolist(), sources[real].tolist())
+            name = (r.variety.diversity, r.variety.cap) if by_setting else r.name
+            assert (name, int(user)) not in lists
+            lists[name, int(user)] = (items[real].tolist(), scores[real].tolist(), sources[real].tolist())
     return lists
 
 
@@ -159,7 +160,7 @@ def varied(diversity=0.3, cap=2):
 def test_fused_lists_are_spread_out_and_those_of_the_models_are_not():
     histories = random_histories(30, N_ITEMS, 30, 0)
     plain = collect(rank(models(), histories, search(), wanted()))
-    lists = collect(rank(models(), histories, search(), wanted(varieties={"fused": varied()})))
+    lists = collect(rank(models(), histories, search(), wanted(varieties=[varied()])))
     assert set(lists) == set(plain)
     changed = 0
     for (name, user), (items, scores, sources) in lists.items():
@@ -176,11 +177,10 @@ def test_fused_lists_are_spread_out_and_those_of_the_models_are_not():
 
 def test_several_varieties_are_lists_of_their_own():
     histories = random_histories(9, N_ITEMS, 9, 3)
-    ladder = {"1": varied(0.0, None), "0.5": varied(0.5, None)}
-    what = wanted(varieties=ladder, each=False, reasons=True)
-    lists = collect(rank(models(), histories, search(), what))
-    assert {name for name, _ in lists} == set(ladder)
+    what = wanted(varieties=[varied(0.0, None), varied(0.5, None)], each=False, reasons=True)
+    lists = collect(rank(models(), histories, search(), what), by_setting=True)
+    assert {setting for setting, _ in lists} == {(0.0, None), (0.5, None)}
     plain = collect(rank(models(), histories, search(), wanted(each=False, reasons=True)))
     for user in range(9):
-        assert lists["1", user] == plain["fused", user]
-    assert any(lists["0.5", user] != lists["1", user] for user in range(9))
+        assert lists[(0.0, None), user] == plain["fused", user]
+    assert any(lists[(0.5, None), user] != lists[(0.0, None), user] for user in range(9))
