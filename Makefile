@@ -75,8 +75,8 @@ format: setup ## ruff's formatting and its safe mends, in place
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-conf: setup ## conf/base.yaml anew, after a change of recsys_spark/config/sections.py
-	@$(PYTHON) -c 'from recsys_spark.config.load import render; print(render(), end="")' > build/base.yaml
+conf: setup ## conf/base.yaml anew, after a change in recsys_spark/config/
+	@$(PYTHON) -c 'from recsys_spark.config.render import render; print(render(), end="")' > build/base.yaml
 	@mv build/base.yaml conf/base.yaml
 
 package: setup ## the wheel and a relocatable environment for a cluster, into dist

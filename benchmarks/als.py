@@ -29,17 +29,16 @@ from logs import Events, log_or_like, write_folds
 from matplotlib.figure import Figure
 
 from recsys_spark.columns import FOLD, TRAIN
-from recsys_spark.config.sections import Baselines
+from recsys_spark.config.baselines import Baselines
 from recsys_spark.metrics.ranking import hit_matrix, user_metrics
-from recsys_spark.models.als import FactorModel
-from recsys_spark.models.heap import Hidden
+from recsys_spark.models.als import AlsModel
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.ridge import Objective
 from recsys_spark.spark.session import make_session
 from recsys_spark.stages.baselines import als
 from recsys_spark.stages.baselines.blocks import Pairs, blocks_for, write_pairs
 from recsys_spark.storage import tables
-from recsys_spark.topk.search import top_candidates
+from recsys_spark.topk import Exclusions, top_k
 
 ITERATIONS = 15
 POINTS = 1, 2, 3, 5, 8, 15
@@ -73,10 +72,10 @@ class World:
         times = np.zeros(rows.nnz, np.int64)
         return Histories(rows.indptr.astype(np.int64), rows.indices, times, rows.data, [None] * len(self.users))
 
-    def ndcg(self, model: FactorModel, vectors: np.ndarray) -> float:
+    def ndcg(self, model: AlsModel, vectors: np.ndarray) -> float:
         """NDCG@K of the users' `vectors`, what they have seen left out."""
         banned = np.arange(model.n_items) == 0
-        lists, _ = top_candidates(model, vectors, Hidden(banned, self.histories()), K, 1024)
+        lists, _ = top_k(model, vectors, Exclusions(banned, self.histories()), K, 1024)
         rows = self.valid[self.users]
         hits = hit_matrix(lists[:, None], rows.indptr.astype(np.int64), rows.indices)
         return float(user_metrics(hits, np.diff(rows.indptr), K)["ndcg"].mean())
@@ -111,7 +110,7 @@ class Ours:
         blocks = blocks_for(self.world.train.nnz, cores=2, most=Baselines().tasks)
         return write_pairs(train, folder, blocks=blocks, n_users=n_users, n_items=n_items)
 
-    def fit(self, factors: int, iterations: int) -> tuple[dict[str, float], FactorModel, list[float]]:
+    def fit(self, factors: int, iterations: int) -> tuple[dict[str, float], AlsModel, list[float]]:
         """Seconds of the pairs' blocks, which a night writes once for ALS and the cosine, and of all; the model; the objectives."""
         folder = self.world.folder / "als"
         shutil.rmtree(folder, ignore_errors=True)
@@ -143,7 +142,7 @@ def theirs(
     done = peer(f"{name}_als", world.folder / "train.npz", out, *flags)()
     with np.load(out) as arrays:
         users, items = arrays["users"], arrays["items"]
-    model = FactorModel(len(items), {}, {"items": items})
+    model = AlsModel(len(items), {}, {"items": items})
     counts = [np.bincount(ids, minlength=n) for ids, n in zip(world.train.nonzero(), world.train.shape)]
     scale = counts if name == "mllib" else [np.ones(n) for n in world.train.shape]
     ridge = sum(float(s @ np.square(x, dtype=np.float64).sum(axis=1)) for s, x in zip(scale, (users, items)))

@@ -27,14 +27,13 @@ from harness import REPO, Timed, Timing, WorkerMemory, fresh, measure, peer, run
 from scoring_inputs import FACTORS, SEEN, from_log, generated
 
 from recsys_spark.columns import ALS, ITEM_IDX, ITEM_KNN, PADDING_ITEM, RANK, USER_IDX
-from recsys_spark.config.sections import Score
+from recsys_spark.config.score import Score
 from recsys_spark.fusion.blend import ZSCORE, Blend, Fusion
 from recsys_spark.models import base
-from recsys_spark.models.heap import Hidden
 from recsys_spark.models.histories import Histories
 from recsys_spark.registry import load
 from recsys_spark.stages.score.lists import Search, Wanted, rank
-from recsys_spark.topk.search import top_candidates
+from recsys_spark.topk import Exclusions, top_k
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -208,12 +207,12 @@ def top_n_gpu() -> None:
     model, users = load(folder / ALS), np.load(folder / "user_factors.npy")
     indptr, seen = np.load(folder / "indptr.npy"), np.load(folder / "indices.npy") + np.int32(1)
     pairs = Histories(indptr, seen, np.zeros(len(seen), np.int64), np.ones(len(seen), np.float32), [None] * WIDE)
-    hidden, vectors = Hidden(_search(WIDE + 1).banned, pairs), model.arrays["items"]
+    hidden, vectors = Exclusions(_search(WIDE + 1).banned, pairs), model.arrays["items"]
     few = Score().user_batch
 
     def ours(device: str | None, n: int, step: int = few) -> np.ndarray:
         found = [
-            top_candidates(
+            top_k(
                 model, users[lo : lo + step], hidden.rows(lo, min(lo + step, n)), N, Score().item_tile, device
             )[0]
             for lo in range(0, n, step)

@@ -24,7 +24,7 @@ from harness import BENCH, REPLAY_PYTHON, Timed, WorkerMemory, fresh, measure, p
 from logs import Events, Shape, log_or_like, write_folds
 
 from recsys_spark.columns import FOLD, TRAIN
-from recsys_spark.config.sections import Baselines
+from recsys_spark.config.baselines import Baselines
 
 FOLDER = BENCH / "similarity"
 TIMED = "Parquet folds read, blocks written, items compared, table of neighbours joined in files; Spark and its Python workers started before"

@@ -63,6 +63,9 @@ NETWORK = "network"
 FUSED = "fused"
 MODELS = (POPULARITY, ALS, ITEM_KNN, ITEM_RIDGE, USER_KNN, SVD, CONTENT, NETWORK)
 
+FORMER_NAMES = {"item_cosine": ITEM_KNN, "user_cosine": USER_KNN}
+"""Names that models had in earlier versions, still found in old configs, saved models and published nights."""
+
 DROPPED = "dropped"
 """In the manifest of the backtest's score stage: the models that the release does without."""
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_spark.config.sections import Config
+from recsys_spark.config.config import Config
 from recsys_spark.pipeline.job import Context
 from recsys_spark.storage import contract as contracts
 from recsys_spark.storage.layout import Layout

@@ -1,4 +1,4 @@
-"""Configuration = defaults (sections.py) + overlay file + `--set` overrides, checked as a whole: all faults at once."""
+"""Loads the configuration: defaults of the sections, an overlay file, and `--set` overrides. Reports all faults at once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from recsys_spark.config.sections import Config
+from recsys_spark.columns import FORMER_NAMES
+from recsys_spark.config.config import Config
 from recsys_spark.errors import ConfigError
+
+RENAMED = {f"baselines.{old}": f"baselines.{new}" for old, new in FORMER_NAMES.items()}
+"""Dotted keys of earlier versions and their new names."""
 
 
 def load(overlay: Path, overrides: Iterable[str] = ()) -> Config:
-    """The configuration of `overlay` with `section.key=value` overrides; `ConfigError` names every fault of all of them."""
+    """Return the configuration of `overlay` with overrides `section.key=value`; `ConfigError` with every fault."""
     tree, faults = read(overlay, overrides)
     return check(tree, overlay, faults)
 
 
 def read(overlay: Path, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
-    """What `overlay` holds with `section.key=value` overrides, not checked; and the faults of the overrides."""
+    """Return the unchecked content of `overlay` with overrides `section.key=value`, and the faults of the overrides."""
     tree, faults = _read(overlay), []
     for text in overrides:
         try:
@@ -34,7 +38,7 @@ def read(overlay: Path, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], 
 
 
 def check(tree: dict[str, Any], overlay: Path, faults: Iterable[str] = ()) -> Config:
-    """The configuration of a tree; `ConfigError` names `faults` and all that the tree has, told of the file `overlay`."""
+    """Return the configuration of `tree`; `ConfigError` with `faults` and all faults of the tree, named after `overlay`."""
     tree, faults, config = deepcopy(tree), list(faults), None
     while config is None:
         tree.setdefault("paths", {})
@@ -42,9 +46,10 @@ def check(tree: dict[str, Any], overlay: Path, faults: Iterable[str] = ()) -> Co
             config = Config.model_validate(tree)
         except ValidationError as error:
             faults += [line for fault in error.errors() for line in _lines(dict(fault), overlay)]
-            # rules between sections are checked only once every section is sound, so the faulty keys go and the rest is looked at again
-            mended = [_mend(tree, fault["loc"]) for fault in error.errors()]
-            if not all(mended):
+            # pydantic checks the rules across sections only when all sections are valid, so drop the faulty keys and
+            # check again
+            repaired = [_repair(tree, fault["loc"]) for fault in error.errors()]
+            if not all(repaired):
                 break
     if faults or config is None:
         raise ConfigError(faults)
@@ -52,7 +57,7 @@ def check(tree: dict[str, Any], overlay: Path, faults: Iterable[str] = ()) -> Co
 
 
 def with_values(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `tree` with a value at each dotted key."""
+    """Return a copy of `tree` with `values` at their dotted keys."""
     changed = deepcopy(tree)
     for key, value in values.items():
         _put(changed, key.split("."), value)
@@ -60,17 +65,18 @@ def with_values(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
 
 
 def field_of(key: str) -> FieldInfo:
-    """The field that a dotted key names; `ValueError` when it names none, or a section."""
-    *above, name = key.split(".")
-    if name not in _keys(tuple(above)):
-        raise ValueError(_unknown(name, tuple(above)))
-    if _keys((*above, name)):
+    """Return the field of a dotted key; `ValueError` if the key is unknown or a section."""
+    *path, name = steps = key.split(".")
+    for depth, step in enumerate(steps):
+        if step not in _keys(steps[:depth]):
+            raise ValueError(_unknown(step, steps[:depth]))
+    if _keys(steps):
         raise ValueError("a section, not a key")
-    return _section(tuple(above)).model_fields[name]  # type: ignore[union-attr]
+    return _section(path).model_fields[name]  # type: ignore[union-attr]
 
 
 def fault_of(key: str, value: Any) -> str | None:
-    """What the key's own type and bounds have against a value; None: nothing. Rules between keys are not asked."""
+    """Return why the type or bounds of a dotted key forbid `value`, or None. Rules across keys are not checked."""
     field = field_of(key)
     strict = ConfigDict(strict=True, allow_inf_nan=False)
     try:
@@ -82,22 +88,12 @@ def fault_of(key: str, value: Any) -> str | None:
     return None
 
 
-def render() -> str:
-    """`conf/base.yaml`: every key with its default and, as a comment, its meaning and unit."""
-    lines = [
-        "# Every key of the job with its default. Rendered from recsys_spark/config/sections.py by `make conf`: change it there.",
-        "# An overlay (conf/demo.yaml …) holds only what differs; paths.root and paths.events have no default.",
-    ]
-    _render(Config, lines, 0)
-    return "\n".join(lines) + "\n"
-
-
 def _read(overlay: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(overlay.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            [f"{overlay}: no such file; --config takes the path of an overlay, like conf/demo.yaml"]
+            [f"{overlay}: no such file. Give --config the path of an overlay like conf/demo.yaml"]
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{overlay}: cannot be read: {error}"]) from error
@@ -106,7 +102,7 @@ def _read(overlay: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError([f"{overlay}: must hold sections (paths:, clean:, …), found {type(tree).__name__}"])
+        raise ConfigError([f"{overlay}: expected sections (paths:, clean:, …), found {type(tree).__name__}"])
     return {name: {} if section is None else section for name, section in tree.items()}
 
 
@@ -114,11 +110,11 @@ def _override(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     steps = key.strip().split(".")
     if not equals or len(steps) < 2 or not all(steps):
-        raise ValueError("must read section.key=value")
+        raise ValueError("expected section.key=value")
     try:
         _put(tree, steps, yaml.safe_load(value))
     except yaml.YAMLError as error:
-        raise ValueError(f"value is not YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"the value is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _put(tree: dict[str, Any], steps: list[str], value: Any) -> None:
@@ -131,26 +127,25 @@ def _put(tree: dict[str, Any], steps: list[str], value: Any) -> None:
 
 
 def _lines(fault: dict[str, Any], overlay: Path) -> list[str]:
-    where = ".".join(str(step) for step in fault["loc"])
+    """Return one of pydantic's errors as lines of ours."""
+    path = [str(step) for step in fault["loc"]]
+    where = ".".join(path)
     if fault["type"] == "extra_forbidden":
-        return [f"{overlay}: {where}: {_unknown(str(fault['loc'][-1]), fault['loc'][:-1])}"]
+        return [f"{overlay}: {where}: {_unknown(path[-1], path[:-1])}"]
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error" and not where:
         return [f"{overlay}: {line}" for line in message.split("\n")]
-    found = (
-        ""
-        if fault["type"] == "value_error" and isinstance(fault["input"], (dict, BaseModel))
-        else f" (found {fault['input']!r})"
-    )
+    whole_section = fault["type"] == "value_error" and isinstance(fault["input"], (dict, BaseModel))
+    found = "" if whole_section else f" (found {fault['input']!r})"
     return [f"{overlay}: {where}: {message[0].lower()}{message[1:]}{found}"]
 
 
-def _mend(tree: dict[str, Any], path: tuple[Any, ...]) -> bool:
-    """Take the faulty key out of `tree`, or fill in one that has no default; False when there is nothing to take out."""
+def _repair(tree: dict[str, Any], path: tuple[Any, ...]) -> bool:
+    """Remove the faulty key from `tree`, or fill in a required path. Return False if neither is possible."""
+    if path in (("paths", "root"), ("paths", "events")):
+        tree["paths"][path[1]] = "filled in"
+        return True
     for depth, step in enumerate(path):
-        if path in (("paths", "root"), ("paths", "events")):
-            tree.setdefault("paths", {})[path[1]] = "given"
-            return True
         below = tree.get(step)
         if depth + 1 == len(path) or not isinstance(below, dict):
             return tree.pop(step, path) is not path
@@ -158,38 +153,24 @@ def _mend(tree: dict[str, Any], path: tuple[Any, ...]) -> bool:
     return False
 
 
-def _unknown(name: str, section: tuple[Any, ...]) -> str:
+def _unknown(name: str, section: list[str]) -> str:
+    key = ".".join([*section, name])
+    if key in RENAMED:
+        return f"this key is now called {RENAMED[key]}. Use the new name"
     close = difflib.get_close_matches(name, _keys(section), n=1)
-    return f"unknown key; {f'did you mean {close[0]}?' if close else 'conf/base.yaml lists every key'}"
+    return f"unknown key. {f'Did you mean {close[0]}?' if close else 'conf/base.yaml lists every key'}"
 
 
-def _keys(path: tuple[Any, ...]) -> list[str]:
+def _keys(path: list[str]) -> list[str]:
     section = _section(path)
     return list(section.model_fields) if section else []
 
 
-def _section(path: tuple[Any, ...]) -> type[BaseModel] | None:
-    model: Any = Config
+def _section(path: list[str]) -> type[BaseModel] | None:
+    section: Any = Config
     for step in path:
-        field = model.model_fields.get(step)
-        model = field.annotation if field else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        field = section.model_fields.get(step)
+        section = field.annotation if field else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
             return None
-    return model
-
-
-def _render(model: Any, lines: list[str], depth: int) -> None:
-    indent = "  " * depth
-    for name, field in model.model_fields.items():
-        default = field.get_default(call_default_factory=False)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines += (
-                ["", f"# {field.annotation.__doc__}".rstrip()] if depth == 0 else [f"{indent}# {field.description}"]
-            )
-            lines.append(f"{indent}{name}:")
-            _render(field.annotation, lines, depth + 1)
-        else:
-            text = yaml.safe_dump(
-                default, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False
-            ).strip()
-            lines += [f"{indent}# {field.description}", f"{indent}{name}: {text.removesuffix('...').strip()}"]
+    return section

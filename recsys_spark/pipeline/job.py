@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from recsys_spark.columns import BACKTEST, DROPPED, NETWORK, RELEASE
+from recsys_spark.config.config import Config
 from recsys_spark.config.load import load
-from recsys_spark.config.sections import Config
 from recsys_spark.errors import ConcurrentJob, ConfigError, RecsysError, RootUnwritable, error_in_trace
 from recsys_spark.parallel import ahead
 from recsys_spark.pipeline.parent_watchdog import end_with
@@ -66,7 +66,7 @@ class Context:
         """The item models that a pass fits: those of the pass, and what the network's training takes something from, in their order."""
         wanted = set(self.models(pass_name))
         if NETWORK in wanted:
-            wanted.update(self.config.train.takes_from)
+            wanted.update(self.config.train.required_baselines)
         return [name for name in self.config.models if name in wanted]
 
     @cached_property

@@ -25,7 +25,6 @@ from recsys_spark.errors import ContractViolation
 from recsys_spark.fusion.decision import FEWEST
 from recsys_spark.metrics.ranking import hit_matrix, user_metrics
 from recsys_spark.models.base import ItemModel
-from recsys_spark.models.heap import Hidden
 from recsys_spark.pipeline.job import Context
 from recsys_spark.rules.exclusions import exclusions, read_blocked
 from recsys_spark.stages.baselines import stage as baselines
@@ -37,12 +36,12 @@ from recsys_spark.stages.train import stage as train
 from recsys_spark.stages.train.validation_set import Held, read_held
 from recsys_spark.storage import manifest, tables
 from recsys_spark.storage.layout import StudyLayout
-from recsys_spark.topk.search import top_candidates
+from recsys_spark.topk import Exclusions, top_k
 from recsys_spark.tune.search import Objective, Report
 from recsys_spark.tune.settings import Settings
 
 if TYPE_CHECKING:
-    from recsys_spark.config.sections import Config
+    from recsys_spark.config.config import Config
 
 TUNABLE = (*c.MODELS, c.FUSED)
 
@@ -53,7 +52,7 @@ def mean_ndcg(model: ItemModel, held: Held, banned: np.ndarray, *, k: int, batch
 
     def total(start: int) -> float:
         histories = held.histories.rows(start, start + batch)
-        items, _ = top_candidates(model, model.encode(histories), Hidden(banned, histories), k, tile)
+        items, _ = top_k(model, model.encode(histories), Exclusions(banned, histories), k, tile)
         indptr = held.indptr[start : start + batch + 1]
         positives = held.items[indptr[0] : indptr[-1]]
         hits = hit_matrix(items[:, None, :], indptr - indptr[0], positives)
@@ -70,7 +69,8 @@ class Judge:
     def __init__(self, context: Context, layout: StudyLayout, settings: Settings):
         """Run the stages that trials stand on, those that are not done already. `context` is over `layout`, with the config of `settings`."""
         self.context, self.layout, self.settings = context, layout, settings
-        for stage in (clean, split, features):
+        clean.run(context)
+        for stage in (split, features):
             stage.run(context, c.BACKTEST)
         self.held = read_held(layout.stage("features", c.BACKTEST), context.config.train.valid_users)
         if not len(self.held.histories):
@@ -78,9 +78,9 @@ class Judge:
                 "no user has both a history and items held out for valid, so there is nothing to judge by; hold out more (split)"
             )
         items = tables.read_arrow(
-            layout.table("clean", c.BACKTEST, "items"), "items", [c.ITEM_IDX, c.ITEM_ID, c.WITHDRAWN]
+            layout.clean_table("items"), "items", [c.ITEM_IDX, c.ITEM_ID, c.WITHDRAWN]
         )
-        n_items = manifest.require(layout, "clean", c.BACKTEST).counts["n_items"]
+        n_items = manifest.require(layout, "clean").counts["n_items"]
         self.banned = exclusions(items, n_items, read_blocked(context.config.score.blocked_items)).banned
         self.close()  # what a killed search left
 
@@ -142,7 +142,7 @@ class Judge:
                 report(epoch["epoch"], epoch["ndcg"])
 
         config = self._config(values)
-        taken = config.train.takes_from
+        taken = config.train.required_baselines
         if taken:  # these, and no other baseline
             config = self._config({**values, **self._only(taken)})
         context = replace(self.context, config=config)

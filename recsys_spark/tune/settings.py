@@ -8,8 +8,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from recsys_spark.config.config import Config
 from recsys_spark.config.load import check, load, read, with_values
-from recsys_spark.config.sections import Config
 from recsys_spark.stages.score.stage import JUDGED_BY
 
 CONCERNED = ("clean", "split", "features", "baselines", "train")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recsys_spark.config.load import load, render
-from recsys_spark.config.sections import Config
+from recsys_spark.config.config import Config
+from recsys_spark.config.load import load
+from recsys_spark.config.render import render
 from recsys_spark.errors import ConfigError
 
 GIVEN = "paths: {root: out, events: log.csv}\n"

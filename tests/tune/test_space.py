@@ -6,7 +6,7 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from recsys_spark.config.sections import Config
+from recsys_spark.config.config import Config
 from recsys_spark.errors import ConfigError
 from recsys_spark.tune.space import Group, read, spec
 
@@ -140,7 +140,7 @@ user_knn: {baselines.user_knn.neighbours: [1, 2]}
 fused: {score.candidates: [100, 200]}
 """
     assert faults(tmp_path, text) == [
-        "als: baselines.als.factor: unknown key; did you mean factors?",
+        "als: baselines.als.factor: unknown key. Did you mean factors?",
         "als: baselines.als: not of this model's section, baselines.als; other keys would change what is measured, or nothing",
         "als: baselines.als.factors: input should be greater than or equal to 1 (found 0)",
         "als: baselines.als.iterations: input should be a valid integer (found 8.5)",

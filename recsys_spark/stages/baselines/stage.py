@@ -28,7 +28,7 @@ from recsys_spark.columns import (
     TRAIN,
     USER_KNN,
 )
-from recsys_spark.config.sections import Baselines
+from recsys_spark.config.baselines import Baselines
 from recsys_spark.models import base
 from recsys_spark.models.base import ItemModel
 from recsys_spark.models.ridge import Objective
@@ -47,7 +47,7 @@ _SCRATCH = ".scratch"
 
 def run(context: Context, pass_name: str) -> None:
     """Write the item models of `baselines.models` for `pass_name`, unless they are there; in the release without those that were dropped."""
-    clean = manifest.require(context.layout, "clean", pass_name)
+    clean = manifest.require(context.layout, "clean")
     split = manifest.require(context.layout, "split", pass_name)
     segmented = bool(context.config.clean.segment_by)
     config, wanted = context.config.baselines, context.fitted(pass_name)
@@ -55,7 +55,7 @@ def run(context: Context, pass_name: str) -> None:
     warm = _warm_start(context, section) if pass_name == RELEASE else None
 
     def table(name: str) -> DataFrame:
-        return tables.read(context.spark, context.layout.table("clean", pass_name, name), name)
+        return tables.read(context.spark, context.layout.clean_table(name), name)
 
     def work(folder: Path) -> dict[str, Any]:
         train, sizes = train_fold(context, pass_name)
@@ -69,7 +69,7 @@ def run(context: Context, pass_name: str) -> None:
             **sizes,
         )
 
-    inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/split": split.output_id}
+    inputs = {"clean": clean.output_id, f"{pass_name}/split": split.output_id}
     if warm:
         inputs["als_start"] = f"{warm.run_id} {warm.output_id}"
 
@@ -86,7 +86,7 @@ def run(context: Context, pass_name: str) -> None:
 
 def train_fold(context: Context, pass_name: str) -> tuple[DataFrame, dict[str, Any]]:
     """The train fold, and n_users, n_items and n_pairs of it."""
-    clean, split = (manifest.require(context.layout, stage, pass_name) for stage in ("clean", "split"))
+    clean, split = manifest.require(context.layout, "clean"), manifest.require(context.layout, "split", pass_name)
     folds = tables.read(context.spark, context.layout.table("split", pass_name, "folds"), "folds")
     sizes = {name: clean.counts[name] for name in ("n_users", "n_items")}
     return folds.where(F.col(FOLD) == TRAIN), sizes | {"n_pairs": split.counts[TRAIN]}

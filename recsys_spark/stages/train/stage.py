@@ -34,9 +34,9 @@ def run(context: Context, pass_name: str, watch: Callable[[Path], None] | None =
     inputs, backtest = {}, None
     if enabled:
         features = require(context.layout, "features", pass_name)
-        clean = require(context.layout, "clean", pass_name)
-        inputs = {f"{BACKTEST}/clean": clean.output_id, f"{pass_name}/features": features.output_id}
-        if config.takes_from:
+        clean = require(context.layout, "clean")
+        inputs = {"clean": clean.output_id, f"{pass_name}/features": features.output_id}
+        if config.required_baselines:
             inputs[f"{pass_name}/baselines"] = require(context.layout, "baselines", pass_name).output_id
         if pass_name == RELEASE:
             backtest = require(context.layout, NAME, BACKTEST)
@@ -98,7 +98,7 @@ def make_job(
             weights = str(_weights(context))
     taken = {
         name: str(context.layout.table("baselines", pass_name, name).resolve())
-        for name in context.config.train.takes_from
+        for name in context.config.train.required_baselines
     }
     return Job(
         features=str(context.layout.stage("features", pass_name).resolve()),
