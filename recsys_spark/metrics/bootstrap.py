@@ -1,6 +1,8 @@
-"""How sure a mean over users is: the paired bootstrap. Pure numpy. Both who chooses on valid and who measures on test ask it.
+"""Confidence intervals of means over users by the paired bootstrap. Pure numpy.
 
-Shapes:  U users · C columns (a metric of a model, or the difference of two models) · S resamples
+Used where models are chosen on the validation set and where they are measured on the test set.
+
+Shapes:  U users · C columns (a metric of a model, or the difference of two models) · S resamples · G groups of users
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 _CELLS = 4_000_000
+"""Maximum number of cells (resamples x users) of one block of weights, 32 MB as float64."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,22 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made: resamples, confidence (share), seed."""
+    """The settings of the intervals: number of resamples, confidence from 0 to 1, seed."""
 
     samples: int
     confidence: float
     seed: int
 
     def __call__(self, means: np.ndarray, values: np.ndarray) -> tuple[list[Estimate], np.ndarray]:
+        """Return `estimates` with these settings."""
         return estimates(means, values, self.samples, self.confidence, self.seed)
 
 
 def resampled_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """float64 [S, C]: means of `values` float [U, C] over S resamples of the users, drawn with replacement.
+    """Return float64 [S, C]: the means of `values` float [U, C] over S resamples of the users, with replacement.
 
-    All columns share the same resamples, which is what makes a comparison of models paired (Efron & Tibshirani 1993; for ranked lists
-    Sakai 2006). A resample is its users' multiplicities, so all of them are one matrix product, cut so that it fits in memory.
+    All columns share the resamples, which makes a comparison of models paired (Efron & Tibshirani 1993; for ranked lists
+    Sakai 2006). A resample is a vector of user multiplicities, so a block of resamples is one matrix product.
     """
     users = len(values)
     rng = np.random.default_rng(seed)
@@ -52,14 +56,15 @@ def resampled_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:
 def estimates(
     means: np.ndarray, values: np.ndarray, samples: int, confidence: float, seed: int
 ) -> tuple[list[Estimate], np.ndarray]:
-    """Percentile intervals of the C columns, and float [C]: the share of resamples whose mean is above 0.
+    """Return C percentile intervals, and float [C]: the share of resamples whose mean is above 0.
 
-    `means` float [C] are over all users, `values` float [U, C] over those the bootstrap works on. Where those are only some, the interval is
-    moved to lie about the mean of all, and keeps the width of the smaller sample. Without users everything is NaN.
+    `means` float [C] are over all users, `values` float [U, C] over the users of the bootstrap. If these are only a
+    sample of the users, the interval is centred on the mean over all and keeps the width of the sample. Without users
+    everything is NaN.
     """
     if not len(values):
-        nothing = float("nan")
-        return [Estimate(nothing, nothing, nothing)] * len(means), np.full(len(means), nothing)
+        nan = float("nan")
+        return [Estimate(nan, nan, nan)] * len(means), np.full(len(means), nan)
     resampled = resampled_means(values, samples, seed)
     low, high = percentiles(resampled, confidence) + (means - values.mean(axis=0))
     above = np.mean(resampled > 0, axis=0)
@@ -67,32 +72,34 @@ def estimates(
 
 
 def percentiles(resampled: np.ndarray, confidence: float) -> np.ndarray:
-    """float64 [2, ...]: the bounds of the middle `confidence` of `resampled` [S, ...]."""
+    """Return float64 [2, ...]: the bounds of the central `confidence` of `resampled` [S, ...]."""
     tail = (1 - confidence) / 2
     return np.quantile(resampled, [tail, 1 - tail], axis=0)
 
 
 def widest_gap(means: np.ndarray, resampled: np.ndarray, confidence: float) -> tuple[int, int, Estimate]:
-    """(highest, lowest, their difference) of G groups of different users, from their `means` [G] and their means in S resamples, [S, G],
-    each group resampled by itself.
+    """Return (highest, lowest, their difference) of G groups with different users.
 
-    Which two they are was seen in the same users, so the plain interval of a difference would be too narrow: of groups that are all alike,
-    the highest is above the lowest. This one holds for all pairs at once, and so for the two that were chosen: as many standard errors to
-    either side as the largest of all pairs' |difference - its mean| / standard error reaches in `confidence` of the resamples (max-t, after
-    Westfall & Young, Resampling-Based Multiple Testing, 1993; for normal means of equal errors it is Tukey's studentized range).
+    `means` is [G]; `resampled` is [S, G] with each group resampled by itself.
+
+    The highest and the lowest group are chosen by the same data, so a plain interval of their difference is too narrow:
+    even among equal groups one comes out highest. This interval holds for all pairs at once. Its half-width is a number
+    of standard errors: the `confidence` quantile of the largest |difference - its mean| / standard error over all pairs
+    (max-t, after Westfall & Young, Resampling-Based Multiple Testing, 1993). For normal means with equal errors this is
+    Tukey's studentized range.
     """
     best, worst = int(np.argmax(means)), int(np.argmin(means))
-    errors, off = resampled.std(axis=0), resampled - means
+    errors, deviations = resampled.std(axis=0), resampled - means
     left, right = np.triu_indices(len(means), 1)
     spread = np.hypot(errors[left], errors[right])
-    # groups of which every user has the same value do not vary, and then 0 / 0 is no distance
-    distances = np.abs(off[:, left] - off[:, right]) / np.where(spread > 0, spread, 1)
+    # a group whose users all have the same value has no spread: avoid 0 / 0
+    distances = np.abs(deviations[:, left] - deviations[:, right]) / np.where(spread > 0, spread, 1)
     reach = np.quantile(distances.max(axis=1), confidence) * np.hypot(errors[best], errors[worst])
     gap = float(means[best] - means[worst])
     return best, worst, Estimate(gap, gap - float(reach), gap + float(reach))
 
 
 def _weights(rng: np.random.Generator, samples: int, users: int) -> np.ndarray:
-    """float64 [samples, users]: how often each user stands in each resample."""
+    """Return float64 [samples, users]: the multiplicity of each user in each resample."""
     drawn = rng.integers(0, users, (samples, users), dtype=np.int32)
     return np.stack([np.bincount(row, minlength=users) for row in drawn]).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Whether lists hold more popular items than what their users had. Pure numpy.
+"""Popularity bias: whether lists hold more popular items than the histories of their users. Pure numpy.
 
-Shapes:  U users · E items of all U users one after the other, cut by indptr · I items counting the padding item 0 · S resamples
+Shapes:  U users · E items of all U users, one user after the other · I items counting the padding item 0
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ HEAD = 0.2
 
 
 def popular_items(popularity: np.ndarray, head: float = HEAD) -> np.ndarray:
-    """bool [I]: the most popular `head` of all items that anybody has, rounded up; of equals the first. `popularity` int [I]: users who
-    have each."""
+    """Return bool [I]: the most popular `head` of the items that have users, rounded up; ties go to the lower index.
+
+    `popularity` int [I] is the number of users of each item.
+    """
     n = int(np.ceil(head * np.count_nonzero(popularity)))
-    chosen = np.zeros(len(popularity), bool)
-    chosen[np.argsort(-popularity, kind="stable")[:n]] = True
-    return chosen
+    popular = np.zeros(len(popularity), bool)
+    popular[np.argsort(-popularity, kind="stable")[:n]] = True
+    return popular
 
 
 def mean_by_user(indptr: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """float64 [U]: mean of each user's part of `values` [E], cut by `indptr` int64 [U + 1]; NaN for a user without any.
+    """Return float64 [U]: the mean of `values[indptr[u]:indptr[u + 1]]` for each user u, NaN for a user without any.
 
-    Of whole numbers below 2^53 in sum it is exact, whatever their order.
+    `indptr` is int64 [U + 1], `values` [E]. The mean of integers is exact as long as their sum is below 2^53.
     """
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     lengths = np.diff(indptr)
@@ -31,11 +33,11 @@ def mean_by_user(indptr: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def lift(profile: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """float64, of the inputs' shape: (listed - profile) / profile, NaN where `profile` is 0.
+    """Return (listed - profile) / profile as float64 in the inputs' shape, NaN where `profile` is 0.
 
-    Of group means this is the Delta-GAP of Abdollahpouri, Mansoury, Burke & Mobasher, "The Unfairness of Popularity Bias in Recommendation"
-    (RMSE workshop, RecSys 2019): 0 when lists are as popular as profiles, 1 when twice as popular. They count the share of users who have an
-    item and we the users, which is the same here.
+    For group means this is the Delta-GAP of Abdollahpouri, Mansoury, Burke & Mobasher, "The Unfairness of Popularity
+    Bias in Recommendation" (RMSE workshop, RecSys 2019). It is 0 when lists are as popular as histories and 1 when they
+    are twice as popular. The paper's popularity is a share of users, ours a count; the ratio is the same.
     """
     profile = np.asarray(profile, np.float64)
     return np.where(profile > 0, (listed - profile) / np.where(profile > 0, profile, 1), np.nan)

@@ -3,9 +3,9 @@ import math
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 from recsys_spark.metrics import beyond_accuracy as beyond
+from recsys_spark.metrics.categories import Categories
 
 
 def test_coverage_is_the_share_of_items_shown():
@@ -24,7 +24,7 @@ def test_gini_equals_the_mean_absolute_difference():
 
 
 def test_novelty_weighs_items_by_how_often_they_are_shown():
-    # shown 3 times: half of the users have it; shown once: nobody has it, which counts as one of 8
+    # half of the users have the item listed 3 times; nobody has the other, which counts as one user of 8
     found = beyond.novelty(np.array([3, 1]), np.array([4, 0]), users=8)
     assert found == pytest.approx((3 * 1 + 1 * 3) / 4)
 
@@ -36,12 +36,12 @@ def test_average_popularity():
 @pytest.mark.parametrize(
     "measure", [beyond.gini, lambda x: beyond.novelty(x, x, 5), lambda x: beyond.average_popularity(x, x)]
 )
-def test_nothing_shown_is_no_number(measure):
+def test_without_lists_the_metric_is_nan(measure):
     assert math.isnan(measure(np.zeros(3, int)))
 
 
 # items 1..4; 1: {a, b}, 2: {b}, 3: {c}, 4: none
-CATEGORIES = sp.csr_matrix(np.array([[0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], np.float32))
+CATEGORIES = Categories(np.array([0, 0, 2, 3, 4, 4]), np.array([0, 1, 1, 2], np.int32), 3)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ CATEGORIES = sp.csr_matrix(np.array([[0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1],
     [
         ([1, 2, 3], 1 - (1 / 2 + 0 + 0) / 3),
         ([1, 2, 4], 1 - 1 / 2),  # the item without categories is in no pair
-        ([1, 2, 0], 1 - 1 / 2),  # nor is the place of a list that ends early
+        ([1, 2, 0], 1 - 1 / 2),  # nor is the padding of a list that ends early
         ([1, 1, 1], 0.0),
     ],
 )
@@ -57,10 +57,10 @@ def test_intra_list_diversity(items, expected):
     assert beyond.intra_list_diversity(np.array([items]), CATEGORIES)[0] == pytest.approx(expected)
 
 
-def test_diversity_without_a_pair_is_no_number():
+def test_diversity_without_a_pair_is_nan():
     assert np.isnan(beyond.intra_list_diversity(np.array([[1, 4, 0], [4, 4, 4]]), CATEGORIES)).all()
 
 
-def test_concentration_rises_to_one_and_puts_the_popular_first():
+def test_concentration_rises_to_one_and_starts_with_the_most_popular():
     curve = beyond.concentration(np.array([0, 6, 2]), popularity=np.array([1, 9, 5]), points=10)
     assert curve == [(1 / 3, 6 / 8), (2 / 3, 8 / 8), (1.0, 8 / 8)]

@@ -7,20 +7,20 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from recsys_spark.errors import ContractViolation
-from recsys_spark.metrics.ranking import METRICS, hit_matrix, user_metrics
+from recsys_spark.metrics.ranking import METRICS, hit_matrix, ndcg, user_metrics
 
 N_ITEMS = 30
 
 
 def measure(lists, positives, k):
-    """Metric -> [B, M] of `lists` [B][M][K] and each user's `positives`."""
+    """Return metric -> [B, M] of `lists` [B][M][K] and each user's `positives`."""
     indptr = np.concatenate([[0], np.cumsum([len(p) for p in positives])])
     hits = hit_matrix(np.array(lists, np.int32), indptr, np.array([i for p in positives for i in p], np.int32))
     return user_metrics(hits, np.diff(indptr), k)
 
 
 def naive(ranked, positives, k):
-    """Every metric of one list, by its definition, one item after the other."""
+    """Return every metric of one list by its definition, one item after the other."""
     hits = [item in positives for item in ranked[:k] if item]
     found = sum(hits)
     recall, precision = found / len(positives), found / k
@@ -39,8 +39,8 @@ def naive(ranked, positives, k):
 
 
 @st.composite
-def worlds(draw):
-    """(lists [B][M][K] padded with 0, positives [B], k)."""
+def cases(draw):
+    """Draw lists [B][M][K] padded with 0, positives [B] and k."""
     n_users, n_models, length = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 8))
     items = st.integers(1, N_ITEMS)
 
@@ -53,7 +53,7 @@ def worlds(draw):
     return lists, positives, draw(st.integers(1, length + 2))
 
 
-def test_a_list_worked_out_by_hand():
+def test_one_list_by_hand():
     found = measure([[[7, 1, 8, 2]]], [[1, 2, 3]], 4)
     expected = {
         "recall": 2 / 3,
@@ -68,9 +68,9 @@ def test_a_list_worked_out_by_hand():
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds())
-def test_equal_to_the_naive_loop(world):
-    lists, positives, k = world
+@given(cases())
+def test_equal_to_the_naive_loop(case):
+    lists, positives, k = case
     found = measure(lists, positives, k)
     assert set(found) == set(METRICS)
     for user, models in enumerate(lists):
@@ -97,6 +97,11 @@ def test_users_do_not_share_positives():
     assert found["recall"].ravel().tolist() == [1.0, 0.0]
 
 
-def test_a_positive_less_user_is_named():
-    with pytest.raises(ContractViolation, match="table positives holds a user without items"):
+def test_a_user_without_positives_has_an_ndcg_of_0():
+    hits = np.array([[False, False], [True, True]])
+    assert ndcg(hits, np.array([0, 2]), 2).tolist() == [0.0, 1.0]
+
+
+def test_a_user_without_positives_is_an_error():
+    with pytest.raises(ContractViolation, match="table positives: a user has no items"):
         measure([[[1]], [[1]]], [[1], []], 1)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_spark.metrics.ranking import ndcg
 from recsys_spark.models.histories import Histories
 from recsys_spark.networks.two_tower import TwoTower
 
@@ -25,7 +26,7 @@ USERS = 256
 
 @torch.no_grad()
 def ndcg_sum(network: TwoTower, held: Held, k: int, device: torch.device) -> tuple[float, int]:
-    """(sum of the users' NDCG@k, users): DCG of the binary hits over the ideal of min(k, held-out items)."""
+    """Return the sum of the users' NDCG@k, and the number of users."""
     network.eval()
     rows = network.items()
     size = max(1, CELLS // len(rows))
@@ -44,11 +45,9 @@ def _tile(network: TwoTower, rows: Tensor, held: Held, start: int, stop: int, k:
     relevant = torch.zeros_like(scores, dtype=torch.bool)
     indptr = held.indptr[start : stop + 1]
     relevant[_cells(indptr - indptr[0], held.items[indptr[0] : indptr[-1]])] = True
-    k = min(k, scores.shape[1] - 1)
-    discounts = 1 / torch.arange(2, k + 2, dtype=torch.float64, device=device).log2()
-    gained = (relevant.gather(1, scores.topk(k, dim=1).indices) * discounts).sum(dim=1)
-    ideal = discounts.cumsum(0)[relevant.sum(dim=1).clamp(max=k) - 1]
-    return float((gained / ideal).sum())
+    best = scores.topk(min(k, scores.shape[1] - 1), dim=1).indices
+    hits = relevant.gather(1, best).cpu().numpy()
+    return float(ndcg(hits, np.diff(indptr), k).sum())
 
 
 def _encode(network: TwoTower, rows: Tensor, histories: Histories, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_spark.columns import AS_OF, ITEM_IDX, USER_IDX, VALID
+from recsys_spark.hashing import hash64
 from recsys_spark.models.histories import Histories
 from recsys_spark.storage import tables
 
@@ -33,7 +34,7 @@ def read_held(features: Path, most: int, rank: int = 0, size: int = 1) -> Held:
         .column(USER_IDX)
         .to_numpy()
     )
-    chosen = users[np.argsort(_hash(users), kind="stable")][:most][rank::size]
+    chosen = users[np.argsort(hash64(users), kind="stable")][:most][rank::size]
     wanted = (pc.field(AS_OF) == VALID) & pc.field(USER_IDX).isin(pa.array(chosen))
     histories = tables.read_arrow(features / "histories", "histories", filter=wanted).sort_by(USER_IDX)
     positives = tables.read_arrow(features / "positives", "positives", filter=wanted).sort_by(USER_IDX)
@@ -46,8 +47,3 @@ def read_held(features: Path, most: int, rank: int = 0, size: int = 1) -> Held:
         np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64),
         np.asarray(lists.flatten()),
     )
-
-
-def _hash(users: np.ndarray) -> np.ndarray:
-    """uint64: Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4), so the same users are chosen night after night."""
-    return users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
