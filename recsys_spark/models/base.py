@@ -1,12 +1,12 @@
-"""The face that every item model shows, and its form on disk.
+"""The interface of every item model, and its form on disk.
 
-A model holds item-side state only. A user is scored from their history: `encode` turns a batch of histories into whatever the model
-needs of a user, `score_tile` and `score_items` turn that into scores. Nothing about a user is stored.
+A model holds item-side state only. A user is scored from their history: `encode` turns a batch of histories into the
+model's view of the users, and `score_tile` and `score_items` turn that view into scores. No user is stored.
 
-On disk an item model is a folder: `header.json` (kind, number of items, parameters, checksums) and one `.npy` file an array, opened
-memory-mapped, so that all Python workers of a machine share one copy. No pickles.
+On disk an item model is a folder: `header.json` (kind, number of items, parameters, checksums) and one `.npy` file an
+array. Arrays are opened memory-mapped, so all Python workers of a machine share one copy. Nothing is pickled.
 
-Shapes:  B users of a batch · I items counting the padding item 0 · C candidates a user
+Shapes:  B users of a batch · I items, counting the padding item 0 · C candidates of a user
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from recsys_spark.errors import InputUnreadable
-from recsys_spark.models.heap import Hidden
 from recsys_spark.models.histories import Histories
 
 HEADER = "header.json"
+_CELLS = 1 << 22
+"""Scores that a sparse model holds as a dense block at a time: 16 MiB."""
 
 
 class ItemModel(ABC):
-    """A recommender that needs a user's history and nothing else."""
+    """A recommender that scores users from their histories alone."""
 
     kind: ClassVar[str]
     needs_history: ClassVar[bool] = True
@@ -42,42 +44,55 @@ class ItemModel(ABC):
 
     @abstractmethod
     def encode(self, histories: Histories) -> Any:
-        """The model's view of B users; passed back to `score_tile` and `score_items` as it is."""
+        """Return the model's view of B users. Its rows can be sliced: `encoded[start:stop]` is a part of the batch."""
 
     @abstractmethod
     def score_tile(self, encoded: Any, start: int, stop: int) -> np.ndarray:
-        """float32 [B, stop - start]: scores of items start:stop for every user. Column of item 0 is meaningless."""
+        """Return float32 [B, stop - start], the scores of the items start:stop. The column of item 0 means nothing."""
 
     @abstractmethod
     def score_items(self, encoded: Any, items: np.ndarray) -> np.ndarray:
-        """float32 [B, C]: scores of the items int32 [B, C] of each user, the same whoever else is in the batch. What `score_tile` gives
-        them may differ within half of `margins`."""
+        """Return float32 [B, C], the scores of each user's own `items` int32 [B, C]."""
 
     @abstractmethod
     def explain(self, histories: Histories, encoded: Any, items: np.ndarray) -> np.ndarray:
-        """int32 [B, C]: for each of the items int32 [B, C] of a user, none twice and none of the history (0: nothing is asked), the history item that contributed most to the
-        model's score of it, the newest of equals; 0 where none contributed, that is where no history item raised the score.
+        """Return int32 [B, C]: the history item that contributed most to the score of each of `items` int32 [B, C].
 
-        What contributed is told by the model's own arithmetic: where a score is a sum over history items, the terms of it. `encoded` is
-        what `encode` gave of `histories`. The same whoever else is in the batch.
+        The items of a user are distinct and not in the history; 0 stands for no item. Where a score is a sum over
+        history items, contributions are its terms. Of equal contributions the newest item wins. The result is 0 where
+        no history item raised the score. `encoded` is `encode(histories)`.
         """
 
-    def margins(self, encoded: Any) -> np.ndarray | None:
-        """float32 [B]: how far apart rounding in `score_tile` can put two items of a user whose `score_items` are equal; None: not at all."""
-        return None
 
-    def written(self) -> dict[str, np.ndarray]:
-        """What `save` writes: `arrays`, and what is told by them and a task had better find than work out."""
-        return self.arrays
+class SparseModel(ItemModel):
+    """A model whose scores are zero for most items."""
 
-    def rows(self, encoded: Any, start: int, stop: int) -> Any:
-        """What `encode` gave for the users start:stop of the batch."""
-        return encoded[start:stop]
+    @abstractmethod
+    def sparse_scores(self, encoded: Any) -> sp.csr_matrix:
+        """Return float32 [B, I], the scores that are not zero."""
 
-    def top(self, encoded: Any, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The m best items of each user that are not hidden, as `Best.lists` gives them, from a model that knows a quicker way than to score
-        every item; None: it knows none."""
-        return None
+    def users_at_once(self) -> int:
+        """Return how many users to score at a time, so that their scores take little memory."""
+        return max(1, _CELLS // self.n_items)
+
+    def score_tile(self, encoded: Any, start: int, stop: int) -> np.ndarray:
+        return np.asarray(self.sparse_scores(encoded)[:, start:stop].toarray())
+
+    def score_items(self, encoded: Any, items: np.ndarray) -> np.ndarray:
+        check_items(items, self.n_items)
+        scores = np.empty(items.shape, np.float32)
+        step = self.users_at_once()
+        for start in range(0, len(items), step):
+            rows = slice(start, start + step)
+            dense = self.sparse_scores(encoded[rows]).toarray()
+            scores[rows] = np.take_along_axis(dense, items[rows], axis=1)
+        return scores
+
+
+def check_items(items: np.ndarray, n_items: int) -> None:
+    """Raise `ValueError` when one of `items` is not an item of the model."""
+    if items.size and not 0 <= items.min() <= items.max() < n_items:
+        raise ValueError(f"items {items.min()}..{items.max()} are not all in the table of {n_items} items")
 
 
 def save(folder: Path, model: ItemModel) -> None:
@@ -86,7 +101,7 @@ def save(folder: Path, model: ItemModel) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     sums = {}
-    for name, array in sorted(model.written().items()):
+    for name, array in sorted(model.arrays.items()):
         np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         sums[name] = _checksum(array)
     header = {"kind": model.kind, "n_items": model.n_items, "parameters": model.parameters, "arrays": sums}

@@ -93,9 +93,10 @@ class Histories:
         for start in range(0, len(self), size):
             yield self.rows(start, start + size)
 
-    def csr(self, n_items: int) -> sp.csr_matrix:
-        """float32 [B, I] matrix of the weights."""
-        return sp.csr_matrix((self.weights, self.items, self.indptr), shape=(len(self), n_items))
+    def choices(self, n_items: int) -> sp.csr_matrix:
+        """Return float32 [B, I]: 1 for each history item. Weights do not count."""
+        ones = np.ones(len(self.items), np.float32)
+        return sp.csr_matrix((ones, self.items, self.indptr), shape=(len(self), n_items))
 
     def last(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """The newest `length` items of each user: (items, recency), both int32 [B, length], right-aligned, 0-padded."""

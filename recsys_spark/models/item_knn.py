@@ -29,8 +29,7 @@ class ItemTableModel(SparseModel):
     def encode(self, histories: Histories) -> sp.csr_matrix:
         """Return float32 [B, I], 1 for each history item. Raises `ValueError` for an item that the table lacks."""
         check_items(histories.items, self.n_items)
-        ones = np.ones(len(histories.items), np.float32)
-        return sp.csr_matrix((ones, histories.items, histories.indptr), shape=(len(histories), self.n_items))
+        return histories.choices(self.n_items)
 
     def sparse_scores(self, encoded: sp.csr_matrix) -> sp.csr_matrix:
         return encoded @ self.table

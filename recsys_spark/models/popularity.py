@@ -5,14 +5,9 @@ Shapes:  B users of a batch · S segments · I items counting the padding item 0
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
-from recsys_spark.columns import PADDING_ITEM
-from recsys_spark.jit import compiled
 from recsys_spark.models.base import ItemModel
-from recsys_spark.models.heap import Hidden, holds
 from recsys_spark.models.histories import Histories
 
 
@@ -39,39 +34,6 @@ class PopularityModel(ItemModel):
     def explain(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
         """None: what others chose is no matter of the history."""
         return np.zeros(items.shape, np.int32)
-
-    def top(self, encoded: np.ndarray, hidden: Hidden, m: int) -> tuple[np.ndarray, np.ndarray]:
-        """Down the segment's order until m are found."""
-        items = np.zeros((len(encoded), m), np.int32)
-        for row in np.unique(encoded):
-            users = np.flatnonzero(encoded == row)
-            _first(self._order(int(row)), users, hidden.banned, hidden.indptr, hidden.seen, items)
-        scores = self.score_items(encoded, items)
-        scores[items == PADDING_ITEM] = -np.inf
-        return items, scores
-
-    def _order(self, row: int) -> np.ndarray:
-        """int32 [I]: all items by (-score, item) for a row of `scores`."""
-        if row not in self._orders:
-            self._orders[row] = np.argsort(-self.arrays["scores"][row], kind="stable").astype(np.int32)
-        return self._orders[row]
-
-    @cached_property
-    def _orders(self) -> dict[int, np.ndarray]:
-        return {}
-
-
-@compiled
-def _first(order, users, banned, indptr, seen, items):  # type: ignore[no-untyped-def]
-    """The first of `order` that each of `users` may be shown, into their rows of `items`."""
-    for user in users:
-        n = 0
-        for item in order:
-            if n == items.shape[1]:
-                break
-            if not banned[item] and not holds(seen, indptr[user], indptr[user + 1], item):
-                items[user, n] = item
-                n += 1
 
 
 def smooth_shares(counts: np.ndarray) -> np.ndarray:

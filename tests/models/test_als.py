@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 from factories import checkerboard, missing_item
-from models.model_contract import ItemModelLaws, close, make_histories
+from models.model_contract import ItemModelContract, close, make_histories
 from models.test_ridge import naive, solve
-from recsys_spark.models.als import FactorModel
+from recsys_spark.models.als import AlsModel
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.ridge import Objective, gram_of
 
@@ -15,12 +15,12 @@ OBJECTIVE = Objective(confidence=0.7, unobserved_weight=0.2, regularization=0.03
 FACTORS = 8
 
 
-class TestFactorModel(ItemModelLaws):
+class TestAlsModel(ItemModelContract):
     @pytest.fixture
     def model(self):
         items = np.random.default_rng(4).normal(0, 0.3, (30, FACTORS)).astype(np.float32)
         items[0] = 0
-        return FactorModel(30, vars(OBJECTIVE), {"items": items, "gram": gram_of(items).astype(np.float32)})
+        return AlsModel(30, vars(OBJECTIVE), {"items": items, "gram": gram_of(items).astype(np.float32)})
 
     def test_users_without_history_have_the_zero_vector(self, model):
         assert not model.encode(Histories.of([[], [1], []]))[[0, 2]].any()
@@ -38,7 +38,7 @@ class TestFactorModel(ItemModelLaws):
         np.testing.assert_array_equal(np.concatenate(parts), model.encode(histories))
 
 
-def alternate(pairs: list[tuple[int, int]], n_items: int, iterations: int, factors: int = 4) -> FactorModel:
+def alternate(pairs: list[tuple[int, int]], n_items: int, iterations: int, factors: int = 4) -> AlsModel:
     users, items = np.array(pairs).T
     matrix = sp.csr_matrix((np.ones(len(pairs), np.float32), (users, items)), (users.max() + 1, n_items + 1))
     objective = Objective(confidence=1.0, unobserved_weight=0.1, regularization=0.01, regularization_exponent=1.0)
@@ -47,7 +47,7 @@ def alternate(pairs: list[tuple[int, int]], n_items: int, iterations: int, facto
     for _ in range(iterations):
         x, _ = solve(matrix, y, objective)
         y, _ = solve(matrix.T.tocsr(), x, objective)
-    return FactorModel(n_items + 1, vars(objective), {"items": y, "gram": gram_of(y).astype(np.float32)})
+    return AlsModel(n_items + 1, vars(objective), {"items": y, "gram": gram_of(y).astype(np.float32)})
 
 
 def test_checkerboard_missing_item_comes_first():

@@ -8,7 +8,7 @@ import pytest
 from models.model_contract import all_scores, make_histories
 from models.test_als import FACTORS, OBJECTIVE
 from models.test_item_knn import model_of, random_table
-from recsys_spark.models.als import FactorModel
+from recsys_spark.models.als import AlsModel
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.ridge import gram_of
 from stages.baselines.local import random_matrix
@@ -79,7 +79,7 @@ def test_of_factors_it_is_the_largest_term_of_the_fold_in(exponent):
     items = np.random.default_rng(4).normal(0, 0.3, (30, FACTORS)).astype(np.float32)
     items[0] = 0
     objective = replace(OBJECTIVE, regularization_exponent=exponent)
-    model = FactorModel(30, vars(objective), {"items": items, "gram": gram_of(items).astype(np.float32)})
+    model = AlsModel(30, vars(objective), {"items": items, "gram": gram_of(items).astype(np.float32)})
 
     def pieces(own, weights):
         y, w = items[own].astype(float), 1 + objective.confidence * weights.astype(float)
@@ -96,14 +96,16 @@ def test_of_users_it_is_the_share_of_the_neighbours_similarities(tmp_path, simil
     matrix = random_matrix()
     model = fit_users(tmp_path, matrix, similarity=similarity, neighbours=neighbours)
     a, centre = model.arrays, model.parameters["centre"]
-    rows = np.split(a["user_items"], a["user_indptr"][1:-1])
+    rows = np.split(np.asarray(a["user_items"]), a["user_indptr"][1:-1])
+    targets = np.ones(30)
+    targets[a["user_items"]] = a["user_targets"]
 
     def pieces(own, _):
         encoded, parts = model.encode(Histories.of([own.tolist()])), np.zeros((len(own), 30))
-        for v, similar in zip(encoded.users[0, : encoded.counts[0]], encoded.similarities[0]):
+        for v, similar in zip(encoded.indices, encoded.data):
             made_of = a["weights"][own] * (np.isin(own, rows[v]) - a["masses"][v] * centre)
             parts[:, rows[v]] += (similar * made_of / made_of.sum())[:, None]
-        return parts * a["targets"]
+        return parts * targets
 
     assert_largest(model, Histories.of(user_lists(matrix)), pieces)
 
@@ -121,7 +123,7 @@ def test_of_equals_the_newest_is_the_reason():
 def test_what_speaks_against_an_item_is_no_reason(tmp_path):
     """Items 1 and 2 stand opposite each other."""
     items = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [1, 1]], np.float32)
-    model = FactorModel(5, vars(OBJECTIVE), {"items": items, "gram": gram_of(items).astype(np.float32)})
+    model = AlsModel(5, vars(OBJECTIVE), {"items": items, "gram": gram_of(items).astype(np.float32)})
     histories = Histories.of([[1], [2], [1, 3]])
     found = model.explain(histories, model.encode(histories), np.array([[2, 4], [1, 4], [2, 4]], np.int32))
     assert found[:2].tolist() == [[0, 1], [0, 0]]

@@ -67,10 +67,10 @@ def test_rows_take_and_batches(histories):
     assert [lists(batch) for batch in histories.batches(3)] == [LISTS[:3], LISTS[3:]]
 
 
-def test_csr_holds_the_weights(histories):
-    dense = histories.rows(1, 4).csr(8).toarray()
+def test_choices_are_ones_whatever_the_weights(histories):
+    dense = histories.rows(1, 4).choices(8).toarray()
     assert dense.shape == (3, 8)
-    assert dense[1].tolist() == [0, 2.5, 0.5, 0, 1.5, 3.5, 0, 0]
+    assert dense[1].tolist() == [0, 1, 1, 0, 1, 1, 0, 0]
 
 
 def test_last_is_right_aligned_and_padded(histories):

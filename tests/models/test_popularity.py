@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from models.model_contract import ItemModelLaws
+from models.model_contract import ItemModelContract
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.popularity import PopularityModel, smooth_shares
 
 
-class TestPopularityModel(ItemModelLaws):
+class TestPopularityModel(ItemModelContract):
     @pytest.fixture
     def model(self):
         scores = np.random.default_rng(1).random((3, 17), np.float32)

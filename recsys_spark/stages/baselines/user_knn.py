@@ -9,6 +9,7 @@ Shapes:  U reference users · I items counting the padding item 0 · T pairs of 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,19 @@ import numpy as np
 
 from recsys_spark.hashing import mixed
 from recsys_spark.models.ragged import ranges
-from recsys_spark.models.user_knn import UserNeighbourModel, measure
+from recsys_spark.models.user_knn import UserKnnModel, measure
 from recsys_spark.stages.baselines.blocks import ITEMS, USERS, Pairs
 
 log = logging.getLogger(__name__)
 
 PEARSON = "pearson"
+_CHUNK = 1 << 20
+"""Items whose values are written at a time."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """`UserNeighbourModel`'s formula with the weights w_i = d_i^-item_power and the factors target_i = d_i^-target_power of items with d_i
+    """`UserKnnModel`'s formula with the weights w_i = d_i^-item_power and the factors target_i = d_i^-target_power of items with d_i
     users in the fit, reference users or not; `similarity` is cosine or pearson."""
 
     similarity: str
@@ -36,9 +39,7 @@ class Similarity:
     target_power: float
 
 
-def fit(
-    pairs: Pairs, folder: Path, *, neighbours: int, max_users: int | None, similarity: Similarity
-) -> UserNeighbourModel:
+def fit(pairs: Pairs, folder: Path, *, neighbours: int, max_users: int | None, similarity: Similarity) -> UserKnnModel:
     """The model, whose reference users are those with pairs, or `max_users` of them, chosen by hash: the same ones every night, as far as
     they are there. `folder` takes the arrays of the pairs."""
     folder.mkdir(parents=True)
@@ -62,17 +63,32 @@ def fit(
         "similarity_power": similarity.similarity_power,
         "centre": float(centre),
     }
+    targets = known**-similarity.target_power
+    item_of_pair = (
+        np.repeat(items[i : i + _CHUNK], np.diff(item_indptr[i : i + _CHUNK + 1])) for i in range(0, len(items), _CHUNK)
+    )
     arrays = {
         "user_indptr": user_indptr,
         "user_items": user_items,
+        "user_targets": _values(
+            targets, np.array_split(user_items, len(user_items) // _CHUNK + 1), folder / "user_targets.npy"
+        ),
         "item_indptr": item_indptr,
         "item_users": item_users,
+        "item_weights": _values(weights, item_of_pair, folder / "item_weights.npy"),
         "weights": weights,
-        "targets": known**-similarity.target_power,
         "masses": masses,
         "scales": scales,
     }
-    return UserNeighbourModel(pairs.rows[ITEMS], parameters, arrays)
+    return UserKnnModel(pairs.rows[ITEMS], parameters, arrays)
+
+
+def _values(of_item: np.ndarray, items: Iterable[np.ndarray], path: Path) -> np.ndarray:
+    """Write float32 `of_item` [I] of each of `items`, chunk by chunk, as raw numbers to `path`; returns them memory-mapped."""
+    with open(path, "wb") as file:
+        for chunk in items:
+            file.write(of_item[chunk].astype(np.float32))
+    return np.memmap(path, np.float32) if path.stat().st_size else np.empty(0, np.float32)
 
 
 def _references(degrees: np.ndarray, most: int | None) -> np.ndarray:

@@ -7,14 +7,15 @@ import pytest
 import scipy.sparse as sp
 
 from factories import checkerboard, missing_item
-from models.model_contract import ItemModelLaws, all_scores
+from models.model_contract import ItemModelContract, all_scores
 from recsys_spark.hashing import mixed
-from recsys_spark.models.heap import Hidden
 from recsys_spark.models.histories import Histories
-from recsys_spark.models.user_knn import UserNeighbourModel, measure
+from recsys_spark.models.user_knn import UserKnnModel, measure
 from recsys_spark.stages.baselines import user_knn
 from recsys_spark.stages.baselines.user_knn import Similarity
+from recsys_spark.topk import Exclusions, top_k
 from stages.baselines.local import checkerboard_matrix, put_pairs, random_matrix
+from topk.reference import assert_best
 
 COSINE = Similarity("cosine", item_power=0.0, user_power=0.5, similarity_power=1.0, target_power=0.0)
 FULL = Similarity("cosine", item_power=0.5, user_power=0.4, similarity_power=1.3, target_power=0.3)
@@ -22,11 +23,9 @@ PEARSON = replace(COSINE, similarity="pearson")
 FORMULAS = [COSINE, FULL, PEARSON, replace(FULL, similarity="pearson")]
 
 
-def fit(folder, matrix, *, neighbours=1000, max_users=None, similarity=FULL, blocks=3) -> UserNeighbourModel:
+def fit(folder, matrix, *, neighbours=1000, max_users=None, similarity=FULL, blocks=3) -> UserKnnModel:
     pairs = put_pairs(folder / "pairs", matrix, blocks)
-    return user_knn.fit(
-        pairs, folder / "user_knn", neighbours=neighbours, max_users=max_users, similarity=similarity
-    )
+    return user_knn.fit(pairs, folder / "user_knn", neighbours=neighbours, max_users=max_users, similarity=similarity)
 
 
 def naive(
@@ -79,11 +78,11 @@ def test_pearson_is_the_correlation_of_two_rows(tmp_path):
     model = fit(tmp_path, matrix, similarity=PEARSON)
     rows = (matrix.toarray() > 0)[:, np.asarray(matrix.sum(axis=0))[0] > 0]
     found = model.encode(Histories.of([matrix[0].indices.tolist()]))
-    told = dict(zip(found.users[0, : found.counts[0]].tolist(), found.similarities[0].tolist()))
+    similarities = dict(zip(found.indices.tolist(), found.data.tolist()))
     active = [v for v in range(12) if rows[v].any()]  # the reference users, in this order
     expected = {n: np.corrcoef(rows[0], rows[v])[0, 1] for n, v in enumerate(active) if not rows[v].all()}
     expected = {n: r for n, r in expected.items() if r > 0 and active[n] != 0}
-    assert expected and told == pytest.approx(expected, rel=1e-5)
+    assert expected and similarities == pytest.approx(expected, rel=1e-5)
 
 
 def test_who_has_everything_has_no_variance_in_whatever_order_it_is_summed():
@@ -109,12 +108,11 @@ def test_the_user_himself_takes_no_neighbour_s_place(tmp_path):
     others = sp.csr_matrix(np.delete(matrix.toarray(), 0, axis=0))
     with_him = fit(tmp_path / "a", matrix, neighbours=5, similarity=COSINE)
     without = fit(tmp_path / "b", others, neighbours=5, similarity=COSINE)
-    hidden = Hidden(np.zeros(30, bool), Histories.of([own]))
-    lists = [m.top(m.encode(Histories.of([own])), hidden, 8)[0].tolist() for m in (with_him, without)]
+    hidden = Exclusions(np.zeros(30, bool), Histories.of([own]))
+    lists = [top_k(m, m.encode(Histories.of([own])), hidden, 8, 64)[0].tolist() for m in (with_him, without)]
     assert lists[0] == lists[1]
     found = with_him.encode(Histories.of([own]))
-    assert found.counts.tolist() == [5]
-    assert 0 not in found.users[0].tolist()
+    assert len(found.indices) == 5 and 0 not in found.indices
 
 
 def test_ties_between_neighbours_go_to_the_smaller_number(tmp_path):
@@ -131,8 +129,8 @@ def test_checkerboard_missing_item_comes_first(tmp_path, similarity):
     matrix = checkerboard_matrix(checkerboard(24, 14), 14)
     model = fit(tmp_path, matrix, similarity=similarity, neighbours=6)
     histories = Histories.of([matrix[user].indices.tolist() for user in range(24)])
-    hidden = Hidden(np.arange(15) == 0, histories)
-    items, _ = model.top(model.encode(histories), hidden, 1)
+    hidden = Exclusions(np.arange(15) == 0, histories)
+    items, _ = top_k(model, model.encode(histories), hidden, 1, 64)
     assert items[:, 0].tolist() == [missing_item(user, 14) for user in range(24)]
 
 
@@ -177,18 +175,7 @@ def test_an_item_without_a_row_is_refused(tmp_path, items):
         model.score_items(model.encode(Histories.of([[1]])), np.array([items], np.int32))
 
 
-def sort_of_everything(scores, histories, banned, m):
-    """The lists by a sort of all scores."""
-    lists = []
-    for user, items in enumerate(np.split(histories.items, histories.indptr[1:-1])):
-        allowed = np.setdiff1d(np.flatnonzero(~banned), [0, *items])
-        order = allowed[np.lexsort((allowed, -scores[user, allowed]))][:m]
-        rows = [(int(i), float(scores[user, i])) for i in order]
-        lists.append(rows + [(0, -np.inf)] * (m - len(rows)))
-    return lists
-
-
-class TestUserNeighbours(ItemModelLaws):
+class TestUserNeighbours(ItemModelContract):
     @pytest.fixture(params=["cosine", "pearson"])
     def model(self, request, tmp_path):
         return fit(tmp_path, random_matrix(), neighbours=6, similarity=replace(FULL, similarity=request.param))
@@ -198,29 +185,14 @@ class TestUserNeighbours(ItemModelLaws):
         assert np.ptp(scores[4:, 1:], axis=1).min() > 0
         assert not scores[2].any()  # to a user who has everything nobody can add anything
 
-    def test_no_bit_depends_on_batch_tile_or_call(self, model, histories):
-        whole = all_scores(model, histories)
-        for size in (1, 4):
-            encoded = [model.encode(batch) for batch in histories.batches(size)]
-            for lo, hi in ((0, 1), (1, 8), (8, 30)):
-                tile = np.concatenate([model.score_tile(e, lo, hi) for e in encoded])
-                np.testing.assert_array_equal(tile, whole[:, lo:hi])
-        part = model.rows(model.encode(histories), 5, 9)
-        np.testing.assert_array_equal(model.score_tile(part, 0, 30), whole[5:9])
-
-    @pytest.mark.parametrize("m", [1, 5, 29, 40])
-    def test_lists_equal_a_sort_of_everything_in_any_batch(self, model, histories, m):
+    @pytest.mark.parametrize("k", [1, 5, 29, 40])
+    def test_lists_equal_a_full_sort(self, model, histories, k):
         banned = np.isin(np.arange(30), [0, 4, 9])
-        expected = sort_of_everything(all_scores(model, histories), histories, banned, m)
-        for size in (3, 100):
-            parts = [model.top(model.encode(b), Hidden(banned, b), m) for b in histories.batches(size)]
-            items, scores = (np.concatenate(column) for column in zip(*parts))
-            assert (items.dtype, scores.dtype) == (np.int32, np.float32)
-            found = [list(zip(*rows)) for rows in zip(items.tolist(), scores.tolist())]
-            assert found == expected
+        lists = top_k(model, model.encode(histories), Exclusions(banned, histories), k, 64)
+        assert_best(lists, all_scores(model, histories), histories, banned)
 
 
-class TestWithoutReferences(ItemModelLaws):
+class TestWithoutReferences(ItemModelContract):
     @pytest.fixture
     def model(self, tmp_path):
         return fit(tmp_path, sp.csr_matrix((4, 9), dtype=np.float32))
