@@ -139,5 +139,7 @@ class Clean(Section):
             )
         unlisted = [name for name in self.segment_by if name not in self.user_columns.attributes]
         if unlisted:
-            raise ValueError(f"segment_by uses {', '.join(unlisted)}. Add them to user_columns.attributes")
+            raise ValueError(
+                f"segment_by has attributes that user_columns.attributes lacks: {', '.join(unlisted)}. Add them there"
+            )
         return self

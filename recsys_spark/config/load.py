@@ -1,4 +1,4 @@
-"""Loads the configuration: defaults of the sections, an overlay file, and `--set` overrides. Reports all faults at once."""
+"""Loads the configuration from the sections' defaults, an overlay and `--set` overrides, and reports all faults at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read(overlay: Path, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], 
 
 
 def check(tree: dict[str, Any], overlay: Path, faults: Iterable[str] = ()) -> Config:
-    """Return the configuration of `tree`; `ConfigError` with `faults` and all faults of the tree, named after `overlay`."""
+    """Return the configuration of `tree`; `ConfigError` with `faults` and those of the tree, which name `overlay`."""
     tree, faults, config = deepcopy(tree), list(faults), None
     while config is None:
         tree.setdefault("paths", {})

@@ -17,7 +17,7 @@ class Train(Section):
     workers: Count = Field(default=1, description="Number of data-parallel training processes.")
     launcher: Literal["local", "spark"] = Field(
         default="local",
-        description="Where the workers run. local: as processes on the driver's machine. spark: in the Spark executors.",
+        description="Where the workers run. local: on the driver's machine. spark: in the Spark executors.",
     )
     threads: Count = Field(default=1, description="Number of CPU threads of each worker.")
     encoder: Literal["mlp", "vae", "gru", "lstm", "conv", "attention"] = Field(
@@ -95,7 +95,7 @@ class Train(Section):
     full_softmax_items: int = Field(
         default=5_000,
         ge=0,
-        description="Maximum number of items for the full softmax. Larger catalogues are trained with sampled negatives.",
+        description="Maximum number of items for the full softmax. Larger catalogues use sampled negatives.",
     )
     metric_k: Count = Field(default=10, description="Cutoff k of the validation NDCG that stops the training.")
     valid_users: Count = Field(

@@ -1,5 +1,6 @@
-"""Configuration: overlay + overrides, strictness, and all faults at once."""
+"""Loading the configuration: overlays, overrides, the rendered comments, and all faults at once."""
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from recsys_spark.config.config import Config
-from recsys_spark.config.load import load
+from recsys_spark.config.load import field_of, load
 from recsys_spark.config.render import render
 from recsys_spark.errors import ConfigError
 
@@ -48,8 +49,8 @@ def test_override_wins_over_overlay_and_reaches_any_depth(tmp_path):
     assert config.clean.earliest == date(2001, 2, 3)
 
 
-def test_base_yaml_is_what_the_sections_render():
-    assert (CONF / "base.yaml").read_text(encoding="utf-8") == render(), "conf/base.yaml is old: run `make conf`"
+def test_base_yaml_is_up_to_date():
+    assert (CONF / "base.yaml").read_text(encoding="utf-8") == render(), "run `make conf`"
 
 
 def test_base_yaml_holds_the_defaults(tmp_path):
@@ -58,7 +59,7 @@ def test_base_yaml_holds_the_defaults(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(p for p in CONF.glob("*.yaml") if p.name != "base.yaml"), ids=lambda p: p.name)
-def test_shipped_overlays_are_sound_and_hold_only_what_differs(path):
+def test_shipped_overlays_are_valid_and_hold_only_what_differs(path):
     config = load(path)
     base = yaml.safe_load(render())
 
@@ -77,90 +78,153 @@ def test_shipped_overlays_are_sound_and_hold_only_what_differs(path):
     assert list(same(yaml.safe_load(path.read_text(encoding="utf-8")), base, "")) == []
 
 
-def test_all_faults_are_told_at_once(tmp_path):
-    told = faults(
+def test_all_faults_are_reported_at_once(tmp_path):
+    lines = faults(
         tmp_path,
-        "paths: {root: 's3://bucket/x', events: e}\nclean: {colums: {}, k_core_users: '3'}\nscore: {top_n: 300}\nscoring: {}\n",
+        "paths: {root: 's3://bucket/x', events: e}\nclean: {colums: {}, k_core_users: '3'}\n"
+        "score: {top_n: 300}\nscoring: {}\n",
         "train.workers=3",
         "nonsense",
     )
-    assert told == [
-        "--set nonsense: must read section.key=value",
-        "paths.root: must be a path that is mounted on every node, not a URL: item models are memory-mapped from it (found 's3://bucket/x')",
+    assert lines == [
+        "--set nonsense: expected section.key=value",
+        "paths.root: a URL is not supported. Use a path that is mounted on every node (found 's3://bucket/x')",
         "clean.k_core_users: input should be a valid integer (found '3')",
-        "clean.colums: unknown key; did you mean columns?",
-        "scoring: unknown key; did you mean score?",
-        "features.row_groups: 8 is no multiple of train.workers, 3",
-        "score.candidates: 200 is fewer than score.top_n, 300",
+        "clean.colums: unknown key. Did you mean columns?",
+        "scoring: unknown key. Did you mean score?",
+        "features.row_groups: 8 is not a multiple of train.workers 3. Make it one",
+        "score.candidates: 200 is below score.top_n 300. Raise it",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("score: {top_n: 3}", "paths.root: must be given, in the overlay or with --set (found '')"),
+        ("score: {top_n: 3}", "paths.root: no path. Set it in the overlay or with --set (found '')"),
         (GIVEN + "train: {learning_rate: -1}", "train.learning_rate: input should be greater than 0 (found -1)"),
-        (GIVEN + "train: {mixed_precision: 'yes'}", "train.mixed_precision: input should be a valid boolean (found 'yes')"),
-        (GIVEN + "split: {method: lastn}", "split.method: input should be 'last_n', 'temporal' or 'random' (found 'lastn')"),
-        (GIVEN + "clean: {rating_range: [5, 1]}", "clean.rating_range: the lowest, 5.0, is above the highest, 1.0 (found [5, 1])"),
-        (GIVEN + "clean: {columns: {event_ts: null}}", "split.method: last_n needs times, and clean.columns.event_ts is null; use random"),
-        (GIVEN + "clean: {default_event_type: seen}", "clean: default_event_type 'seen' is not in event_weights (view, cart, purchase, rating)"),
-        (GIVEN + "baselines: {models: [als]}", "baselines.models: must hold popularity, which serves users without history (found ['als'])"),
+        (GIVEN + "train: {mixed_precision: 'yes'}",
+         "train.mixed_precision: input should be a valid boolean (found 'yes')"),
+        (GIVEN + "split: {method: lastn}",
+         "split.method: input should be 'last_n', 'temporal' or 'random' (found 'lastn')"),
+        (GIVEN + "clean: {rating_range: [5, 1]}",
+         "clean.rating_range: the lowest value 5.0 is above the highest 1.0. Swap them (found [5, 1])"),
+        (GIVEN + "clean: {columns: {event_ts: null}}",
+         "split.method: last_n needs event times, and clean.columns.event_ts is null. "
+         "Set the method to random or name the column"),
+        (GIVEN + "clean: {columns: {event_ts: null}}\nbaselines: {popularity: {half_life_days: 30.0}}",
+         "baselines.popularity.half_life_days: decay needs event times, and clean.columns.event_ts is null. "
+         "Set it to null or name the column"),
+        (GIVEN + "clean: {default_event_type: seen}",
+         "clean: default_event_type 'seen' has no weight. "
+         "Add it to event_weights or use one of view, cart, purchase, rating"),
+        (GIVEN + "clean: {segment_by: [age]}",
+         "clean: segment_by has attributes that user_columns.attributes lacks: age. Add them there"),
+        (GIVEN + "baselines: {models: [als]}",
+         "baselines.models: popularity is missing, and users without history need it. Add it (found ['als'])"),
+        (GIVEN + "baselines: {models: [popularity, bpr]}",
+         "baselines.models: unknown model bpr. "
+         "Use names of popularity, als, item_knn, item_ridge, user_knn, svd, content (found ['popularity', 'bpr'])"),
         (GIVEN + "split: {method: random, valid_share: 0.5, test_share: 0.5}",
-         "split.valid_share + split.test_share: nothing would be left to train on; keep the sum below 1"),
-        (GIVEN + "baselines: {models: [popularity, als, als]}", "baselines.models: names a model twice (found ['popularity', 'als', 'als'])"),
+         "split.valid_share + split.test_share: 1 leaves no training data. Keep the sum below 1"),
+        (GIVEN + "baselines: {models: [popularity, als, als]}",
+         "baselines.models: a name occurs twice. Remove one (found ['popularity', 'als', 'als'])"),
         (GIVEN + "train: {seed: -1}", "train.seed: input should be greater than or equal to 0 (found -1)"),
         (GIVEN + "train: {learning_rate: .inf}", "train.learning_rate: input should be a finite number (found inf)"),
-        (GIVEN + "clean: {event_weights: {view: .inf}}", "clean.event_weights.view: input should be a finite number (found inf)"),
+        (GIVEN + "clean: {event_weights: {view: .inf}}",
+         "clean.event_weights.view: input should be a finite number (found inf)"),
         (GIVEN + "split: {valid_share: 0.0}", "split.valid_share: input should be greater than 0 (found 0.0)"),
         (GIVEN + "split: {cold_user_share: 1.0}", "split.cold_user_share: input should be less than 1 (found 1.0)"),
-        (GIVEN + "clean: {columns: {item_id: ''}}", "clean.columns.item_id: string should have at least 1 character (found '')"),
+        (GIVEN + "clean: {columns: {item_id: ''}}",
+         "clean.columns.item_id: string should have at least 1 character (found '')"),
         (GIVEN + "train: {encoder: gru}",
-         "train.encoder: gru learns from whole histories, and features.examples is targets; set features.examples to users, or train.encoder to mlp"),
+         "train.encoder: gru learns from whole histories, and features.examples is targets. "
+         "Set features.examples to users or train.encoder to mlp"),
         (GIVEN + "features: {examples: users}\ntrain: {encoder: attention, dimension: 64, attention_heads: 3}",
-         "train.attention_heads: 3 heads cannot share train.dimension, 64; make train.dimension a multiple of them"),
+         "train.attention_heads: 3 does not divide train.dimension 64. Make train.dimension a multiple of it"),
         (GIVEN + "train: {neighbours: 20}\nbaselines: {models: [popularity, als]}",
-         "train.neighbours: 20 of each item, and baselines.models does not name item_knn, which knows them; "
-         "name it there, or set train.neighbours to 0"),
+         "train.neighbours: 20 needs item_knn in baselines.models. Add it or set this key to 0"),
         (GIVEN + "train: {start: svd}",
-         "train.start: svd begins at the vectors of a model that baselines.models does not name; name svd there"),
+         "train.start: svd needs svd in baselines.models. Add it or set this key to random"),
         (GIVEN + "train: {start: svd, dimension: 64}\nbaselines: {models: [popularity, svd], svd: {factors: 32}}",
-         "train.dimension: 64 with train.start svd, and baselines.svd.factors is 32; lower the first or raise the second"),
+         "train.dimension: 64 is above baselines.svd.factors 32, and train.start is svd. "
+         "Lower the first or raise the second"),
         (GIVEN + "baselines: {models: [popularity, content]}",
-         "baselines.models: content needs paths.items, which is null; name the items file there, or leave content out"),
+         "baselines.models: content needs an items file. Set paths.items or remove content"),
         (GIVEN + "baselines: {models: [popularity, content]}\nclean: {item_columns: {title: null, category: null}}",
-         "clean.item_columns: title, category and text are all null, and baselines.models has content; "
-         "name one of the columns, or leave content out"),
-        (GIVEN + "baselines: {content: {max_term_share: 0.0}}", "baselines.content.max_term_share: input should be greater than 0 (found 0.0)"),
+         "clean.item_columns: title, category and text are all null, and content needs one of them. "
+         "Name a column or remove content from baselines.models"),
+        (GIVEN + "baselines: {content: {max_term_share: 0.0}}",
+         "baselines.content.max_term_share: input should be greater than 0 (found 0.0)"),
         (GIVEN + "score: {diversity: 1.5}", "score.diversity: input should be less than or equal to 1 (found 1.5)"),
         (GIVEN + "score: {diversity: 0.1}\nbaselines: {models: [popularity, item_knn]}",
-         "score.diversity: compares items by their categories, and where they have none by als; "
-         "name paths.items and clean.item_columns.category, or als in baselines.models"),
-        (GIVEN + "score: {max_per_category: 3}", "score.max_per_category: needs paths.items and clean.item_columns.category"),
-        (GIVEN + "evaluate: {gate_k: 7}", "evaluate.gate_k: 7 is not one of evaluate.cutoffs, [5, 10, 20]"),
+         "score.diversity: items can be compared neither by category nor by als vectors. "
+         "Set paths.items and clean.item_columns.category, or add als to baselines.models"),
+        (GIVEN + "score: {max_per_category: 3}",
+         "score.max_per_category: there are no categories. Set paths.items and clean.item_columns.category"),
+        (GIVEN + "clean: {segment_by: [age], user_columns: {attributes: [age]}}",
+         "clean.segment_by: there is no users file. Set paths.users"),
+        (GIVEN + "clean: {require_known_items: true}",
+         "clean.require_known_items: there is no items file. Set paths.items"),
+        (GIVEN + "evaluate: {gate_k: 7}", "evaluate.gate_k: 7 is not in evaluate.cutoffs [5, 10, 20]. Add it there"),
     ],
 )  # fmt: skip
-def test_impossible_values_are_named_with_the_way_out(tmp_path, text, fault):
+def test_a_fault_names_the_key_the_value_and_the_way_out(tmp_path, text, fault):
     assert fault in faults(tmp_path, text)
-
-
-@pytest.mark.parametrize("encoder", ["mlp", "vae", "gru", "lstm", "conv", "attention"])
-def test_every_encoder_learns_from_users_and_the_mlp_from_targets(tmp_path, encoder):
-    text = f"{GIVEN}train: {{encoder: {encoder}}}\n"
-    assert load(overlay(tmp_path, text), ["features.examples=users"]).train.encoder == encoder
-    refused = [] if encoder == "mlp" else ["train.encoder"]
-    told = [] if encoder == "mlp" else faults(tmp_path, text)
-    assert [line.split(":")[0] for line in told] == refused
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [("[]", "must hold sections (paths:, clean:, …), found list"), ("a: [", "not YAML: ")],
+    [
+        ("baselines: {item_cosine: {neighbours: 20}}",
+         "baselines.item_cosine: this key is now called baselines.item_knn. Use the new name"),
+        ("baselines: {user_cosine: {neighbours: 20}}",
+         "baselines.user_cosine: this key is now called baselines.user_knn. Use the new name"),
+        ("baselines: {models: [popularity, item_cosine]}",
+         "baselines.models: item_cosine is now called item_knn. Use the new name "
+         "(found ['popularity', 'item_cosine'])"),
+        ("baselines: {models: [popularity, user_cosine]}",
+         "baselines.models: user_cosine is now called user_knn. Use the new name "
+         "(found ['popularity', 'user_cosine'])"),
+    ],
+)  # fmt: skip
+def test_a_name_of_an_earlier_version_gets_the_new_name(tmp_path, text, fault):
+    assert faults(tmp_path, GIVEN + text) == [fault]
+
+
+def test_an_old_key_in_an_override_gets_the_new_name(tmp_path):
+    assert faults(tmp_path, GIVEN, "baselines.item_cosine.neighbours=20") == [
+        "baselines.item_cosine: this key is now called baselines.item_knn. Use the new name"
+    ]
+    with pytest.raises(ValueError, match=r"^this key is now called baselines\.item_knn\. Use the new name$"):
+        field_of("baselines.item_cosine.neighbours")
+
+
+def test_every_comment_is_a_phrase_that_begins_with_a_noun_or_verb():
+    comments = re.sub(r"\n *# (?=\S)", " ", render()).split("#")[1:]
+    starts = re.compile(r" ([A-Z][\w-]*|\w+[\w, ]*:) ")
+    for comment in (line.split("\n")[0].rstrip() for line in comments):
+        assert starts.match(comment + " ") and comment.endswith("."), comment
+        assert not re.match(r" (Of|For|In|By|That|What|Who)\b", comment), comment
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "vae", "gru", "lstm", "conv", "attention"])
+def test_all_encoders_accept_users_and_only_mlp_accepts_targets(tmp_path, encoder):
+    text = f"{GIVEN}train: {{encoder: {encoder}}}\n"
+    assert load(overlay(tmp_path, text), ["features.examples=users"]).train.encoder == encoder
+    if encoder != "mlp":
+        assert [line.split(":")[0] for line in faults(tmp_path, text)] == ["train.encoder"]
+    else:
+        assert load(overlay(tmp_path, text)).features.examples == "targets"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("[]", "expected sections (paths:, clean:, …), found list"), ("a: [", "not YAML: ")],
 )
-def test_an_overlay_that_is_no_overlay(tmp_path, text, fault):
+def test_a_file_that_is_no_overlay(tmp_path, text, fault):
     assert faults(tmp_path, text)[0].startswith(fault)
 
 
 def test_missing_overlay(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file; --config takes the path of an overlay"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file\. Give --config the path of an overlay"):
         load(tmp_path / "nowhere.yaml")
