@@ -1,7 +1,7 @@
-"""No process outlives the one it works for.
+"""The watchdog that ends a process with the process it works for.
 
-`kill -9` gives a process no chance to take its children down. A driver that lost spark-submit, or a trainer that lost its driver,
-would go on writing into a run that the next job has taken over. So each of them watches the process it works for.
+`kill -9` gives a process no chance to end its children. A driver without its spark-submit, or a training worker without
+its driver, would go on writing into a run that the next job has taken over. So each of them watches its parent.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import select
 import threading
 
 
-def end_with(pid: int) -> None:
-    """End this process at once, without clean-up, as soon as process `pid` is gone. Returns immediately.
+def exit_with(pid: int) -> None:
+    """End this process at once, without clean-up, when process `pid` ends. Returns immediately.
 
     `pid` need not be the parent: a worker under horovodrun belongs to the job that started horovodrun.
     """
     try:
-        # a descriptor of the process, which no successor with the same number can take
+        # a descriptor stays with this process, whereas its number may be used again
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         os._exit(1)
@@ -26,4 +26,4 @@ def end_with(pid: int) -> None:
         select.select([descriptor], [], [])
         os._exit(1)
 
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    threading.Thread(target=watch, name="parent watchdog", daemon=True).start()

@@ -125,7 +125,9 @@ def load(table: str) -> Contract:
     contract = Contract(raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields)
     strangers = [c for c in (*contract.key, *contract.partition_by) if c not in contract.columns]
     if strangers:
-        raise ContractViolation(f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}")
+        raise ContractViolation(
+            f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}"
+        )
     return contract
 
 

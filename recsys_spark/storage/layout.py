@@ -1,13 +1,14 @@
-"""Every path under `paths.root`, built in one place. No other module joins path names of the house.
+"""Builds every path under `paths.root`. No other module joins the names of these folders.
 
-runs/<run_id>/clean/…                         the clean stage serves both passes
-runs/<run_id>/<backtest|release>/<stage>/…    one folder a stage: tables, item models, manifest.json
+runs/<run_id>/clean/…                         the clean stage, which runs once before both passes
+runs/<run_id>/<backtest|release>/<stage>/…    one folder per stage: tables, item models, manifest.json
 runs/<run_id>/report.html
 index/users · index/items                     dense ids, carried from night to night
 top_n/                                        the published Delta table
 tune/                                         settings searches
 
-A settings search has a root of its own, with one run in it, and beside that: study.db study.json best.yaml importance.png
+A settings search has a root of its own that holds one run, and beside it study.db, study.json, best.yaml and
+importance.png.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-SHARED_STAGES = frozenset({"clean"})
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of one run. `root` must be visible under the same name from the driver, the executors and the trainers."""
+    """Paths of one run. Driver, executors and training workers must see `root` under the same path."""
 
     root: Path
     run_id: str
@@ -51,27 +51,36 @@ class Layout:
     def top_n(self) -> Path:
         return self.root / "top_n"
 
-    def stage(self, stage: str, pass_name: str) -> Path:
-        """Folder of a stage in a pass; the clean stage has one for both."""
-        return self.run / stage if stage in SHARED_STAGES else self.run / pass_name / stage
+    def all_runs(self) -> list[Layout]:
+        """Return the runs of this root, ordered by id. The folder of the runs also holds lock files."""
+        folders = sorted((self.root / "runs").glob("*"))
+        return [Layout(self.root, folder.name) for folder in folders if folder.is_dir()]
+
+    def stage(self, stage: str, pass_name: str | None = None) -> Path:
+        """Return the folder of a stage in a pass, or of a stage that belongs to no pass."""
+        return self.run / pass_name / stage if pass_name else self.run / stage
 
     def table(self, stage: str, pass_name: str, table: str) -> Path:
-        """Folder of a table or an item model that `stage` writes."""
+        """Return the folder of a table, an item model or a JSON file that `stage` writes in a pass."""
         return self.stage(stage, pass_name) / table
 
-    def manifest(self, stage: str, pass_name: str) -> Path:
+    def clean_table(self, table: str) -> Path:
+        """Return the folder of a table that the clean stage writes."""
+        return self.stage("clean") / table
+
+    def manifest(self, stage: str, pass_name: str | None = None) -> Path:
         return self.stage(stage, pass_name) / MANIFEST
 
 
 @dataclass(frozen=True)
 class StudyLayout(Layout):
-    """Paths of a settings search: `root` is its folder, the stages that it needs are run once in it."""
+    """Paths of a settings search. `root` is its folder. The stages that trials share run once in it."""
 
     run_id: str = "study"
 
     @classmethod
     def under(cls, root: Path, models: Iterable[str]) -> StudyLayout:
-        """The search for settings of `models`, in the root of the nights."""
+        """Return the default folder of a search for settings of `models` in the root of the nightly runs."""
         return cls((root / "tune" / "+".join(models)).resolve())
 
     @property
@@ -81,7 +90,7 @@ class StudyLayout(Layout):
 
     @property
     def question(self) -> Path:
-        """What is searched, on which log."""
+        """The settings, search spaces and input files that the NDCGs of the study depend on."""
         return self.root / "study.json"
 
     @property
@@ -94,5 +103,5 @@ class StudyLayout(Layout):
 
     @property
     def scratch(self) -> Path:
-        """What trials share while a search runs."""
+        """Files that trials share while a search runs."""
         return self.run / "scratch"

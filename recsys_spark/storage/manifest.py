@@ -1,8 +1,8 @@
-"""Manifests: what makes a stage done.
+"""Manifests: the record that makes a stage done.
 
-A stage writes its manifest last, by one rename. The manifest holds a fingerprint of everything the stage's output depends on
-(settings, inputs, version of the program). As long as the fingerprint is the same the stage is done and is skipped; a folder
-without a manifest is the rest of a killed run and is made again.
+A stage writes its manifest last, by one rename. The manifest holds a fingerprint of everything that the output depends
+on: settings, inputs and the version of this package. While the fingerprint stays the same the stage is done and is
+skipped. A folder without a manifest was left by a killed run and is written again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished stage says of itself. `output_id` changes whenever the stage ran again, so what stands on it runs again too."""
+    """The record of a finished stage. `output_id` is new each time the stage runs, so dependent stages run again too.
+
+    `pass_name` is None for a stage that belongs to no pass. `inputs` maps the name of each input to its id, as
+    `run_stage` takes them. `seconds` is the time that the work took.
+    """
 
     stage: str
-    pass_name: str
+    pass_name: str | None
     run_id: str
     fingerprint: str
     output_id: str
@@ -46,53 +50,68 @@ class Manifest:
     finished_at: str
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def step(self) -> str:
+        return step_name(self.stage, self.pass_name)
+
+
+def step_name(stage: str, pass_name: str | None) -> str:
+    """Return the name of a stage among the inputs of another: `clean`, `backtest/split`."""
+    return f"{pass_name}/{stage}" if pass_name else stage
+
 
 def read(folder: Path) -> Manifest | None:
-    """The manifest in `folder`, or None when the stage has not finished there."""
+    """Return the manifest in `folder`, or None when no stage has finished there."""
     try:
-        raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return Manifest(**raw)
+        return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
         return None
 
 
-def require(layout: Layout, stage: str, pass_name: str) -> Manifest:
-    """The manifest of a stage that must have run, on what stands there now; `StageMissing` says how to run it."""
+def require(layout: Layout, stage: str, pass_name: str | None = None) -> Manifest:
+    """Return the manifest of a stage that must have run. `StageMissing` when it has not, or when its inputs changed."""
     manifest = read(layout.stage(stage, pass_name))
     if manifest is None:
         raise StageMissing(
-            f"run {layout.run_id!r} has no finished {stage} stage ({layout.stage(stage, pass_name)}); "
-            f"run jobs/{stage}.py with the same --run-id first, or jobs/nightly.py"
+            f"run {layout.run_id!r} has no finished {stage} stage ({layout.stage(stage, pass_name)}). "
+            f"Run jobs/{stage}.py with the same --run-id first, or jobs/nightly.py"
         )
-    for name in run_since(layout, manifest):
+    for name in changed_inputs(layout, manifest):
         raise StageMissing(
-            f"run {layout.run_id!r}: {name.partition('/')[2]} has run again since {stage} read it; "
-            f"run jobs/{stage}.py again with the same --run-id, or jobs/nightly.py"
+            f"run {layout.run_id!r}: {name} has run again since {stage} read it. "
+            f"Run jobs/{stage}.py again with the same --run-id, or jobs/nightly.py"
         )
     return manifest
 
 
-def current(layout: Layout, stage: str, pass_name: str) -> Manifest | None:
-    """The manifest of a stage that has finished, on what stands there now; None when there is none."""
+def output_ids(layout: Layout, steps: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+    """Return the ids of what finished stages wrote, as `inputs` for `run_stage`. `steps` are (stage, pass name)."""
+    manifests = [require(layout, *step) for step in steps]
+    return {manifest.step: manifest.output_id for manifest in manifests}
+
+
+def current(layout: Layout, stage: str, pass_name: str | None = None) -> Manifest | None:
+    """Return the manifest of a stage that has finished on the present inputs, or None."""
     manifest = read(layout.stage(stage, pass_name))
-    return manifest if manifest and not run_since(layout, manifest) else None
+    return manifest if manifest and not changed_inputs(layout, manifest) else None
 
 
-def run_since(layout: Layout, manifest: Manifest) -> list[str]:
-    """The inputs of `manifest` (`<pass>/<stage>`) whose stage has run again since it was written; one that is gone has not."""
-    found = []
+def changed_inputs(layout: Layout, manifest: Manifest) -> list[str]:
+    """Return the names of the stages that have run again since `manifest` was written. A deleted stage is not listed."""
+    changed = []
     for name, output_id in manifest.inputs.items():
-        of, _, upstream = name.partition("/")
-        now = read(layout.stage(upstream, of)) if upstream else None
+        # version 0.1.0 named the clean stage by a pass
+        step = "clean" if name in ("backtest/clean", "release/clean") else name
+        now = read(layout.run / step)
         if now and now.output_id != output_id:
-            found.append(name)
-    return found
+            changed.append(step)
+    return changed
 
 
 def run_stage(
     layout: Layout,
     stage: str,
-    pass_name: str,
+    pass_name: str | None,
     *,
     inputs: Mapping[str, str],
     settings: Mapping[str, Any],
@@ -100,11 +119,11 @@ def run_stage(
     force: bool = False,
     keep: Iterable[str] = (),
 ) -> Manifest:
-    """Run `work(folder)` unless a manifest with the same fingerprint says it is done.
+    """Run `work(folder)`, which returns counts, unless a manifest with the same fingerprint exists; return the manifest.
 
-    `inputs` maps names to the ids of what is read: `<pass>/<stage>` to the `output_id` of a stage, any other name to that of raw files. `settings` is everything
-    else the output depends on, as plain JSON values. `work` returns the counts for the manifest. `keep` names entries of the folder
-    that survive from a killed run (checkpoints).
+    `inputs` maps the step name of each stage that is read to its `output_id`, and the name of other inputs, such as raw
+    files, to an id of their content. `settings` is everything else that the output depends on, as JSON values.
+    `keep` names entries of the folder that a killed run may leave for the next one, such as checkpoints.
     """
     folder = layout.stage(stage, pass_name)
     settings = json.loads(_redact(json.dumps(settings, sort_keys=True, default=str)))
@@ -118,7 +137,7 @@ def run_stage(
         }
     )
     done = read(folder)
-    label = stage if pass_name == stage or folder.parent == layout.run else f"{pass_name} {stage}"
+    label = step_name(stage, pass_name).replace("/", " ")
     if done and done.fingerprint == fingerprint and not force:
         log.info("%s: done before, skipped", label)
         return done
@@ -143,17 +162,21 @@ def run_stage(
         versions=_versions(),
     )
     write_json(folder / MANIFEST, asdict(manifest))
-    log.info("%s: finished in %.1f s %s", label, seconds, _brief(counts))
+    log.info("%s: finished in %.1f s%s", label, seconds, _first_counts(counts))
     return manifest
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that `path` holds either the old content or the new, never a part."""
+    """Write `value` as JSON in one step; values that JSON lacks become strings."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that `path` holds either the old content or the new, never a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True, default=str)
-        file.write("\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -161,7 +184,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def _empty(folder: Path, keep: Iterable[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a kill half-way leaves no stage that looks done
+    (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a kill during the deletion leaves no finished stage
     kept = set(keep)
     for entry in folder.iterdir():
         if entry.name in kept:
@@ -173,23 +196,23 @@ def _empty(folder: Path, keep: Iterable[str]) -> None:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in ("recsys_spark", "pyspark", "torch", "petastorm", "pyarrow", "horovod"):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def _redact(text: str) -> str:
-    """Credentials inside a URL never reach a manifest."""
+    """Replace credentials in URLs."""
     return _USERINFO.sub("***@", text)
 
 
-def _brief(counts: Mapping[str, Any]) -> str:
+def _first_counts(counts: Mapping[str, Any]) -> str:
     shown = [f"{k}={v:,}" for k, v in counts.items() if isinstance(v, int) and not isinstance(v, bool)]
-    return f"({', '.join(shown[:6])})" if shown else ""
+    return f" ({', '.join(shown[:6])})" if shown else ""
 
 
 def _now() -> str:

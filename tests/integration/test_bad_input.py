@@ -9,6 +9,7 @@ import pytest
 
 from night import run
 from recsys_spark.pipeline import job
+from recsys_spark.pipeline.context import Context
 from recsys_spark.stages.clean import stage as clean
 from recsys_spark.stages.split import stage as split
 from synthetic import write_log, write_overlay
@@ -17,7 +18,7 @@ from synthetic import write_log, write_overlay
 @pytest.fixture
 def night(spark, tmp_path, monkeypatch, capsys):
     """Run clean and split on `events`; returns (exit code, lines on stderr)."""
-    monkeypatch.setattr(job.Context, "stop", lambda self: None)  # the session is that of all tests
+    monkeypatch.setattr(Context, "stop", lambda self: None)  # the session is that of all tests
     data = write_log(tmp_path / "data")
     overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
 

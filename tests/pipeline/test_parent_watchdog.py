@@ -1,13 +1,22 @@
-"""A process that watches its parent ends with it."""
-
 import os
 import signal
 import subprocess
 import sys
 import time
 
-CHILD = "import time; import os; from recsys_spark.pipeline.parent_watchdog import end_with; end_with(os.getppid()); print('up', flush=True); time.sleep(60)"
-PARENT = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {CHILD!r}]); print(p.pid, flush=True); p.wait()"
+CHILD = """
+import os, time
+from recsys_spark.pipeline.parent_watchdog import exit_with
+exit_with(os.getppid())
+print("up", flush=True)
+time.sleep(60)
+"""
+PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {CHILD!r}])
+print(child.pid, flush=True)
+child.wait()
+"""
 
 
 def alive(pid):
@@ -17,11 +26,11 @@ def alive(pid):
         return False
 
 
-def test_child_ends_when_its_parent_is_killed():
+def test_a_child_ends_when_its_parent_is_killed():
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     assert parent.stdout.readline() == "up\n"
-    time.sleep(0.5)  # it must live as long as the parent does
+    time.sleep(0.5)  # the child must live as long as its parent
     assert alive(child)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()

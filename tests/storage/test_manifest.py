@@ -6,7 +6,7 @@ import pytest
 
 from recsys_spark.errors import StageMissing
 from recsys_spark.storage.layout import Layout
-from recsys_spark.storage.manifest import read, require, run_stage, write_json
+from recsys_spark.storage.manifest import changed_inputs, output_ids, read, require, run_stage, write_json
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_forced_stage_that_dies_does_not_look_done(layout):
         run_stage(layout, "split", "backtest", inputs={}, settings={}, work=dies, force=True)
     with pytest.raises(
         StageMissing,
-        match=r"run 'night' has no finished split stage .*; run jobs/split\.py with the same --run-id first",
+        match=r"run 'night' has no finished split stage .*\. Run jobs/split\.py with the same --run-id first",
     ):
         require(layout, "split", "backtest")
 
@@ -87,11 +87,11 @@ def test_credentials_never_reach_a_manifest(layout):
 
 
 def test_what_was_made_of_an_earlier_input_is_stale(layout):
-    clean = run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {})
-    run(layout, inputs={"backtest/clean": clean.output_id, "events": "files"})
+    clean = run_stage(layout, "clean", None, inputs={}, settings={}, work=lambda _: {})
+    run(layout, inputs={"clean": clean.output_id, "events": "files"})
     assert require(layout, "split", "backtest").inputs["events"] == "files"
-    run_stage(layout, "clean", "backtest", inputs={}, settings={}, work=lambda _: {}, force=True)
-    with pytest.raises(StageMissing, match=r"clean has run again since split read it; run jobs/split\.py"):
+    run_stage(layout, "clean", None, inputs={}, settings={}, work=lambda _: {}, force=True)
+    with pytest.raises(StageMissing, match=r"clean has run again since split read it\. Run jobs/split\.py"):
         require(layout, "split", "backtest")
 
 
@@ -105,6 +105,28 @@ def test_write_json_that_fails_leaves_the_old_file(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_clean_serves_both_passes(layout):
-    assert layout.stage("clean", "backtest") == layout.stage("clean", "release")
-    assert layout.stage("split", "backtest") != layout.stage("split", "release")
+def test_the_clean_stage_stands_outside_the_passes(layout):
+    assert layout.clean_table("items") == layout.run / "clean" / "items"
+    assert layout.table("split", "release", "folds") == layout.run / "release" / "split" / "folds"
+
+
+def test_clean_is_found_under_the_names_that_version_0_1_0_gave_it(layout):
+    clean = run_stage(layout, "clean", None, inputs={}, settings={}, work=lambda _: {})
+    for name in ("backtest/clean", "release/clean"):
+        split, _ = run(layout, inputs={name: clean.output_id}, force=True)
+        assert changed_inputs(layout, split) == []
+        split, _ = run(layout, inputs={name: "earlier"}, force=True)
+        assert changed_inputs(layout, split) == ["clean"]
+
+
+def test_output_ids_name_the_steps(layout):
+    clean = run_stage(layout, "clean", None, inputs={}, settings={}, work=lambda _: {})
+    split, _ = run(layout)
+    steps = [("clean", None), ("split", "backtest")]
+    assert output_ids(layout, steps) == {"clean": clean.output_id, "backtest/split": split.output_id}
+
+
+def test_all_runs_leaves_out_lock_files(layout):
+    run(layout)
+    layout.lock.touch()
+    assert layout.all_runs() == [layout]
