@@ -6,17 +6,17 @@ the fit function are imported at first use, so a night without a network never i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from recsys_spark.columns import (
     ALS,
     CONTENT,
+    FORMER_NAMES,
     FUSED,
     ITEM_KNN,
     ITEM_RIDGE,
@@ -26,9 +26,10 @@ from recsys_spark.columns import (
     USER_KNN,
 )
 from recsys_spark.errors import ContractViolation, InputUnreadable
-from recsys_spark.models import base
-from recsys_spark.models.base import ItemModel
 from recsys_spark.report.labels import FUSED_LABEL, ModelLabel
+
+if TYPE_CHECKING:
+    from recsys_spark.models.base import ItemModel
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ModelEntry:
 
 
 _entries: dict[str, ModelEntry] = {}
-_opened: dict[str, tuple[str, ItemModel]] = {}
+_opened: dict[str, tuple[dict[str, Any], ItemModel]] = {}
 
 
 def register(entry: ModelEntry) -> None:
@@ -94,15 +95,19 @@ def labels() -> dict[str, ModelLabel]:
 
 def load(folder: Path) -> ItemModel:
     """The item model in `folder`, memory-mapped; opened once in this process until its header changes."""
-    version = _version(folder)
+    from recsys_spark.models import base  # numpy and scipy, which the command line does without
+
+    header = base.read_header(folder)
     cached = _opened.get(str(folder))
-    if cached is None or cached[0] != version:
-        cached = _opened[str(folder)] = version, _open(folder)
+    if cached is None or cached[0] != header:
+        _opened[str(folder)] = cached = header, base.load(folder, {header["kind"]: _class_of(header["kind"], folder)})
     return cached[1]
 
 
 def common_size(folders: Sequence[Path]) -> int:
     """The number of items (counting the padding item) of all models; `ContractViolation` if they differ."""
+    from recsys_spark.models import base
+
     sizes = {folder.name: int(base.read_header(folder)["n_items"]) for folder in folders}
     if len(set(sizes.values())) > 1:
         each = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -113,21 +118,11 @@ def common_size(folders: Sequence[Path]) -> int:
     return next(iter(sizes.values()))
 
 
-def _open(folder: Path) -> ItemModel:
-    kind = base.read_header(folder)["kind"]
-    if kind not in _entries:
-        known = ", ".join(sorted(_entries))
-        raise InputUnreadable(f"{folder}/{base.HEADER}: kind {kind!r} is not one of {known}")
-    return base.load(folder, {kind: entry(kind).model_class()})
-
-
-def _version(folder: Path) -> str:
-    try:
-        return hashlib.sha256((folder / base.HEADER).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputUnreadable(
-            f"{folder} is not an item model: {error}. Run the stage that writes it again with --force"
-        ) from error
+def _class_of(kind: str, folder: Path) -> type[ItemModel]:
+    name = FORMER_NAMES.get(kind, kind)
+    if name not in _entries:
+        raise InputUnreadable(f"{folder}: unknown kind of item model {kind!r}. Known: {', '.join(_entries)}")
+    return _entries[name].model_class()
 
 
 def _imported(path: str) -> Any:
@@ -148,7 +143,7 @@ for _entry in (
     ),
     ModelEntry(
         ALS,
-        "recsys_spark.models.als:FactorModel",
+        "recsys_spark.models.als:AlsModel",
         "baselines.als",
         "recsys_spark.stages.baselines.als:fit",
         "pairs",
@@ -156,7 +151,7 @@ for _entry in (
     ),
     ModelEntry(
         ITEM_KNN,
-        "recsys_spark.models.item_knn:NeighbourModel",
+        "recsys_spark.models.item_knn:ItemKnnModel",
         "baselines.item_knn",
         "recsys_spark.stages.baselines.item_knn:fit",
         "pairs",
@@ -172,7 +167,7 @@ for _entry in (
     ),
     ModelEntry(
         USER_KNN,
-        "recsys_spark.models.user_knn:UserNeighbourModel",
+        "recsys_spark.models.user_knn:UserKnnModel",
         "baselines.user_knn",
         "recsys_spark.stages.baselines.user_knn:fit",
         "pairs",
@@ -180,7 +175,7 @@ for _entry in (
     ),
     ModelEntry(
         SVD,
-        "recsys_spark.models.svd:SpectralModel",
+        "recsys_spark.models.svd:SvdModel",
         "baselines.svd",
         "recsys_spark.stages.baselines.svd:fit",
         "pairs",

@@ -1,16 +1,51 @@
-"""Item models by kind, and what must agree between them."""
+"""The registry: entries, loading of saved models, and a model from outside the package."""
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from outside_model import ENTRY, NAME, OutsideBaselines
 from recsys_spark import registry
+from recsys_spark.columns import FUSED
+from recsys_spark.config.baselines import Baselines
+from recsys_spark.config.config import Config
+from recsys_spark.config.section import Section
 from recsys_spark.errors import ContractViolation, InputUnreadable
 from recsys_spark.models import base
+from recsys_spark.models.histories import Histories
+from stages.baselines.local import checkerboard_matrix, put_pairs
 from stages.score.fake_models import FakeModel
 from stages.score.synthetic_models import MODELS, N_ITEMS, put_models
+
+
+@pytest.fixture
+def outside(monkeypatch):
+    """The model from outside, registered for one test."""
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    registry.register(ENTRY)
+    return registry.entry(NAME)
+
+
+def test_every_entry_has_its_class_settings_and_label():
+    config = Config.model_validate({"paths": {"root": "out", "events": "log.csv"}})
+    for name in registry.names():
+        entry = registry.entry(name)
+        assert entry.model_class().kind == name
+        assert isinstance(entry.settings(config), Section)
+        assert entry.label.label and entry.label.sentence.endswith(".")
+    assert len({label.colour for label in registry.labels().values()}) == len(registry.names()) + 1
+    assert list(registry.labels()) == [*registry.names(), FUSED]
+
+
+def test_every_section_of_baselines_has_an_entry():
+    sections = [name for name, field in Baselines.model_fields.items() if isinstance(field.default, Section)]
+    assert [f"baselines.{name}" for name in sections] == [
+        entry.section for entry in map(registry.entry, registry.names()) if entry.stage == "baselines"
+    ]
 
 
 def test_each_kind_opens_as_its_class_memory_mapped_once(tmp_path):
@@ -21,38 +56,66 @@ def test_each_kind_opens_as_its_class_memory_mapped_once(tmp_path):
     assert all(registry.load(folder) is opened[name] for name, folder in folders.items())
 
 
-def test_a_model_made_again_is_not_served_stale(tmp_path):
+def test_a_rewritten_model_is_loaded_again(tmp_path):
     folder = put_models(tmp_path, seed=0)["als"]
     before = registry.load(folder).arrays["items"].copy()
     put_models(tmp_path, seed=1)
     assert not np.array_equal(registry.load(folder).arrays["items"], before)
 
 
-def test_torch_is_loaded_for_a_network_only(tmp_path):
+@pytest.mark.parametrize(("former", "name"), [("item_cosine", "item_knn"), ("user_cosine", "user_knn")])
+def test_a_model_saved_under_a_former_name_is_loaded(tmp_path, former, name):
+    folder = put_models(tmp_path)[name]
+    header = (folder / base.HEADER).read_text()
+    (folder / base.HEADER).write_text(header.replace(f'"{name}"', f'"{former}"'))
+    assert registry.load(folder).kind == name
+
+
+def test_torch_is_imported_for_a_network_only(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from recsys_spark import registry; from recsys_spark.stages.score import all_users\n"
+        "import sys; from pathlib import Path; from recsys_spark import registry\n"
+        "from recsys_spark.stages.score import all_users\n"
         "[registry.load(Path(p)) for p in sys.argv[1:]]; sys.exit('torch' in sys.modules)"
     )
     paths = [str(folder) for folder in put_models(tmp_path).values()]
     assert subprocess.run([sys.executable, "-c", code, *paths], check=False).returncode == 0
 
 
-def test_an_unknown_kind_and_a_missing_model_are_told(tmp_path):
+def test_an_unknown_kind_and_a_missing_model_are_errors(tmp_path):
     base.save(tmp_path / "odd", FakeModel(4, kind="oracle"))
-    with pytest.raises(
-        InputUnreadable,
-        match="kind 'oracle' is not one of als, content, item_knn, item_ridge, network, popularity, svd, user_knn",
-    ):
+    known = "popularity, als, item_knn, item_ridge, user_knn, svd, content, network"
+    with pytest.raises(InputUnreadable, match=f"odd: unknown kind of item model 'oracle'. Known: {known}$"):
         registry.load(tmp_path / "odd")
-    with pytest.raises(InputUnreadable, match="is not an item model: .*Run the stage that writes it again"):
+    with pytest.raises(InputUnreadable, match="none is not an item model: .* --force"):
         registry.load(tmp_path / "none")
 
 
-def test_models_must_count_the_same_items(tmp_path):
+def test_models_must_have_the_same_number_of_items(tmp_path):
     folders = list(put_models(tmp_path).values())
     assert registry.common_size(folders) == N_ITEMS
     base.save(tmp_path / "network", FakeModel(N_ITEMS + 2, kind="network"))
-    with pytest.raises(
-        ContractViolation, match=r"different numbers of items \(popularity 31, als 31, .*, content 31, network 33\)"
-    ):
+    with pytest.raises(ContractViolation, match=r"\(popularity 31, als 31, .*, content 31, network 33\)"):
         registry.common_size([*folders, tmp_path / "network"])
+
+
+def test_a_name_is_registered_once(outside):
+    with pytest.raises(ValueError, match="'co_occurrence' is already registered"):
+        registry.register(outside)
+
+
+def test_a_model_from_outside_is_configured_fitted_saved_loaded_and_scored(tmp_path, outside):
+    """Items 1 and 2 share users 0 and 1, items 2 and 3 share user 2 alone, which min_users leaves out."""
+    section = OutsideBaselines.model_validate({"models": ["popularity", NAME], NAME: {"min_users": 2}})
+    with pytest.raises(ValidationError, match="unknown model co_occurrence"):
+        Baselines.model_validate({"models": ["popularity", NAME]})
+    pairs = put_pairs(tmp_path / "pairs", checkerboard_matrix([(0, 1), (0, 2), (1, 1), (1, 2), (2, 2), (2, 3)], 3), 2)
+
+    model, counts = outside.fit_function()(SimpleNamespace(pairs=pairs, section=section), tmp_path / "scratch")
+    assert counts == {"co_occurrences": 2}
+    base.save(tmp_path / NAME, model)
+    loaded = registry.load(tmp_path / NAME)
+
+    histories = Histories.of([[1], [2], [3]], [[0], [0], [0]], [[1.0], [1.0], [1.0]])
+    scores = loaded.score_tile(loaded.encode(histories), 0, loaded.n_items)
+    np.testing.assert_array_equal(scores[:, 1:], [[0, 2, 0], [2, 0, 0], [0, 0, 0]])
+    assert registry.names()[-1] == NAME and registry.labels()[NAME].label == "Co-occurrence"

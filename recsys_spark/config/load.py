@@ -1,4 +1,4 @@
-"""Loads the configuration from the sections' defaults, an overlay and `--set` overrides, and reports all faults at once."""
+"""Loads the configuration: defaults of the sections, overlay and `--set` overrides. Reports all faults at once."""
 
 from __future__ import annotations
 

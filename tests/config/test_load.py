@@ -10,6 +10,7 @@ import yaml
 from recsys_spark.config.config import Config
 from recsys_spark.config.load import field_of, load
 from recsys_spark.config.render import render
+from recsys_spark.config.section import Section
 from recsys_spark.errors import ConfigError
 
 GIVEN = "paths: {root: out, events: log.csv}\n"
@@ -199,12 +200,21 @@ def test_an_old_key_in_an_override_gets_the_new_name(tmp_path):
         field_of("baselines.item_cosine.neighbours")
 
 
-def test_every_comment_is_a_phrase_that_begins_with_a_noun_or_verb():
-    comments = re.sub(r"\n *# (?=\S)", " ", render()).split("#")[1:]
-    starts = re.compile(r" ([A-Z][\w-]*|\w+[\w, ]*:) ")
-    for comment in (line.split("\n")[0].rstrip() for line in comments):
-        assert starts.match(comment + " ") and comment.endswith("."), comment
-        assert not re.match(r" (Of|For|In|By|That|What|Who)\b", comment), comment
+def comments(section=Config):
+    """All comments of `conf/base.yaml`, by key."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.default, Section) or name == "paths":
+            yield name, field.annotation.__doc__
+            yield from ((f"{name}.{key}", text) for key, text in comments(field.annotation))
+        else:
+            yield name, field.description
+
+
+@pytest.mark.parametrize(("key", "text"), list(comments()))
+def test_every_comment_is_a_phrase_of_short_sentences(key, text):
+    assert re.match(r"[A-Z]|(random|temporal|last_n|targets|vae|gru|attention|spark)\b.*: ", text), text
+    assert not re.match(r"(Of|For|In|By|That|What|Who)\b", text) and text.endswith("."), text
+    assert ";" not in text and all(len(sentence.split()) <= 25 for sentence in text.split(". ")), text
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "vae", "gru", "lstm", "conv", "attention"])

@@ -206,6 +206,14 @@ def test_without_the_run_s_folder_the_laws_of_the_run_are_left_open(tmp_path, ca
         )
 
 
+@pytest.mark.parametrize(("source", "code"), [("item_cosine", 0), ("user_cosine", 0), ("item_knn", 0), ("guess", 10)])
+def test_sources_of_earlier_versions_stay_valid_when_the_run_is_gone(tmp_path, source, code):
+    context = finish_release(tmp_path)
+    publish(context, change(0, source=source)(rows(context.layout.run_id)))
+    shutil.rmtree(context.layout.run)
+    assert main([str(tmp_path)]) == code
+
+
 def test_a_run_that_was_worked_on_again_cannot_judge_what_it_published(tmp_path, capsys):
     context = finish_release(tmp_path)
     publish(context, rows(context.layout.run_id)[:-N])
