@@ -1,7 +1,7 @@
-"""The vocabulary: every column name and shared constant of the tables, spelled once.
+"""The vocabulary: names of columns, folds, passes and models that more than one room uses.
 
-External ids (`user_id`, `item_id`) are strings as they came. Dense ids (`user_idx` int64, `item_idx` int32) are
-given by the clean stage and never change afterwards. They meet only in the tables `users`, `items` and `top_n`.
+External ids (`user_id`, `item_id`) are the strings of the log. Dense ids (`user_idx` int64, `item_idx` int32) come from
+the clean stage and never change afterwards. Both kinds meet only in the tables `users`, `items` and `top_n`.
 """
 
 USER_ID = "user_id"
@@ -34,7 +34,7 @@ VALID = "valid"
 TEST = "test"
 COLD_USER = "cold_user"
 COLD_ITEM = "cold_item"
-"""The folds of who is held out whole; and of the positives and lists that tell how newcomers are served."""
+"""Folds of the users and items that are held out entirely, and names of the lists that measure them."""
 
 AS_OF = "as_of"
 RELEASE = "release"
@@ -64,19 +64,19 @@ FUSED = "fused"
 MODELS = (POPULARITY, ALS, ITEM_KNN, ITEM_RIDGE, USER_KNN, SVD, CONTENT, NETWORK)
 
 FORMER_NAMES = {"item_cosine": ITEM_KNN, "user_cosine": USER_KNN}
-"""Names that models had in earlier versions, still found in old configs, saved models and published nights."""
+"""Names of models in earlier versions. Old configs, saved models and published nights still have them."""
 
 DROPPED = "dropped"
-"""In the manifest of the backtest's score stage: the models that the release does without."""
+"""Key in the manifest of the backtest's score stage: the models that the release leaves out."""
 
 PER_TARGET = "targets"
 PER_USER = "users"
-"""What an example of training is: an item and the history before it, or a user."""
+"""Kinds of training example: an item and the history before it, or the whole history of a user."""
 
 PADDING_ITEM = 0
-"""The item index that means "no item": real items start at 1, and every item array has a row 0 that is never scored."""
+"""The item index for "no item". Items start at 1. Row 0 of an item array is never scored."""
 
 COLD_START = "cold_start"
-"""Key of `metrics.json`: how users and items that were held out whole are served."""
+"""Key of `metrics.json`: accuracy for users and items that are held out entirely."""
 DIVERSITY_TRADEOFF = "diversity_tradeoff"
-"""Folder of the lists, and key of `metrics.json`: accuracy and coverage under several settings of diversity and of the cap."""
+"""Folder of the lists, and key of `metrics.json`: accuracy and coverage for several values of diversity and cap."""
