@@ -20,6 +20,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from recsys_spark import registry
 from recsys_spark.columns import FUSED, NETWORK
 from recsys_spark.config.load import fault_of, field_of
 from recsys_spark.errors import ConfigError
@@ -106,7 +107,7 @@ def _tree(file: Path, faults: list[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _sections(model: str) -> tuple[str, ...]:
-    return ("train.", "features.") if model == NETWORK else (f"baselines.{model}.",)
+    return (f"{registry.entry(model).section}.", *(["features."] if model == NETWORK else []))
 
 
 def _keys(
