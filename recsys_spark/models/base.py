@@ -96,7 +96,7 @@ def check_items(items: np.ndarray, n_items: int) -> None:
 
 
 def save(folder: Path, model: ItemModel) -> None:
-    """Write `model` to `folder`, all of it or nothing (a folder that exists is replaced)."""
+    """Write `model` to `folder`, whole or not at all. An existing folder is replaced."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -111,14 +111,14 @@ def save(folder: Path, model: ItemModel) -> None:
 
 
 def _checksum(array: np.ndarray) -> str:
-    """Of type, shape and content, read where it lies."""
+    """Return the SHA-256 of type, shape and content."""
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """The header of the item model in `folder`; its bytes are the model's version."""
+    """Return the header of the item model in `folder`. The header's bytes identify the model's version."""
     try:
         header = dict(json.loads((folder / HEADER).read_text(encoding="utf-8")))
         missing = {"kind", "n_items", "parameters", "arrays"} - header.keys()
@@ -127,17 +127,17 @@ def read_header(folder: Path) -> dict[str, Any]:
         return header
     except (OSError, ValueError, TypeError) as error:
         raise InputUnreadable(
-            f"{folder} is not an item model: {error}; run the stage that makes it again with --force"
+            f"{folder} is not an item model: {error}; run the stage that writes it again with --force"
         ) from error
 
 
 def load(folder: Path, kinds: dict[str, type[ItemModel]]) -> ItemModel:
-    """The item model in `folder`, its arrays memory-mapped; `kinds` maps the header's kind to its class."""
+    """Return the item model in `folder`, its arrays memory-mapped. `kinds` maps the header's kind to its class."""
     header = read_header(folder)
     if header["kind"] not in kinds:
         raise InputUnreadable(f"{folder}/{HEADER}: kind {header['kind']!r} is not one of {', '.join(sorted(kinds))}")
     try:
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in header["arrays"]}
     except (OSError, ValueError, EOFError) as error:  # EOFError: an empty file
-        raise InputUnreadable(f"{folder}: {error}; run the stage that makes it again with --force") from error
+        raise InputUnreadable(f"{folder}: {error}; run the stage that writes it again with --force") from error
     return kinds[header["kind"]](header["n_items"], header["parameters"], arrays)

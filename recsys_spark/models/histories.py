@@ -1,4 +1,4 @@
-"""A batch of users as every item model sees them: ragged lists of (item, time, weight).
+"""A batch of users as every item model reads them: ragged lists of items with times and weights.
 
 Shapes:  B users · T history entries of all of them · L window length · I items counting the padding item 0
 """
@@ -13,15 +13,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_spark.columns import EVENT_TS, ITEM_IDX, SEGMENT, WEIGHT
-from recsys_spark.models.ragged import taken
+from recsys_spark.models.ragged import select_rows
 
 RECENCY_BUCKETS = 24
-"""0 is padding; bucket b >= 1 holds gaps g to the user's newest item with floor(log2(1 + g minutes)) = b - 1, capped."""
+"""Number of recency buckets. 0 is padding; b >= 1 holds gaps g to the newest item with floor(log2(1 + g)) = b - 1,
+g in minutes. The last bucket holds all larger gaps."""
 
 
 @dataclass(frozen=True)
 class Histories:
-    """Histories of B users, oldest item first, no item twice within a user.
+    """Histories of B users, oldest item first. Items are distinct within a user.
 
     indptr int64 [B+1] · items int32 [T] · times int64 [T] seconds, 0 without times · weights float32 [T] · segments list[str | None] [B]
     """
@@ -42,7 +43,7 @@ class Histories:
         times: list[list[int]] | None = None,
         weights: list[list[float]] | None = None,
     ) -> Histories:
-        """From Python lists, for tests and small uses."""
+        """Return histories made of Python lists, for tests and examples."""
         indptr = np.concatenate([[0], np.cumsum([len(items) for items in lists])]).astype(np.int64)
         total = int(indptr[-1])
         flat = np.fromiter((i for row in lists for i in row), np.int32, total)
@@ -58,21 +59,21 @@ class Histories:
 
     @classmethod
     def from_arrow(cls, batch: Any) -> Histories:
-        """From an Arrow record batch (or a table of one chunk) of the `histories` table."""
+        """Return the histories of an Arrow record batch, or a one-chunk table, of the table `histories`."""
         names = batch.schema.names
         columns = {name: batch.column(names.index(name)) for name in (ITEM_IDX, EVENT_TS, WEIGHT, SEGMENT)}
         columns = {name: c.combine_chunks() if hasattr(c, "combine_chunks") else c for name, c in columns.items()}
         offsets = np.asarray(columns[ITEM_IDX].offsets, dtype=np.int64)
-        # flatten() drops what lies before a sliced array's first offset, so the offsets start at 0 as well
+        # flatten() drops the values before a sliced array's first offset, so the offsets must start at 0 too
         flat = {name: np.asarray(columns[name].flatten()) for name in (ITEM_IDX, EVENT_TS, WEIGHT)}
         return cls(offsets - offsets[0], flat[ITEM_IDX], flat[EVENT_TS], flat[WEIGHT], columns[SEGMENT].to_pylist())
 
     def lengths(self) -> np.ndarray:
-        """int64 [B]: history entries of each user."""
+        """Return int64 [B], the number of history items of each user."""
         return np.diff(self.indptr)
 
     def rows(self, start: int, stop: int) -> Histories:
-        """Users start:stop, sharing memory with this batch."""
+        """Return users start:stop, sharing memory with this batch."""
         stop = min(stop, len(self))
         lo, hi = int(self.indptr[start]), int(self.indptr[stop])
         return Histories(
@@ -84,12 +85,12 @@ class Histories:
         )
 
     def take(self, rows: np.ndarray) -> Histories:
-        """The users `rows` (int [B']), copied."""
-        indptr, at = taken(self.indptr, rows)
+        """Return a copy of the users `rows`, int [B']."""
+        indptr, at = select_rows(self.indptr, rows)
         return Histories(indptr, self.items[at], self.times[at], self.weights[at], [self.segments[r] for r in rows])
 
     def batches(self, size: int) -> Iterator[Histories]:
-        """Consecutive batches of at most `size` users."""
+        """Yield consecutive batches of at most `size` users."""
         for start in range(0, len(self), size):
             yield self.rows(start, start + size)
 
@@ -99,7 +100,7 @@ class Histories:
         return sp.csr_matrix((ones, self.items, self.indptr), shape=(len(self), n_items))
 
     def last(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """The newest `length` items of each user: (items, recency), both int32 [B, length], right-aligned, 0-padded."""
+        """Return (items, recency) of the newest `length` items, both int32 [B, length], right-aligned and 0-padded."""
         lengths = np.minimum(self.lengths(), length)
         rows = np.repeat(np.arange(len(self)), lengths)
         # distance from the user's end: lengths[user] for the oldest entry taken, 1 for the newest
@@ -114,6 +115,6 @@ class Histories:
 
 
 def recency_buckets(gap_seconds: np.ndarray) -> np.ndarray:
-    """int32 buckets in 1..RECENCY_BUCKETS-1 of gaps to the newest item, in seconds (negative gaps count as 0)."""
+    """Return int32 buckets from 1 to RECENCY_BUCKETS - 1 of gaps in seconds. A negative gap counts as 0."""
     minutes = np.maximum(gap_seconds, 0) // 60
     return (1 + np.minimum(np.floor(np.log2(1.0 + minutes)), RECENCY_BUCKETS - 2)).astype(np.int32)

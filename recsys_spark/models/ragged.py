@@ -1,4 +1,4 @@
-"""Small arithmetic on rows of unequal length that lie one after the other."""
+"""Arithmetic on ragged rows: rows of different lengths, stored one after the other."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """int64: start, start + 1, … of each range of so many numbers, one range after the other."""
+    """Return int64: the concatenation of the ranges start, start + 1, … of the given lengths."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def taken(indptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of rows that lie between the numbers of `indptr`, those with these indices: (their indptr int64, int64: where their entries lie)."""
+def select_rows(indptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (indptr int64 of the selected rows, positions int64 of their entries). `indptr` bounds all rows."""
     lengths = np.diff(indptr)[rows]
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), ranges(indptr[rows], lengths)
 
 
 def cuts(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
-    """Consecutive (start, stop) of positions whose sizes add up to `limit` at most; one that is larger stands alone."""
+    """Yield consecutive ranges (start, stop) whose sizes sum to at most `limit`. A larger size has a range of its own."""
     ends = np.cumsum(sizes)
     start = 0
     while start < len(sizes):

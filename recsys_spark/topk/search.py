@@ -41,7 +41,7 @@ def top_k(
         return _by_tiles(model, encoded, exclusions, k, tile)
     except ContractViolation as error:
         raise ContractViolation(
-            f"item model {model.kind!r} {error}; run the stage that makes it again with --force"
+            f"item model {model.kind!r} {error}; run the stage that writes it again with --force"
         ) from None
 
 
