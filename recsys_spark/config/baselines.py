@@ -45,13 +45,13 @@ class Als(Section):
     )
     regularization_exponent: Share = Field(
         default=0.0,
-        description="Exponent (nu) of a user's or item's number of interactions, which multiplies the regularization."
-        " 0: the same regularization for all.",
+        description="Growth of the regularization with the number n of interactions of a user or item: it is"
+        " multiplied by n ** regularization_exponent. 0: the same for all.",
     )
     confidence: Positive = Field(
         default=1.0,
-        description="Confidence in interactions (alpha): an interaction counts 1 + alpha * weight. Lower it if weights"
-        " say little, such as repeated purchases of staples.",
+        description="Confidence in interactions (alpha): an interaction counts 1 + alpha * weight. Lower it if large"
+        " weights say little, as for repeated purchases of staples.",
     )
     unobserved_weight: Positive = Field(
         default=1.0, description="Weight of the user-item pairs without an interaction. Lower it for sparse logs."
@@ -60,38 +60,39 @@ class Als(Section):
 
 
 class ItemKnn(Section):
-    """Item-based k-nearest neighbours (item kNN), by the cosine of the items' users."""
+    """Item-based k-nearest neighbours (item kNN) by cosine. Normalization comes before similarity_power and shrinkage."""
 
     user_power: NotNegative = Field(
         default=0.5,
-        description="Exponent of a user's number of items, which divides the user's share in a similarity. Higher"
-        " values reduce the influence of very active users.",
+        description="Normalization by user activity: a user with n items counts n ** (-2 * user_power). Raise it if"
+        " very active users dominate.",
     )
     source_power: NotNegative = Field(
         default=0.6,
-        description="Exponent of the history item's number of users, which divides its similarities. Higher values"
-        " reduce the influence of popular history items.",
+        description="Normalization by popularity: similarities to a history item with n users are divided by n **"
+        " source_power. Raise it if popular history items dominate.",
     )
     target_power: Annotated[float, Field(ge=-2)] = Field(
         default=0.4,
-        description="Exponent of the candidate's number of users, which divides its similarities. Lower values"
-        " recommend more popular items, also below 0.",
+        description="Normalization by popularity: similarities to a candidate with n users are divided by n **"
+        " target_power. Lower it, also below 0, to recommend more popular items.",
     )
     similarity_power: Positive = Field(
-        default=0.7, description="Exponent of the similarities. Higher values let the nearest items dominate."
+        default=0.7, description="Power of the similarities. Raise it to give the nearest items more weight."
     )
     shrinkage: NotNegative = Field(
         default=0.0,
-        description="Number s of users in n / (n + s), which multiplies the similarity of two items with n common"
-        " users. Raise it if items with few users rank too high.",
+        description="Shrinkage s: the similarity of two items with n common users is multiplied by n / (n + s)."
+        " Raise it if items with few users rank too high.",
     )
     norm_power: NotNegative = Field(
         default=0.0,
-        description="Exponent of the norm of a candidate's similarities, which divides them. Higher values lower items"
-        " that resemble many others a little.",
+        description="Normalization of a candidate's similarities: they are divided by their L2 norm ** norm_power."
+        " Raise it if items that resemble many others rank too high.",
     )
     neighbours: Count = Field(
-        default=1000, description="Maximum number of neighbours of an item. More cost memory and scoring time."
+        default=1000,
+        description="Maximum number of neighbours of an item. More neighbours cost memory and scoring time.",
     )
 
 
@@ -100,48 +101,48 @@ class ItemRidge(Section):
 
     user_power: NotNegative = Field(
         default=0.25,
-        description="Exponent of a user's number of items, whose square divides the user's weight in the regression."
-        " Higher values reduce the influence of very active users.",
+        description="Normalization by user activity: a user with n items has the weight n ** (-2 * user_power) in"
+        " the regression. Raise it if very active users dominate.",
     )
     regularization: Positive = Field(
         default=10.0, description="Weight of the L2 regularization (lambda). Raise it if the model overfits."
     )
     target_power: NotNegative = Field(
         default=0.0,
-        description="Exponent of the candidate's number of users, which divides its scores. Higher values recommend"
-        " less popular items.",
+        description="Normalization by popularity: the scores of a candidate with n users are divided by n **"
+        " target_power. Raise it to recommend less popular items.",
     )
     neighbours: Annotated[int, Field(ge=1, lt=65_536)] = Field(
         default=200,
-        description="Number of similar items in the regression of an item. The fit costs time cubically.",
+        description="Number of similar items in the regression of an item. The time of the fit grows with its cube.",
     )
 
 
 class UserKnn(Section):
-    """User-based k-nearest neighbours (user kNN)."""
+    """User-based k-nearest neighbours (user kNN). Normalization comes before similarity_power."""
 
     similarity: Literal["cosine", "pearson"] = Field(
         default="cosine",
-        description="Similarity of two users. cosine: of their 0/1 item vectors. pearson: correlation of these vectors"
-        " over all items.",
+        description="Similarity of two users. cosine: cosine of their 0/1 item vectors. pearson: correlation of"
+        " these vectors over all items.",
     )
     item_power: NotNegative = Field(
         default=0.5,
-        description="Exponent of an item's number of users, which divides the item's weight in a similarity. Higher"
-        " values reduce the influence of popular items.",
+        description="Normalization by popularity: a common item with n users counts n ** -item_power. Raise it if"
+        " popular items dominate.",
     )
     user_power: NotNegative = Field(
         default=0.5,
-        description="Exponent of a user's number of items (pearson: of the user's variance), which divides the"
-        " similarities. Higher values favour neighbours with few items.",
+        description="Normalization by user activity: the similarity of users with n and m items is divided by (n *"
+        " m) ** user_power. pearson uses variances instead of n and m.",
     )
     similarity_power: Positive = Field(
-        default=1.0, description="Exponent of the similarities. Higher values let the nearest users dominate."
+        default=1.0, description="Power of the similarities. Raise it to give the nearest users more weight."
     )
     target_power: NotNegative = Field(
         default=0.3,
-        description="Exponent of the candidate's number of users, which divides its scores. Higher values recommend"
-        " less popular items.",
+        description="Normalization by popularity: the scores of a candidate with n users are divided by n **"
+        " target_power. Raise it to recommend less popular items.",
     )
     neighbours: Count = Field(default=500, description="Maximum number of neighbours of a user.")
     max_users: Count | None = Field(
@@ -158,18 +159,22 @@ class Svd(Section):
         default=512, description="Number of singular vectors. More factors keep finer patterns and cost time."
     )
     user_power: NotNegative = Field(
-        default=0.3, description="Exponent of a user's number of items, which divides the user's row of the matrix."
+        default=0.3,
+        description="Normalization by user activity: the matrix row of a user with n items is divided by n **"
+        " user_power.",
     )
     item_power: NotNegative = Field(
-        default=0.3, description="Exponent of an item's number of users, which divides the item's column of the matrix."
+        default=0.3,
+        description="Normalization by popularity: the matrix column of an item with n users is divided by n **"
+        " item_power.",
     )
     singular_power: NotNegative = Field(
-        default=0.5, description="Exponent of the singular values, which weight the factors. 0: equal weights."
+        default=0.5, description="Power of the singular values, which weight the factors. 0: equal weights."
     )
     target_power: NotNegative = Field(
         default=0.15,
-        description="Exponent of the candidate's number of users, which multiplies its scores. Higher values recommend"
-        " more popular items.",
+        description="Popularity boost: the scores of a candidate with n users are multiplied by n ** target_power."
+        " Raise it to recommend more popular items.",
     )
 
 
@@ -189,8 +194,8 @@ class Baselines(Section):
 
     models: list[str] = Field(
         default=[POPULARITY, ALS, ITEM_KNN],
-        description="Names of the models to fit: sections of this section. popularity is required, because it serves"
-        " users without history.",
+        description="Names of the models to fit, out of the sections below. popularity is required, because it"
+        " serves users without history.",
     )
     popularity: Popularity = Popularity()
     als: Als = Als()
@@ -201,8 +206,8 @@ class Baselines(Section):
     content: Content = Content()
     tasks: Count = Field(
         default=64,
-        description="Maximum number of blocks of the interactions while models are fitted. There is one block per core,"
-        " or one per million interactions if that is more.",
+        description="Maximum number of blocks that the interactions are divided into for the fits. There is one"
+        " block per core, or one per million interactions if that is more.",
     )
 
     @field_validator("models")

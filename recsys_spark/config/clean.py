@@ -60,7 +60,7 @@ class Clean(Section):
     segment_by: list[str] = Field(
         default=[],
         description="User attributes that define segments. A user without history gets the popular items of their"
-        " segment. Empty: one list for all of them.",
+        " segment. Empty: no segments.",
     )
     time_unit: Literal["iso", "s", "ms", "us"] = Field(
         default="iso",
@@ -90,11 +90,11 @@ class Clean(Section):
     )
     returns: bool = Field(
         default=True,
-        description="Treat an event with a negative quantity as a return, which cancels the user's latest purchases of"
-        " the item. false: quarantine it.",
+        description="Whether an event with a negative quantity is a return, which cancels the user's latest"
+        " purchases of the item. false: it is quarantined.",
     )
     require_known_items: bool = Field(
-        default=False, description="Quarantine events whose item is missing from the items file."
+        default=False, description="Whether to quarantine events whose item is missing from the items file."
     )
     max_events_per_user_day: Count | None = Field(
         default=5000,
@@ -108,8 +108,8 @@ class Clean(Section):
     )
     k_core_users: Count = Field(
         default=1,
-        description="Minimum number of items per user. Users below it are removed, together with k_core_items, until"
-        " both minimums hold.",
+        description="Minimum number of items per user. Users below it are removed. This repeats with k_core_items"
+        " until both minimums hold.",
     )
     k_core_items: Count = Field(
         default=1, description="Minimum number of users per item. Raise both minimums if the log is noisy or too large."

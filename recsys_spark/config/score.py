@@ -23,7 +23,7 @@ class Score(Section):
     )
     item_tile: Count = Field(
         default=1024,
-        description="Number of items that a task scores at a time, for 256 users. Lower it if their scores do not fit"
+        description="Number of items that a task scores at a time. Lower it if the scores of 256 users do not fit"
         " into the processor's cache.",
     )
     partitions: Count | None = Field(
@@ -45,7 +45,7 @@ class Score(Section):
     diversity: Share = Field(
         default=0.0,
         description="Weight of diversity in maximal marginal relevance (1 - lambda). Higher values put less similar"
-        " items into a list. 0: lists are not changed.",
+        " items into a list. 0: no reranking.",
     )
     max_per_category: Count | None = Field(
         default=None,

@@ -26,18 +26,18 @@ class Train(Section):
         " autoencoder, or a sequence model. All but mlp need features.examples: users.",
     )
     dimension: Count = Field(
-        default=64, description="Length of the item and user vectors. More fit larger catalogues better and cost time."
+        default=64,
+        description="Length of the item and user vectors. Longer vectors fit larger catalogues better and cost time.",
     )
     start: Literal["random", "svd"] = Field(
         default="random",
-        description="Initial item vectors. svd: the first singular vectors of the baseline svd, which shortens the"
-        " training.",
+        description="Initial item vectors. svd: the first singular vectors of the baseline svd.",
     )
     neighbours: int = Field(
         default=0,
         ge=0,
-        description="Number of similar items, by the baseline item_knn, whose vectors are added to the vector of an"
-        " item. 0: none. Raise it if many items have few interactions.",
+        description="Number of similar items whose vectors are added to an item's vector. The baseline item_knn"
+        " finds them. 0: none. Raise it if many items have few interactions.",
     )
     hidden: Count = Field(
         default=128, description="Width of the encoder's hidden layers. Not used by conv, whose width is dimension."
@@ -85,7 +85,7 @@ class Train(Section):
     )
     temperature: Positive = Field(
         default=0.1,
-        description="Temperature of the softmax, which divides the cosine of user and item vectors. Raise it if the"
+        description="Temperature of the softmax: cosines of user and item vectors are divided by it. Raise it if the"
         " network overfits.",
     )
     negatives: Count = Field(
