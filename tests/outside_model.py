@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import Field
 
 from recsys_spark.config.baselines import Baselines
 from recsys_spark.config.section import Count, Section
@@ -27,7 +26,8 @@ class CoOccurrenceModel(ItemTableModel):
 class CoOccurrence(Section):
     """Number of users who have both items."""
 
-    min_users: Count = Field(default=1, description="Minimum number of common users.")
+    min_users: Count = 1
+    """Minimum number of common users."""
 
 
 class OutsideBaselines(Baselines):

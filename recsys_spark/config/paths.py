@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, field_validator
 
 from recsys_spark.config.section import Section
 
@@ -10,22 +10,15 @@ from recsys_spark.config.section import Section
 class Paths(Section):
     """Input files and the output folder. A relative path starts at the working directory."""
 
-    root: str = Field(
-        default="",
-        description="Folder for the runs, the id index and the published table. Every node must see it as this path.",
-    )
-    events: str = Field(
-        default="",
-        description="Event log: a file, a folder, a glob pattern, or folders partitioned by date.",
-    )
-    items: str | None = Field(
-        default=None,
-        description="Items file with titles, categories and texts. null: none. The content model, diversity by category"
-        " and category caps need it.",
-    )
-    users: str | None = Field(
-        default=None, description="Users file with attributes. null: none. User segments need it."
-    )
+    root: str = ""
+    """Folder for the runs, the id index and the published table. Every node must see it as this path."""
+    events: str = ""
+    """Event log: a file, a folder, a glob pattern, or folders partitioned by date."""
+    items: str | None = None
+    """Items file with titles, categories and texts. null: none. The content model, diversity by category and category
+    caps need it."""
+    users: str | None = None
+    """Users file with attributes. null: none. User segments need it."""
 
     # the defaults are checked too, so that a missing path is reported under its key
     model_config = ConfigDict(validate_default=True)

@@ -12,6 +12,7 @@ ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -19,8 +20,10 @@ Name = Annotated[str, Field(min_length=1)]
 class Section(BaseModel):
     """Frozen and strict: an unknown key is an error, and the text "3" is no number.
 
-    The docstring of a section and the descriptions of its fields are the comments of `conf/base.yaml`. A field that
-    holds a section needs no description.
+    The docstrings of a section and of its fields are the comments of `conf/base.yaml`. A field that holds a section
+    needs none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )

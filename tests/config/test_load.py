@@ -207,7 +207,7 @@ def comments(section=Config):
             yield name, field.annotation.__doc__
             yield from ((f"{name}.{key}", text) for key, text in comments(field.annotation))
         else:
-            yield name, field.description
+            yield name, " ".join(field.description.split())
 
 
 @pytest.mark.parametrize(("key", "text"), list(comments()))
