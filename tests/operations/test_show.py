@@ -3,7 +3,9 @@ from datetime import date
 import pytest
 
 from factories import finish_stage, make_context
+from recsys_spark.cli import main
 from recsys_spark.operations import show
+from recsys_spark.operations.runs import finished_run
 from recsys_spark.storage.manifest import write_json
 
 
@@ -26,7 +28,7 @@ def put_run(context, users):
         "users": 1040,
         "gate_k": 10,
         "models": list(ndcg),
-        "accuracy": {m: {"10": {name: {"mean": v} for name in show._SHOWN}} for m, v in ndcg.items()},
+        "accuracy": {m: {"10": {name: {"mean": v} for name in show.METRICS}} for m, v in ndcg.items()},
         "beyond_accuracy": {m: {"coverage": 0.5} for m in ndcg},
     }
     finish_stage(context, "score", "release", {}, rows=24000, users=1200)
@@ -39,7 +41,7 @@ def put_run(context, users):
 def text(tmp_path, capsys):
     people = [user(name, [f"{name} had {i}" for i in range(9)]) for name in ("ann", "bob", "cyd", "dan")]
     put_run(make_context(tmp_path), [*people, user("new\x1b[2J", [], kind="none")])
-    assert show.main([str(tmp_path)]) == 0
+    assert main(["show", str(tmp_path)]) == 0
     return capsys.readouterr().out
 
 
@@ -70,10 +72,13 @@ def test_the_newest_run_is_shown(tmp_path):
     for name in ("2026-02-28", "2026-02-27"):
         context = make_context(tmp_path, run_date=date.fromisoformat(name))
         put_run(context, [])
-    assert show.newest(tmp_path).run_id == "2026-02-27"
+    assert finished_run(tmp_path, "publish").run_id == "2026-02-27"
+    assert finished_run(tmp_path, "publish", "2026-02-28").run_id == "2026-02-28"
 
 
 def test_no_finished_run_is_one_line(tmp_path, capsys):
     finish_stage(make_context(tmp_path), "score", "release", {}, rows=1)
-    assert show.main([str(tmp_path)]) == 3
-    assert capsys.readouterr().err.startswith(f"error: no finished run under {tmp_path / 'runs'}; run `make demo`")
+    assert main(["show", str(tmp_path)]) == 3
+    assert capsys.readouterr().err.startswith(
+        f"error: no publish stage of a run has finished under {tmp_path / 'runs'}. Run jobs/"
+    )

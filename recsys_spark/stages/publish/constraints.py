@@ -124,9 +124,7 @@ class _Run:
     def indices(self, table: str, id_column: str, index_column: str, ids: pa.Array) -> np.ndarray:
         """Return int64 [len(ids)]: the dense index of each external id, -1 for one that is not in the table."""
         indices = np.full(len(ids), -1, np.int64)
-        rows = self.dataset(table).to_table(
-            columns=[id_column, index_column], filter=pc.field(id_column).isin(ids)
-        )
+        rows = self.dataset(table).to_table(columns=[id_column, index_column], filter=pc.field(id_column).isin(ids))
         indices[pc.index_in(rows[id_column], value_set=ids).to_numpy()] = rows[index_column].to_numpy()
         return indices
 
@@ -302,7 +300,9 @@ def _exhausted(run: _Run, users: np.ndarray) -> np.ndarray:
 
 def _is_in(values: Any, ids: pa.Array) -> np.ndarray:
     result = pc.is_in(values, value_set=ids)
-    return np.asarray(result.to_numpy(zero_copy_only=False) if isinstance(result, pa.Array) else result.to_numpy(), bool)
+    return np.asarray(
+        result.to_numpy(zero_copy_only=False) if isinstance(result, pa.Array) else result.to_numpy(), bool
+    )
 
 
 def _versions(table: pa.Table) -> set[tuple[str, str]]:

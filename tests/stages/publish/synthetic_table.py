@@ -44,7 +44,7 @@ def finish_release(root: Path, spark=None, *, run_date: date = RUN_DATE, passed:
         for u in range(N_USERS) for step in (1, 2)
     ]  # fmt: skip
     tables = {"users": ("users", users), "items": ("items", items), "interactions": ("interactions", events)}
-    finish_stage(context, "clean", RELEASE, tables, n_users=N_USERS, n_items=N_ITEMS + 1, users=N_USERS)
+    finish_stage(context, "clean", None, tables, n_users=N_USERS, n_items=N_ITEMS + 1, users=N_USERS)
     lists = [{**row, "run_date": run_date} for row in lists or rows(context.layout.run_id)]
     finish_stage(context, "score", RELEASE, {"top_n": ("top_n", lists)}, users=N_USERS, models=["popularity", "als"])
     (context.layout.stage("score", RELEASE) / "blocked.json").write_text(json.dumps([f"i{BLOCKED_ITEM}"]))

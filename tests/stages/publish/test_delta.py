@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from recsys_spark.errors import PublishConflict, StageMissing
-from recsys_spark.stages.publish.retention import leaving
+from recsys_spark.stages.publish.stage import expired_nights
 from recsys_spark.stages.publish.targets import delta
 from recsys_spark.storage import contract as contracts
 from stages.publish.synthetic_table import old_schema, put_file, rows
@@ -20,10 +20,10 @@ NIGHT, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 COLUMNS = contracts.load("top_n").columns
 
 
-def publish(root: Path, name="a", *, night=NIGHT, run_id="r1", output_id="x", version="v1", out=()):
+def publish(root: Path, name="a", *, night=NIGHT, run_id="r1", output_id="x", version="v1", expired=()):
     lists = rows(run_id, version)
     staged = [put_file(root / "staged", f"{name}-{part}.parquet", lists[part::2]) for part in (0, 1)]
-    return delta.publish(root / "top_n", staged, run_date=night, run_id=run_id, output_id=output_id, leaving=out)
+    return delta.publish(root / "top_n", staged, run_date=night, run_id=run_id, output_id=output_id, expired=expired)
 
 
 def as_delta(folder: Path, version=None) -> list[dict]:
@@ -82,16 +82,16 @@ def test_publishing_a_night_again_replaces_it_in_one_commit_and_old_versions_sta
 
 def test_old_nights_leave_with_the_commit(tmp_path):
     publish(tmp_path)
-    night = publish(tmp_path, "b", night=NEXT, run_id="r2", out=leaving([NIGHT], NEXT, keep_nights=1))
+    night = publish(tmp_path, "b", night=NEXT, run_id="r2", expired=expired_nights([NIGHT], NEXT, keep_nights=1))
     assert (night.version, delta.nights(tmp_path / "top_n")) == (1, [NEXT])
 
 
 def test_which_nights_leave():
     days = [date(2026, 3, day) for day in range(1, 8)]
-    assert leaving(days[:5], days[5], keep_nights=3) == set(days[:3])
-    assert leaving(days[:3], days[2], keep_nights=3) == set()
-    assert leaving(days[1:], days[0], keep_nights=3) == set(days[1:4])  # the night itself stays, however old
-    assert leaving([], days[0], keep_nights=1) == set()
+    assert expired_nights(days[:5], days[5], keep_nights=3) == set(days[:3])
+    assert expired_nights(days[:3], days[2], keep_nights=3) == set()
+    assert expired_nights(days[1:], days[0], keep_nights=3) == set(days[1:4])  # the night itself stays, however old
+    assert expired_nights([], days[0], keep_nights=1) == set()
 
 
 def test_an_output_is_known_as_long_as_its_files_are_live(tmp_path):
@@ -182,7 +182,7 @@ def test_a_race_for_the_first_commit_is_a_conflict(tmp_path, monkeypatch):
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path):
     (tmp_path / "top_n").mkdir()
     (tmp_path / "top_n" / "notes.txt").write_text("mine")
-    with pytest.raises(PublishConflict, match=r"not a Delta table and holds notes.txt; move it away"):
+    with pytest.raises(PublishConflict, match=r"not a Delta table and holds notes.txt. Move it away"):
         publish(tmp_path)
     assert [entry.name for entry in (tmp_path / "top_n").iterdir()] == ["notes.txt"]
 
@@ -221,7 +221,7 @@ def test_a_table_of_before_there_were_reasons_gets_the_column_and_loses_nothing(
 def test_a_broken_log_is_a_conflict(tmp_path):
     publish(tmp_path)
     (tmp_path / "top_n" / "_delta_log" / "00000000000000000000.json").write_text("{half a")
-    with pytest.raises(PublishConflict, match="not a Delta table that can be read"):
+    with pytest.raises(PublishConflict, match="is not a readable Delta table"):
         publish(tmp_path, "b")
 
 
@@ -236,8 +236,8 @@ def test_files_move_across_filesystems_by_copy(tmp_path, monkeypatch):
 
 
 def test_asking_for_a_night_that_is_not_there(tmp_path):
-    with pytest.raises(StageMissing, match="holds no published table; run jobs/publish.py"):
+    with pytest.raises(StageMissing, match="holds no published table. Run jobs/publish.py"):
         delta.night(tmp_path / "top_n")
     publish(tmp_path)
-    with pytest.raises(StageMissing, match="has no night 2026-03-02; it has 2026-03-01"):
+    with pytest.raises(StageMissing, match="has no night 2026-03-02. Published nights: 2026-03-01"):
         delta.night(tmp_path / "top_n", NEXT)

@@ -102,7 +102,7 @@ def test_a_gate_that_fails_after_a_publication_leaves_the_table(published):
 def test_a_missing_verdict_or_stage_is_told(tmp_path):
     context = finish_release(tmp_path)
     context.layout.table("evaluate", RELEASE, "verdict.json").unlink()
-    with pytest.raises(StageMissing, match=r"verdict\.json is not there"):
+    with pytest.raises(StageMissing, match=r"verdict\.json cannot be read"):
         stage.run(context, RELEASE)
     shutil.rmtree(context.layout.stage("score", RELEASE))
     with pytest.raises(StageMissing, match="no finished score stage"):
@@ -114,7 +114,7 @@ def test_a_broken_law_stops_the_publication(spark, tmp_path):
     context = finish_release(tmp_path, spark, lists=lists)
     with pytest.raises(
         ContractViolation,
-        match=r"stays unpublished: each row's source is a known model: broken 6 times, e.g. user_id='u0' item_id='i4'",
+        match=r"violates constraints: each row's source is a known model: violated 6 times, e.g. user_id='u0' item_id='i4'",
     ):
         stage.run(context, RELEASE)
     assert not context.layout.top_n.exists()

@@ -1,7 +1,7 @@
-"""The published table: a Delta table that readers see change in one step. The only file that knows deltalake.
+"""The published table as a Delta table, which changes for readers in one commit. Only this module imports deltalake.
 
-A publication is Parquet files that lie in the table's folder already, and one commit that names them. Until the commit no reader of the
-table sees them; files of a publication that was killed before it are never seen and are deleted by `vacuum` later.
+A publication first moves Parquet files into the table's folder, then names them in one commit. Readers see nothing
+before the commit. Files that a killed publication leaves are never read, and `vacuum` deletes them later.
 """
 
 from __future__ import annotations
@@ -44,40 +44,40 @@ class Night:
 
 
 def nights(folder: Path) -> list[date]:
-    """The run dates that readers see now, ascending; none when nothing was ever published."""
+    """Return the published run dates, ascending."""
     table = _open(folder)
     return sorted({entry[RUN_DATE] for entry in _live(table)}) if table else []
 
 
 def night(folder: Path, run_date: date | None = None) -> Night:
-    """What readers see of `run_date` (None: the newest night); `StageMissing` when there is nothing."""
+    """Return the published night of `run_date`, or the newest one. `StageMissing` when there is none."""
     table = _open(folder)
     live = _live(table) if table else []
     if table is None or not live:
-        raise StageMissing(f"{folder} holds no published table; run jobs/publish.py first, or jobs/nightly.py")
-    wanted = run_date or max(entry[RUN_DATE] for entry in live)
-    own = [entry for entry in live if entry[RUN_DATE] == wanted]
-    if not own:
-        there = sorted({str(entry[RUN_DATE]) for entry in live})
-        raise StageMissing(f"{folder} has no night {wanted}; it has {', '.join(there)}")
-    return _night(folder, table.version(), wanted, own)
+        raise StageMissing(f"{folder} holds no published table. Run jobs/publish.py first, or jobs/nightly.py")
+    run_date = run_date or max(entry[RUN_DATE] for entry in live)
+    entries = [entry for entry in live if entry[RUN_DATE] == run_date]
+    if not entries:
+        dates = sorted({str(entry[RUN_DATE]) for entry in live})
+        raise StageMissing(f"{folder} has no night {run_date}. Published nights: {', '.join(dates)}")
+    return _night(folder, table.version(), run_date, entries)
 
 
 def published(folder: Path, run_date: date, run_id: str, output_id: str) -> Night | None:
-    """The night when its live files are those that this output of this run was published as, else None."""
+    """Return the night if its live files were published from this output of this run, else None."""
     table = _open(folder)
     if table is None:
         return None
-    own = [entry for entry in _live(table) if entry[RUN_DATE] == run_date]
-    # asked by files: the table may have been restored or replaced since
-    commit = _commit_of(table, {entry["path"] for entry in own})
+    entries = [entry for entry in _live(table) if entry[RUN_DATE] == run_date]
+    # the commit is found by its files, because the table may have been restored to an older version
+    commit = _commit_of(table, {entry["path"] for entry in entries})
     if (commit.get(RUN_ID), commit.get(OUTPUT_ID)) != (run_id, output_id):
         return None
-    return _night(folder, table.version(), run_date, own)
+    return _night(folder, table.version(), run_date, entries)
 
 
 def output_id(folder: Path, night: Night) -> str | None:
-    """What the output that the night's files were published from was called; None when no commit of ours names these files."""
+    """Return the id of the output that the night was published from, or None when no commit records it."""
     table = _open(folder)
     files = {str(file.relative_to(folder)) for file in night.files}
     return _commit_of(table, files).get(OUTPUT_ID) if table else None
@@ -90,83 +90,85 @@ def publish(
     run_date: date,
     run_id: str,
     output_id: str,
-    leaving: Collection[date],
+    expired: Collection[date],
 ) -> Night:
-    """Move the Parquet files `staged` into the table and make them live as the night `run_date`, all in one commit.
+    """Move the Parquet files `staged` into the table and publish them as the night `run_date` in one commit.
 
-    The same commit takes out an earlier publication of that night and the nights `leaving`. The files must have the contract's columns
-    but for run_date, and names that no other file has. A table of before a column was thought of gets it first, in a commit of its own;
-    older nights then have null there. `PublishConflict` when another writer commits meanwhile, or the folder is not our table; then readers
-    go on seeing what they saw.
+    The same commit removes an earlier publication of that night and the nights `expired`. The files need unique names
+    and the columns of the contract except run_date. A table that lacks a nullable column of the contract gets it first,
+    in a commit of its own; the column is null for older nights. `PublishConflict` when another writer commits at the
+    same time, or when the folder holds another table. Readers then still see the former version.
     """
     table = _open(folder)
-    out = [e for e in _live(table) if e[RUN_DATE] == run_date or e[RUN_DATE] in leaving] if table else []
+    replaced = [e for e in _live(table) if e[RUN_DATE] == run_date or e[RUN_DATE] in expired] if table else []
     moved = [_move(file, folder / f"{RUN_DATE}={run_date}") for file in staged]
     adds = [_add(folder, file, run_date) for file in moved]
     names = [add.path for add in adds]
-    # no retries: a publication that meets another writer's commit must look again at what it replaces
+    # no retries: after another writer's commit the files to replace must be determined again
     properties = CommitProperties(
         custom_metadata={RUN_ID: run_id, OUTPUT_ID: output_id, RUN_DATE: str(run_date), FILES: names},
         max_commit_retries=0,
     )
-    _commit(folder, table, adds, [_remove(entry) for entry in out], properties)
+    _commit(folder, table, adds, [_remove(entry) for entry in replaced], properties)
     return night(folder, run_date)
 
 
 def vacuum(folder: Path, hours: int) -> int:
-    """Delete files that left the table, or never came in, more than `hours` ago; returns how many."""
+    """Delete files that have not been part of the table for `hours`; return their number."""
     table = _open(folder)
     if table is None:
         return 0
     options: dict[str, Any] = {"retention_hours": hours, "enforce_retention_duration": False, "full": True}
     try:
-        # asked first, because a vacuum that deletes nothing would still commit
+        # a dry run comes first, because a vacuum that deletes nothing would still commit
         return len(table.vacuum(dry_run=False, **options)) if table.vacuum(dry_run=True, **options) else 0
     except DeltaError as error:
         raise PublishConflict(
-            f"{folder}: old files could not be deleted: {error}; the table itself is whole"
+            f"{folder}: old files could not be deleted: {_line(error)}. The table itself is intact; run jobs/publish.py again"
         ) from error
 
 
 def _open(folder: Path) -> DeltaTable | None:
-    """The table; None when nothing was ever published; `PublishConflict` when something else is there."""
+    """Return the table, or None before the first publication. `PublishConflict` when the folder holds anything else."""
     if not (folder / _LOG).is_dir() or not any((folder / _LOG).iterdir()):
         if folder.is_dir():
-            _only_ours(folder)
+            _check_unused(folder)
         return None
     try:
         table = DeltaTable(folder)
     except (DeltaError, OSError, ValueError) as error:
         raise PublishConflict(
-            f"{folder} is not a Delta table that can be read: {_line(error)}; restore it or move it away"
+            f"{folder} is not a readable Delta table: {_line(error)}. Restore it or move it away"
         ) from error
-    _same_shape(folder, table)
+    _check_schema(folder, table)
     return table
 
 
-def _only_ours(folder: Path) -> None:
-    """A first publication that was killed leaves folders of run dates and no log; anything else is somebody else's."""
-    strangers = sorted(e.name for e in folder.iterdir() if e.name != _LOG and not e.name.startswith(f"{RUN_DATE}="))
-    if strangers:
+def _check_unused(folder: Path) -> None:
+    """Allow an empty folder, and the folders of run dates that a killed first publication leaves."""
+    others = sorted(e.name for e in folder.iterdir() if e.name != _LOG and not e.name.startswith(f"{RUN_DATE}="))
+    if others:
         raise PublishConflict(
-            f"{folder} is not a Delta table and holds {', '.join(strangers[:3])}; move it away or give another paths.root"
+            f"{folder} is not a Delta table and holds {', '.join(others[:3])}. "
+            "Move it away or set paths.root to another folder"
         )
 
 
-def _same_shape(folder: Path, table: DeltaTable) -> None:
-    """`PublishConflict` unless the table's columns are ours; those that may be null may be missing."""
-    ours, theirs = _fields(_schema()), _fields(table.schema())
+def _check_schema(folder: Path, table: DeltaTable) -> None:
+    """`PublishConflict` unless the table has the columns of the contract. Nullable columns may be missing."""
+    expected, actual = _fields(_schema()), _fields(table.schema())
     faults = [
-        f"column {f['name']} is {f['type']}{'' if f['nullable'] else ' not null'}" for f in theirs if f not in ours
+        f"column {f['name']} is {f['type']}{'' if f['nullable'] else ' not null'}" for f in actual if f not in expected
     ]
-    have = {f["name"] for f in theirs}
-    faults += [f"column {f['name']} is missing" for f in ours if f["name"] not in have and not f["nullable"]]
+    names = {f["name"] for f in actual}
+    faults += [f"column {f['name']} is missing" for f in expected if f["name"] not in names and not f["nullable"]]
     partition_by = list(table.metadata().partition_columns)
     if partition_by != [RUN_DATE]:
         faults.append(f"it is partitioned by {', '.join(partition_by) or 'nothing'}")
     if faults:
         raise PublishConflict(
-            f"{folder} is a Delta table of another shape than schemas/{TABLE}.json: {'; '.join(faults)}; move it away or give another paths.root"
+            f"{folder} is a Delta table that differs from schemas/{TABLE}.json: {'; '.join(faults)}. "
+            "Move it away or set paths.root to another folder"
         )
 
 
@@ -184,27 +186,28 @@ def _commit(
                 description=contracts.load(TABLE).description, commit_properties=properties,
             )  # fmt: skip
         else:
-            have = {f["name"] for f in _fields(table.schema())}
-            lacking = [field for field in _schema().fields if field.name not in have]
-            if lacking:
-                table.alter.add_columns(lacking, commit_properties=CommitProperties(max_commit_retries=0))
+            names = {f["name"] for f in _fields(table.schema())}
+            missing = [field for field in _schema().fields if field.name not in names]
+            if missing:
+                table.alter.add_columns(missing, commit_properties=CommitProperties(max_commit_retries=0))
             table.create_write_transaction(
                 [*adds, *removes], "append", _schema(), [RUN_DATE], commit_properties=properties
             )
     except DeltaError as error:
         raise PublishConflict(
-            f"{folder}: another writer has committed since this publication began ({_line(error)}); run jobs/publish.py again"
+            f"{folder}: another writer has committed since this publication began ({_line(error)}). "
+            "Run jobs/publish.py again"
         ) from error
 
 
 def _commit_of(table: DeltaTable, files: set[str]) -> dict[str, Any]:
-    """The newest commit of ours that made live just these files; empty without one."""
+    """Return the metadata of the newest commit that published exactly these files, or an empty dictionary."""
     commits = table.history() if files else []
     return next((commit for commit in commits if set(commit.get(FILES, [])) == files), {})
 
 
 def _live(table: DeltaTable) -> list[dict[str, Any]]:
-    """Path, run_date, rows and bytes of each live file."""
+    """Return path, run_date, rows and bytes of each live file."""
     actions = table.get_add_actions(flatten=True)
     columns = {
         name: actions.column(name).to_pylist()
@@ -251,24 +254,24 @@ def _remove(entry: dict[str, Any]) -> RemoveAction:
 
 
 def _statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
-    """Rows, and the range of each column, by which readers skip files."""
+    """Return the number of rows and the range of each column. Readers skip files by them."""
     groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
     lowest: dict[str, Any] = {}
     highest: dict[str, Any] = {}
     for column in range(metadata.num_columns):
-        found = [group.column(column).statistics for group in groups]
-        if found and all(s is not None and s.has_min_max for s in found):
+        statistics = [group.column(column).statistics for group in groups]
+        if statistics and all(s is not None and s.has_min_max for s in statistics):
             name = groups[0].column(column).path_in_schema
-            lowest[name], highest[name] = min(s.min for s in found), max(s.max for s in found)
+            lowest[name], highest[name] = min(s.min for s in statistics), max(s.max for s in statistics)
     return {"numRecords": metadata.num_rows, "minValues": lowest, "maxValues": highest}
 
 
 def _move(file: Path, folder: Path) -> Path:
-    """Move a file durably, by a rename where both lie on one filesystem."""
+    """Move a file and flush it to disk. Across file systems the file is copied."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     if target.exists():
-        raise PublishConflict(f"{target} exists already; run jobs/publish.py again")
+        raise PublishConflict(f"{target} exists already. Run jobs/publish.py again")
     try:
         os.rename(file, target)
     except OSError as error:
