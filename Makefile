@@ -40,10 +40,10 @@ demo: setup ## one whole night on real data into build/CONF, from the raw log to
 		--driver-java-options '$(JAVA)' \
 		$(CURDIR)/jobs/nightly.py \
 		--config $(CURDIR)/conf/$(CONF).yaml
-	@$(PYTHON) -m recsys_spark.operations.show $(ROOT)
+	@$(PYTHON) -m recsys_spark show $(ROOT)
 
 data: setup ## the raw log of CONF into build/data/CONF, and its terms of use
-	@$(PYTHON) -m recsys_spark.demo.fetch $(CONF) --out $(DATA)
+	@$(PYTHON) -m recsys_spark demo-data $(CONF) --out $(DATA)
 
 test: setup ## linters, then every test but the slow ones
 	@$(MAKE) lint

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         return exit_codes.report(error, arguments.debug)
     except KeyboardInterrupt:
-        log.warning("%s: interrupted", arguments.command)
+        log.warning("%s: interrupted. The same command continues", arguments.command)
         return INTERRUPTED
 
 

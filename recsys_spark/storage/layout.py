@@ -89,7 +89,7 @@ class StudyLayout(Layout):
         return self.root / "study.db"
 
     @property
-    def question(self) -> Path:
+    def facts(self) -> Path:
         """The settings, search spaces and input files that the NDCGs of the study depend on."""
         return self.root / "study.json"
 

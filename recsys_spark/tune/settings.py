@@ -1,4 +1,4 @@
-"""The settings that a search starts from and changes: the overlay as it is written, and as it is checked."""
+"""The settings that a search starts from and changes: the overlay as written, and the checked config."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from typing import Any
 
 from recsys_spark.config.config import Config
 from recsys_spark.config.load import check, load, read, with_values
-from recsys_spark.stages.score.stage import JUDGED_BY
+from recsys_spark.stages.score.stage import SELECTED_BY
 
-CONCERNED = ("clean", "split", "features", "baselines", "train")
-"""Sections that what a model reaches on valid may depend on."""
-
+SECTIONS = ("clean", "split", "features", "baselines", "train")
+"""Sections that the NDCG of a single model may depend on."""
 GATE_K = "gate_k"
-"""Of `evaluate`: what every model depends on."""
-FUSION = {
+"""The key of `evaluate` that every NDCG depends on."""
+FUSION_KEYS = {
     "score": ("top_n", "candidates", "fusion_users", "fusion", "drop"),
-    "evaluate": tuple(name for name in JUDGED_BY if name != GATE_K),
+    "evaluate": tuple(name for name in SELECTED_BY if name != GATE_K),
 }
-"""What the fused list on valid depends on besides."""
+"""Further keys that the NDCG of the fused list depends on, by section."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`tree` is what `overlay` holds, overrides of the command line included; `config` has the defaults too."""
+    """`tree` is the content of `overlay` with the overrides of the command line; `config` adds the defaults."""
 
     overlay: Path
     tree: dict[str, Any]
@@ -34,35 +33,38 @@ class Settings:
 
     @classmethod
     def read(cls, overlay: Path, overrides: Iterable[str] = ()) -> Settings:
-        """`ConfigError` tells every fault."""
+        """Read and check an overlay; `ConfigError` lists every fault."""
         overrides = list(overrides)
         return cls(overlay, read(overlay, overrides)[0], load(overlay, overrides))
 
     def value(self, key: str) -> Any:
-        """What the config has at a dotted key."""
+        """Return the config's value of a dotted key."""
         return reduce(getattr, key.split("."), self.config)
 
     def tree_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The overlay's content with values at dotted keys."""
+        """Return the overlay's content with `values` at dotted keys."""
         return with_values(self.tree, values)
 
     def config_with(self, values: Mapping[str, Any]) -> Config:
-        """The config with values at dotted keys; `ConfigError` when they do not go together."""
+        """Return the config with `values` at dotted keys; `ConfigError` when the values contradict each other."""
         return check(self.tree_with(values), self.overlay)
 
     def facts(self, *, fused: bool) -> dict[str, Any]:
-        """What may decide how good a model is, and with `fused` how good the fused list is, by dotted key, as JSON values."""
+        """Return the settings that the NDCG of a model depends on, and with `fused` that of the fused list.
+
+        The keys are dotted and the values JSON.
+        """
         dump = self.config.model_dump(mode="json")
-        asked = {GATE_K: self.config.evaluate.gate_k, "blocked_items": self.config.score.blocked_items}
-        tree = {name: dump[name] for name in CONCERNED}
+        tree = {name: dump[name] for name in SECTIONS}
         if fused:
-            tree |= {part: {name: dump[part][name] for name in names} for part, names in FUSION.items()}
-        return dict(_flat(tree)) | asked
+            tree |= {section: {name: dump[section][name] for name in names} for section, names in FUSION_KEYS.items()}
+        shared = {GATE_K: self.config.evaluate.gate_k, "blocked_items": self.config.score.blocked_items}
+        return dict(_flat(tree)) | shared
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{above}{name}", value
+            yield f"{prefix}{name}", value

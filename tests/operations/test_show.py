@@ -79,6 +79,7 @@ def test_the_newest_run_is_shown(tmp_path):
 def test_no_finished_run_is_one_line(tmp_path, capsys):
     finish_stage(make_context(tmp_path), "score", "release", {}, rows=1)
     assert main(["show", str(tmp_path)]) == 3
-    assert capsys.readouterr().err.startswith(
-        f"error: no publish stage of a run has finished under {tmp_path / 'runs'}. Run jobs/"
-    )
+    runs = tmp_path / "runs"
+    assert capsys.readouterr().err.startswith(f"error: no run has finished its publish stage under {runs}. Run jobs/")
+    assert main(["show", str(tmp_path), "--run-id", "2026-03-01"]) == 3
+    assert "run '2026-03-01' has not finished its publish stage" in capsys.readouterr().err
