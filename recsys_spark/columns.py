@@ -61,7 +61,6 @@ SVD = "svd"
 CONTENT = "content"
 NETWORK = "network"
 FUSED = "fused"
-MODELS = (POPULARITY, ALS, ITEM_KNN, ITEM_RIDGE, USER_KNN, SVD, CONTENT, NETWORK)
 
 FORMER_NAMES = {"item_cosine": ITEM_KNN, "user_cosine": USER_KNN}
 """Names of models in earlier versions. Old configs, saved models and published nights still have them."""
