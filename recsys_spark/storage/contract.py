@@ -1,4 +1,4 @@
-"""Contracts of the tables: one JSON file each in `schemas/`, rendered to Spark, Arrow and numpy types from here alone."""
+"""Contracts of the tables: one JSON file per table in `schemas/`, rendered to Spark, Arrow and numpy types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 _PACKAGE = files("recsys_spark")
-# the wheel carries the contracts inside the package, a checkout has them beside it
+# a wheel holds the contracts inside the package, a checkout beside it
 _FOLDERS: tuple[Traversable, ...] = (_PACKAGE / "schemas", _PACKAGE / ".." / "schemas")
 
 _ARROW: dict[str, pa.DataType] = {
@@ -53,7 +53,7 @@ _SPARK: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Field:
-    """One column: `type` is a key of the table above, `unit` is None for what has none."""
+    """One column. `type` is a key of the table above; `unit` is None for a column without a unit."""
 
     name: str
     type: str
@@ -63,18 +63,18 @@ class Field:
 
     @property
     def spark_type(self) -> str:
-        """The type in Spark's DDL."""
+        """The Spark DDL type."""
         return _SPARK.get(self.type, self.type)
 
     @property
     def numpy_type(self) -> np.dtype[Any]:
-        """The element type of the column (of its lists, for a list column) as a tensor sees it."""
+        """The numpy type of the values, or of the elements of a list column."""
         return np.dtype(self.type.removeprefix("list<").removesuffix(">"))
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A table's columns in order, its key (the grain: no two rows share it) and its partition columns."""
+    """A table's columns in order, its key (no two rows share it) and its partition columns."""
 
     table: str
     description: str
@@ -90,44 +90,42 @@ class Contract:
         return next(field for field in self.fields if field.name == name)
 
     def arrow_schema(self, *columns: str) -> pa.Schema:
-        """Arrow schema of `columns`, or of all."""
-        wanted = [self.field(name) for name in columns] or self.fields
-        return pa.schema([pa.field(f.name, _ARROW[f.type], f.nullable) for f in wanted])
+        """Return the Arrow schema of `columns`, or of all."""
+        fields = [self.field(name) for name in columns] or self.fields
+        return pa.schema([pa.field(f.name, _ARROW[f.type], f.nullable) for f in fields])
 
     def spark_ddl(self, *columns: str) -> str:
-        """Spark DDL of `columns`, or of all; what `mapInArrow` takes as its schema."""
-        wanted = [self.field(name) for name in columns] or self.fields
-        return ", ".join(f"`{f.name}` {f.spark_type}" for f in wanted)
+        """Return the Spark DDL of `columns`, or of all, as `mapInArrow` takes it."""
+        fields = [self.field(name) for name in columns] or self.fields
+        return ", ".join(f"`{f.name}` {f.spark_type}" for f in fields)
 
     def spark_schema(self) -> StructType:
-        """Spark schema of all columns; needs a running session, which parses the DDL."""
+        """Return the Spark schema of all columns. Needs a running session, which parses the DDL."""
         from pyspark.sql.types import StructType
 
         return cast(StructType, StructType.fromDDL(self.spark_ddl()))
 
 
 def names() -> list[str]:
-    """Every table that has a contract."""
+    """Return the tables that have a contract, sorted."""
     return sorted(_names(_folder()))
 
 
 @cache
 def load(table: str) -> Contract:
-    """The contract of `table`; `ContractViolation` when the file is missing or names a type that is not known."""
+    """Return the contract of `table`. `ContractViolation` when its file is missing or invalid."""
     path = _folder() / f"{table}.json"
     if not path.is_file():
-        raise ContractViolation(f"table {table!r} has no contract at {path}; known tables: {', '.join(names())}")
+        raise ContractViolation(f"table {table!r} has no contract at {path}. Known tables: {', '.join(names())}")
     raw = json.loads(path.read_text(encoding="utf-8"))
     fields = tuple(Field(**field) for field in raw["fields"])
     unknown = [f"{field.name}: {field.type}" for field in fields if field.type not in _ARROW]
     if unknown:
-        raise ContractViolation(f"{path}: unknown types ({', '.join(unknown)}); known: {', '.join(_ARROW)}")
+        raise ContractViolation(f"{path}: unknown types ({', '.join(unknown)}). Known types: {', '.join(_ARROW)}")
     contract = Contract(raw["table"], raw["description"], tuple(raw["key"]), tuple(raw["partition_by"]), fields)
-    strangers = [c for c in (*contract.key, *contract.partition_by) if c not in contract.columns]
-    if strangers:
-        raise ContractViolation(
-            f"{path}: key or partition_by names columns that the table lacks: {', '.join(strangers)}"
-        )
+    missing = [c for c in (*contract.key, *contract.partition_by) if c not in contract.columns]
+    if missing:
+        raise ContractViolation(f"{path}: key or partition_by names columns that are not fields: {', '.join(missing)}")
     return contract
 
 
@@ -143,4 +141,5 @@ def _folder() -> Traversable:
     for folder in _FOLDERS:
         if _names(folder):
             return folder
-    raise ContractViolation(f"no contracts found in {' or '.join(map(str, _FOLDERS))}; the installation is incomplete")
+    folders = " or ".join(map(str, _FOLDERS))
+    raise ContractViolation(f"no contracts in {folders}: the installation is incomplete. Install recsys_spark again")

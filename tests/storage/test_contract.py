@@ -1,4 +1,4 @@
-"""Contracts: every one is sound, and its renderings agree."""
+"""Every contract is valid, and its Spark and Arrow types agree."""
 
 import json
 
@@ -12,7 +12,7 @@ from recsys_spark.storage import contract as contracts
 TABLES = contracts.names()
 
 
-def test_the_tables_of_the_house_have_contracts():
+def test_the_main_tables_have_contracts():
     assert {
         "interactions",
         "quarantine",
@@ -27,7 +27,7 @@ def test_the_tables_of_the_house_have_contracts():
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_contract_is_whole(table):
+def test_a_contract_is_complete(table):
     contract = contracts.load(table)
     assert contract.table == table
     assert len(set(contract.columns)) == len(contract.columns)
@@ -72,12 +72,14 @@ def broken(tmp_path, monkeypatch, **changes):
     return str(caught.value)
 
 
-def test_unknown_type_and_stray_key_are_named(tmp_path, monkeypatch):
+def test_an_unknown_type_and_a_key_without_field_are_named(tmp_path, monkeypatch):
     field = {"name": "a", "type": "int", "nullable": False, "unit": None, "meaning": "m"}
-    assert "unknown types (a: int); known: string, int32" in broken(tmp_path, monkeypatch, fields=[field])
-    assert "key or partition_by names columns that the table lacks: b" in broken(tmp_path, monkeypatch, key=["b"])
+    assert "unknown types (a: int). Known types: string, int32" in broken(tmp_path, monkeypatch, fields=[field])
+    assert "key or partition_by names columns that are not fields: b" in broken(tmp_path, monkeypatch, key=["b"])
 
 
 def test_unknown_table_lists_the_known():
-    with pytest.raises(ContractViolation, match=r"table 'fold' has no contract at .*fold\.json; known tables: candidates, "):
+    with pytest.raises(
+        ContractViolation, match=r"table 'fold' has no contract at .*fold\.json\. Known tables: candidates, "
+    ):
         contracts.load("fold")

@@ -1,4 +1,4 @@
-"""A manifest that matches means done; anything else means again."""
+"""A stage with a matching manifest is done; any other stage runs again."""
 
 import json
 
@@ -30,7 +30,7 @@ def run(layout, settings=None, inputs=None, **options):
     return manifest, len(calls)
 
 
-def test_done_is_skipped_and_force_overrides(layout):
+def test_a_finished_stage_is_skipped_unless_forced(layout):
     first, ran = run(layout)
     assert ran == 1 and first.counts == {"rows": 3}
     assert run(layout) == (first, 0)
@@ -45,27 +45,27 @@ def test_other_settings_or_inputs_run_again(layout, change):
     assert ran == 1 and second.fingerprint != first.fingerprint
 
 
-def test_a_killed_stage_leaves_no_manifest_and_starts_clean(layout):
-    def dies(folder):
+def test_a_killed_stage_leaves_no_manifest_and_starts_in_an_empty_folder(layout):
+    def die(folder):
         (folder / "data").write_text("half")
         (folder / "kept").write_text("checkpoint")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage(layout, "split", "backtest", inputs={}, settings={}, work=dies)
+        run_stage(layout, "split", "backtest", inputs={}, settings={}, work=die)
     assert read(layout.stage("split", "backtest")) is None
     _, ran = run(layout, keep=["kept"])
     assert ran == 1 and (layout.stage("split", "backtest") / "kept").read_text() == "checkpoint"
 
 
-def test_a_forced_stage_that_dies_does_not_look_done(layout):
+def test_a_forced_stage_that_dies_is_not_finished(layout):
     run(layout)
 
-    def dies(folder):
+    def die(folder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage(layout, "split", "backtest", inputs={}, settings={}, work=dies, force=True)
+        run_stage(layout, "split", "backtest", inputs={}, settings={}, work=die, force=True)
     with pytest.raises(
         StageMissing,
         match=r"run 'night' has no finished split stage .*\. Run jobs/split\.py with the same --run-id first",
@@ -73,7 +73,7 @@ def test_a_forced_stage_that_dies_does_not_look_done(layout):
         require(layout, "split", "backtest")
 
 
-def test_a_torn_manifest_is_no_manifest(layout):
+def test_a_truncated_manifest_is_no_manifest(layout):
     run(layout)
     path = layout.manifest("split", "backtest")
     path.write_text(path.read_text()[:40])
@@ -86,7 +86,7 @@ def test_credentials_never_reach_a_manifest(layout):
     assert "secret" not in layout.manifest("split", "backtest").read_text()
 
 
-def test_what_was_made_of_an_earlier_input_is_stale(layout):
+def test_a_stage_that_read_an_earlier_output_must_run_again(layout):
     clean = run_stage(layout, "clean", None, inputs={}, settings={}, work=lambda _: {})
     run(layout, inputs={"clean": clean.output_id, "events": "files"})
     assert require(layout, "split", "backtest").inputs["events"] == "files"

@@ -1,4 +1,4 @@
-"""The store keeps contracts on both sides."""
+"""Tables keep their contracts when Spark and Arrow write and read them."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -49,7 +49,7 @@ def test_arrow_reads_some_columns_of_some_rows(folder):
     assert table.to_pydict() == {"item_idx": [2]}
 
 
-def test_spark_reads_what_the_factories_put(spark, tmp_path):
+def test_spark_reads_a_table_of_the_factories(spark, tmp_path):
     put_table(tmp_path / "folds", "folds", ROWS)
     assert tables.read(spark, tmp_path / "folds", "folds").count() == len(ROWS)
 
@@ -60,7 +60,7 @@ def test_wrong_and_missing_columns_are_all_named(spark, tmp_path):
         tables.write(df, tmp_path / "folds", "folds")
     assert (
         str(caught.value)
-        == "table folds breaks schemas/folds.json: column item_idx is bigint, not int; column event_ts is missing"
+        == "table folds violates schemas/folds.json: column item_idx is bigint, not int; column event_ts is missing"
     )
 
 
@@ -72,13 +72,13 @@ def test_null_where_the_contract_forbids_it_fails_the_job(spark, tmp_path):
         tables.write(df, tmp_path / "folds", "folds")
 
 
-def test_files_are_cut_at_max_rows_and_hold_one_row_group(spark, tmp_path):
+def test_max_rows_per_file_limits_files_of_one_row_group(spark, tmp_path):
     df = spark.range(10).selectExpr("cast(id + 1 as int) as item_idx", "id as count").repartition(1)
     tables.write(df, tmp_path / "counts", "item_counts", max_rows_per_file=4)
     files = [pq.ParquetFile(path).metadata for path in (tmp_path / "counts").glob("*.parquet")]
     assert sorted((m.num_rows, m.num_row_groups) for m in files) == [(2, 1), (4, 1), (4, 1)]
 
 
-def test_missing_table_says_which_way_out(spark, tmp_path):
-    with pytest.raises(StageMissing, match="table folds is not at .*; run the stage that writes it"):
+def test_a_missing_table_names_the_way_out(spark, tmp_path):
+    with pytest.raises(StageMissing, match="table folds is not at .*\\. Run the stage that writes it"):
         tables.read_arrow(tmp_path / "folds", "folds")
