@@ -29,7 +29,7 @@ def gini(shown: np.ndarray) -> float:
 
 
 def novelty(shown: np.ndarray, owners: np.ndarray, users: int) -> float:
-    """Return the mean self-information of the listed items in bits: -log2 of an item's share of users (Zhou et al. 2010).
+    """Return the mean self-information of the listed items in bits (Zhou et al. 2010): -log2 of the share of users.
 
     `owners` int [I] is the number of users of each item. An item without users counts as having one, since its
     self-information would be infinite.

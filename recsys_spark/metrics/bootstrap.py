@@ -43,8 +43,8 @@ class Bootstrap:
 def resampled_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:
     """Return float64 [S, C]: the means of `values` float [U, C] over S resamples of the users, with replacement.
 
-    All columns share the resamples, which makes a comparison of models paired (Efron & Tibshirani 1993; for ranked lists
-    Sakai 2006). A resample is a vector of user multiplicities, so a block of resamples is one matrix product.
+    All columns share the resamples, which makes a comparison of models paired (Efron & Tibshirani 1993; for ranked
+    lists Sakai 2006). A resample is a vector of user multiplicities, so a block of resamples is one matrix product.
     """
     users = len(values)
     rng = np.random.default_rng(seed)

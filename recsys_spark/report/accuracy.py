@@ -1,179 +1,190 @@
-"""The report's section on the models side by side: plots, tables and the comparisons in words."""
+"""The report's section on quality: the models side by side, in words, plots and tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from recsys_spark.columns import CAP, FUSED, LAMBDA, PRICE
-from recsys_spark.report import formatting, plots
+from recsys_spark.columns import DIVERSITY, DIVERSITY_TRADEOFF, FUSED, MAX_PER_CATEGORY
+from recsys_spark.report import plots
 from recsys_spark.report.blocks import Block, Bullets, Figure, Note, Table, Text
+from recsys_spark.report.formatting import (
+    BEYOND_ACCURACY,
+    METRICS,
+    NONE,
+    Estimate,
+    bounds,
+    metric,
+    signed,
+    signed_bounds,
+    significant,
+)
 from recsys_spark.report.groups import groups
 from recsys_spark.report.run_facts import RunFacts
 
-SHOWN = tuple(formatting.METRICS)
-_TWO_DIGITS = "{:.2f}".format
-_BEYOND_FORMS = {"coverage": "{:.1%}".format, "average_popularity": "{:,.0f}".format}
-
 
 def accuracy(facts: RunFacts) -> list[Block]:
-    found = facts.metrics
-    if not found.get("users"):
-        return [Note("No user has held-out items in this run, so nothing could be measured.")]
-    k, users = found["gate_k"], found["users"]
-    text = f"Each model gave {users:,} users a list, and the items hidden from it were looked for among the first {k}. "
-    text += f"Intervals hold {found['bootstrap']['confidence']:.0%} of {found['bootstrap']['samples']:,} resamples of the users."
-    blocks: list[Block] = [
+    metrics = facts.metrics
+    if not metrics.get("users"):
+        return [Note("No user has held-out items, so this run has no metrics.")]
+    k, bootstrap = metrics["gate_k"], metrics["bootstrap"]
+    text = f"Each model made a list for {metrics['users']:,} users. A hit is a hidden test item among the first {k}. "
+    text += f"Intervals are {bootstrap['confidence']:.0%} bootstrap intervals from {bootstrap['samples']:,} resamples "
+    text += "of the users."
+    first = sorted(metrics["differences"], key=lambda entry: entry["model"] != FUSED)
+    return [
         Text(text),
-        Bullets(_comparisons(found)),
-        _intervals(found),
-        _coverage(found),
-        _at(found, k),
-        _cutoffs(found),
+        Bullets([difference(facts, entry) for entry in first]),
+        _intervals(facts, k),
+        _coverage(facts, k),
+        _at(facts, k),
+        _cutoffs(facts),
+        _concentration(facts),
+        _beyond_accuracy(facts, k),
+        *_diversity_tradeoff(facts, k),
+        *groups(facts),
     ]
-    return [*blocks, _concentration(found), _beyond(found), *_price(found, facts), *groups(found)]
 
 
-def _comparisons(found: dict[str, Any]) -> list[str]:
-    samples, k = found["bootstrap"]["samples"], str(found["gate_k"])
-    first = sorted(found["differences"], key=lambda entry: entry["model"] != FUSED)
-    bases = [found["accuracy"][entry["against"]][k]["ndcg"]["mean"] for entry in first]
-    return [formatting.difference(e, _role(found, e), samples, base) for e, base in zip(first, bases)]
+def difference(facts: RunFacts, entry: dict[str, Any]) -> str:
+    """Return one comparison of `metrics.json` as a sentence."""
+    metrics, estimate = facts.metrics, entry["metrics"]["ndcg"]
+    (left, right), samples = facts.names([entry["model"], entry["against"]]), metrics["bootstrap"]["samples"]
+    if estimate["mean"] is None:
+        return f"{left} and {right} could not be compared: no user has held-out items."
+    base = metrics["accuracy"][entry["against"]][str(entry["k"])]["ndcg"]["mean"]
+    relative = f", {signed(estimate['mean'] / base, '.1%')}" if base else ""
+    figures = f"NDCG@{entry['k']} {signed(estimate['mean'])}{relative}, interval {signed_bounds(estimate)}"
+    role = _role(metrics, entry)
+    if not significant(estimate):
+        return f"The difference between {left} and {right}, {role}, is not significant ({figures})."
+    ahead = round(estimate["share_above"] * samples)
+    verb, times = ("better", ahead) if estimate["mean"] > 0 else ("worse", samples - ahead)
+    return f"{left} is {verb} than {right}, {role}, in {times:,} of {samples:,} resamples ({figures})."
 
 
-def _role(found: dict[str, Any], entry: dict[str, Any]) -> str:
-    """What the other model of a comparison is."""
-    baseline, single = (entry["against"] == found[key] for key in ("best_baseline", "best_single"))
+def _role(metrics: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Return why a model is compared with this other model."""
+    baseline, single = (entry["against"] == metrics[key] for key in ("best_baseline", "best_single"))
     if entry["model"] != FUSED or not single:
         return "the best baseline"
-    return "the best single model, a baseline" if baseline else "the best single model"
+    return "the best single model and baseline" if baseline else "the best single model"
 
 
-def _intervals(found: dict[str, Any]) -> Figure:
-    k, models = found["gate_k"], found["models"]
-    spans = [_span(found["accuracy"][m][str(k)]["ndcg"]) for m in models]
-    svg = plots.intervals(_names(models), spans, [plots.colour(m) for m in models], f"NDCG@{k}")
-    how = "Further right is better. The line is the interval: where two lines do not overlap, the difference is hardly chance."
-    return Figure(f"Accuracy: NDCG@{k}", svg, how)
+def _intervals(facts: RunFacts, k: int) -> Figure:
+    models = facts.metrics["models"]
+    estimates = [facts.metrics["accuracy"][m][str(k)]["ndcg"] for m in models]
+    svg = plots.intervals(facts.names(models), estimates, facts.colours(models), f"NDCG@{k}")
+    caption = "Further right is better. The line is the interval. Models whose lines do not overlap differ clearly."
+    return Figure("How accurate is each model?", svg, caption)
 
 
-def _coverage(found: dict[str, Any]) -> Figure:
-    models, k = found["models"], found["gate_k"]
-    values = [found["beyond_accuracy"][m]["coverage"] or 0.0 for m in models]
-    svg = plots.bars(_names(models), values, [f"{v:.1%}" for v in values], [plots.colour(m) for m in models])
-    how = f"Share of all items that at least one list of {k} shows; a short bar means that everybody sees the same few."
-    return Figure("Coverage of the catalogue", svg, how)
+def _coverage(facts: RunFacts, k: int) -> Figure:
+    models = facts.metrics["models"]
+    values = [facts.metrics["beyond_accuracy"][m]["coverage"] or 0.0 for m in models]
+    svg = plots.bars(facts.names(models), values, [f"{v:.1%}" for v in values], facts.colours(models))
+    caption = f"Share of all items among the first {k} of at least one list. A short bar: all users see the same items."
+    return Figure("How much of the catalogue do the lists show?", svg, caption)
 
 
-def _concentration(found: dict[str, Any]) -> Figure:
-    curves = {key: found["concentration"][key] for key in ("log", *found["models"])}
-    names = {"log": "what users chose", **{m: formatting.model(m) for m in found["models"]}}
-    how = "How much goes to the most popular items. A curve above the dashed one shows them more often than users choose them."
-    return Figure("Popularity: log against lists", plots.concentration(curves, names), how)
+def _concentration(facts: RunFacts) -> Figure:
+    curves = facts.metrics["concentration"]
+    models = {facts.label(m).label: (facts.label(m).colour, curves[m]) for m in facts.metrics["models"]}
+    caption = "Share of the listed items (dashed: of the interactions) that is among the most popular items. "
+    caption += "A curve above the dashed line favours popular items more than users do."
+    return Figure("Do the lists favour popular items?", plots.concentration(curves["log"], models), caption)
 
 
-def _at(found: dict[str, Any], k: int) -> Table:
-    models = found["models"]
-    means = [_means(found, model, k) for model in models]
-    spans = [_span(found["accuracy"][model][str(k)]["ndcg"]) for model in models]
-    intervals = [f"{formatting.metric(low)}–{formatting.metric(high)}" for _, low, high in spans]
-    cells = [[formatting.metric(value) for value in row] for row in means]
-    rows = [(formatting.model(m), row[0], span, *row[1:]) for m, row, span in zip(models, cells, intervals)]
-    # the interval stands behind the first metric, so the others move by one
-    columns = [1, *range(3, len(SHOWN) + 2)]
-    best = frozenset((max(range(len(means)), key=lambda r: means[r][i]), column) for i, column in enumerate(columns))
-    hints = {column: formatting.METRICS[name][1] for column, name in zip(columns, SHOWN)}
-    names = [formatting.METRICS[name][0] for name in SHOWN]
-    head = ("model", names[0], "interval", *names[1:])
-    numeric = frozenset(range(1, len(head)))
-    return Table(f"All metrics at {k}", head, rows, numeric, best, hints, marks=plots.marks(models))
+def _at(facts: RunFacts, k: int) -> Table:
+    models = facts.metrics["models"]
+    estimates = [facts.metrics["accuracy"][m][str(k)] for m in models]
+    table = metric_table(f"Which model is best by which metric at {k}?", "model", facts.names(models), estimates)
+    best = {
+        (max(range(len(models)), key=lambda row: estimates[row][name]["mean"]), column)
+        for name, column in zip(METRICS, metric_columns(METRICS))
+    }
+    return Table(
+        table.title, table.head, table.rows, table.numeric, frozenset(best), table.hints, dots=facts.colours(models)
+    )
 
 
-def _cutoffs(found: dict[str, Any]) -> Table:
-    pairs = [(k, model) for k in found["cutoffs"] for model in found["models"]]
-    rows = [(str(k), formatting.model(m), *map(formatting.metric, _means(found, m, k))) for k, m in pairs]
-    head = ("k", "model", *(formatting.METRICS[name][0] for name in SHOWN))
-    hints = {column: formatting.METRICS[name][1] for column, name in enumerate(SHOWN, start=2)}
-    numeric, marks = frozenset({0, *range(2, len(head))}), plots.marks([model for _, model in pairs])
-    title = "Every metric at every cutoff"
-    return Table(title, head, rows, numeric, hints=hints, folded=True, marks=marks, mark_column=1)
+def metric_columns(names: Sequence[str]) -> list[int]:
+    """Return the position of each metric in a `metric_table`; the interval comes after the first metric."""
+    return [1, *range(3, len(names) + 2)]
 
 
-def _beyond(found: dict[str, Any]) -> Table:
-    models, values = found["models"], found["beyond_accuracy"]
-    # without categories nobody has a diversity
-    names = [name for name in formatting.BEYOND if any(values[m][name] is not None for m in models)]
-    rows = [(formatting.model(m), *(_beyond_cell(name, values[m][name]) for name in names)) for m in models]
-    head = ("model", *(formatting.BEYOND[name][0] for name in names))
-    hints = {column: formatting.BEYOND[name][1] for column, name in enumerate(names, start=1)}
-    title, numeric = f"Beyond accuracy, lists of {found['gate_k']}", frozenset(range(1, len(head)))
-    return Table(title, head, rows, numeric, hints=hints, marks=plots.marks(models), half=True)
+def metric_table(
+    title: str, first: str, labels: Sequence[str], rows: Sequence[dict[str, Estimate]], names: Sequence[str] = ()
+) -> Table:
+    """Return a table of metrics, one row for each label, with the interval of the first metric.
+
+    `rows` map the metrics to estimates; a missing metric or interval is a dash. `names` are the metrics (all).
+    """
+    shown = list(names or METRICS)
+    means = [[metric(row[name]["mean"]) if name in row else NONE for name in shown] for row in rows]
+    cells = [(label, m[0], bounds(row[shown[0]]), *m[1:]) for label, m, row in zip(labels, means, rows)]
+    heads = [METRICS[name][0] for name in shown]
+    hints = {column: METRICS[name][1] for column, name in zip(metric_columns(shown), shown)}
+    head = (first, heads[0], "interval", *heads[1:])
+    return Table(title, head, cells, frozenset(range(1, len(head))), hints=hints)
 
 
-def _price(found: dict[str, Any], facts: RunFacts) -> list[Block]:
-    """What diversity and caps cost, where they were asked for: against what differs within a list, where categories tell, and against what all lists
-    show."""
-    score = facts.settings("score").get("score", {})
-    entries = found.get(PRICE) or []
-    by_lambda, by_cap = ([e for e in entries if name in e] for name in (LAMBDA, CAP))
-    return [
-        *_curves(
-            by_lambda,
-            [f"λ {entry[LAMBDA]:g}" for entry in by_lambda],
-            [entry[LAMBDA] == round(1 - score.get("diversity", 0.0), 4) for entry in by_lambda],
-            ("The price of diversity", "The price of coverage"),
-            "λ weighs relevance against likeness",
-            found["gate_k"],
-        ),
-        *_curves(
-            by_cap,
-            [f"at most {entry[CAP]}" if entry[CAP] else "any number" for entry in by_cap],
-            [entry[CAP] == score.get("max_per_category") for entry in by_cap],
-            ("The price of a cap, by diversity", "The price of a cap, by coverage"),
-            "A cap is the most items of one category in a list, which may end early for it",
-            found["gate_k"],
-        ),
+def _cutoffs(facts: RunFacts) -> Table:
+    metrics = facts.metrics
+    pairs = [(k, model) for k in metrics["cutoffs"] for model in metrics["models"]]
+    rows = [
+        (str(k), facts.label(m).label, *(metric(metrics["accuracy"][m][str(k)][name]["mean"]) for name in METRICS))
+        for k, m in pairs
     ]
+    head = ("k", "model", *(name for name, _ in METRICS.values()))
+    hints = {column: hint for column, (_, hint) in enumerate(METRICS.values(), start=2)}
+    numeric, dots = frozenset({0, *range(2, len(head))}), facts.colours(model for _, model in pairs)
+    title = "All metrics at all cutoffs"
+    return Table(title, head, rows, numeric, hints=hints, folded=True, dots=dots, dot_column=1)
 
 
-def _curves(
-    entries: list[dict[str, Any]],
-    labels: list[str],
-    asked: list[bool],
-    titles: tuple[str, str],
-    what: str,
-    k: int,
-) -> list[Block]:
-    """NDCG against diversity and against coverage, so far as they are known."""
-    if not entries:
-        return []
-    users = f"On {max(entry['users'] for entry in entries):,} users"
-    told = {
-        "diversity": ("diversity within a list", f"{users}: to the right the items of a list differ more, and"),
-        "coverage": ("share of the catalogue shown", f"{users}: to the right more of the catalogue is shown, and"),
-    }  # fmt: skip
-    chosen = asked.index(True) if any(asked) else None
+def _beyond_accuracy(facts: RunFacts, k: int) -> Table:
+    models, values = facts.metrics["models"], facts.metrics["beyond_accuracy"]
+    # without categories no model has a diversity
+    names = [name for name in BEYOND_ACCURACY if any(values[m][name] is not None for m in models)]
+    rows = []
+    for model in models:
+        cells = [(BEYOND_ACCURACY[name][2], values[model][name]) for name in names]
+        rows.append((facts.label(model).label, *(NONE if v is None else form.format(v) for form, v in cells)))
+    head = ("model", *(BEYOND_ACCURACY[name][0] for name in names))
+    hints = {column: BEYOND_ACCURACY[name][1] for column, name in enumerate(names, start=1)}
+    title, numeric = f"How varied are the first {k} items?", frozenset(range(1, len(head)))
+    return Table(title, head, rows, numeric, hints=hints, dots=facts.colours(models), half=True)
+
+
+def _diversity_tradeoff(facts: RunFacts, k: int) -> list[Block]:
+    """Return accuracy against diversity and coverage, for each of the two settings that is on."""
+    score = facts.settings("score").get("score", {})
+    configured = {DIVERSITY: score.get(DIVERSITY) or 0.0, MAX_PER_CATEGORY: score.get(MAX_PER_CATEGORY)}
+    blocks: list[Block] = []
+    for setting, other in ((DIVERSITY, MAX_PER_CATEGORY), (MAX_PER_CATEGORY, DIVERSITY)):
+        entries = [e for e in facts.metrics.get(DIVERSITY_TRADEOFF, []) if e[other] == configured[other]]
+        if configured[setting] and len(entries) > 1:
+            blocks += _tradeoff(entries, setting, configured[setting], k)
+    return blocks
+
+
+def _tradeoff(entries: list[dict[str, Any]], setting: str, configured: float, k: int) -> list[Block]:
+    labels = ["none" if entry[setting] is None else f"{entry[setting]:g}" for entry in entries]
+    values = [entry[setting] for entry in entries]
+    chosen = values.index(configured) if configured in values else None
+    caption = f"One dot for each value of score.{setting}, on {max(e['users'] for e in entries):,} users. "
+    axes = {
+        "list_diversity": ("diversity within a list", "Further right, the items of a list differ more."),
+        "coverage": ("share of the catalogue shown", "Further right, the lists show more of the catalogue."),
+    }
     figures: list[Block] = []
-    for title, (name, (x, gain)) in zip(titles, told.items()):
+    for name, (x, how) in axes.items():
         if any(entry[name] is None or entry["ndcg"] is None for entry in entries):
             continue
-        points = [(entry[name], entry["ndcg"]) for entry in entries]
-        svg = plots.trade(points, labels, chosen, x, f"NDCG@{k}")
-        how = f"{gain} further down fewer hidden items are found. {what}; the large dot is tonight's."
+        svg = plots.tradeoff([(entry[name], entry["ndcg"]) for entry in entries], labels, chosen, x, f"NDCG@{k}")
+        gain = "coverage" if name == "coverage" else "diversity"
+        title = f"How does score.{setting} trade accuracy for {gain}?"
+        how = f"{caption}{how} Further down, fewer hidden items are found. The large dot is the configured value."
         figures.append(Figure(title, svg, how))
     return figures
-
-
-def _beyond_cell(name: str, value: float | None) -> str:
-    return formatting.NONE if value is None else _BEYOND_FORMS.get(name, _TWO_DIGITS)(value)
-
-
-def _means(found: dict[str, Any], model: str, k: int) -> list[float]:
-    return [found["accuracy"][model][str(k)][name]["mean"] for name in SHOWN]
-
-
-def _span(estimate: dict[str, float]) -> tuple[float, float, float]:
-    return estimate["mean"], estimate["low"], estimate["high"]
-
-
-def _names(models: list[str]) -> list[str]:
-    return [formatting.model(m) for m in models]

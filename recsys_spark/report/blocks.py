@@ -1,4 +1,4 @@
-"""The pieces a report section is made of. The template knows these and nothing else."""
+"""The building blocks of a report section. The template renders exactly these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Text:
-    """A sentence or two."""
+    """One paragraph."""
 
     text: str
     kind: str = "text"
@@ -17,7 +17,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Note:
-    """A word about what is missing, and why."""
+    """A sentence that says what is missing, and why."""
 
     text: str
     kind: str = "note"
@@ -31,38 +31,44 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline SVG with its title and one sentence that says how to read it."""
+    """An inline SVG. The caption says how to read it."""
 
     title: str
     svg: str
-    how: str
+    caption: str
     kind: str = "figure"
 
 
 @dataclass(frozen=True)
 class Table:
-    """`numeric` are the positions of the columns that are right-aligned; `best` holds (row, column) of the cells to stand out;
-    `hints` are explanations of the columns' heads; `folded` hides it behind its title; `half` lets it stand beside another
-    block; `marks` puts a dot of a colour into `mark_column` of a row; `wide` columns hold prose, `raw` ones code."""
+    """A table of text cells. Columns are given by position."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     numeric: frozenset[int] = frozenset()
+    """Columns that are right-aligned."""
     best: frozenset[tuple[int, int]] = frozenset()
+    """Cells in bold, as (row, column)."""
     hints: dict[int, str] = field(default_factory=dict)
+    """Explanation of a column, shown when the pointer rests on its head."""
     folded: bool = False
-    marks: dict[int, str] = field(default_factory=dict)
-    mark_column: int = 0
+    """Whether the table is hidden until the reader opens it."""
+    dots: Sequence[str] = ()
+    """Colour of each row's dot."""
+    dot_column: int = 0
     half: bool = False
+    """Whether the table takes half the width of the page."""
     wide: frozenset[int] = frozenset()
+    """Columns of prose."""
     raw: frozenset[int] = frozenset()
+    """Columns of code."""
     kind: str = "table"
 
 
 @dataclass(frozen=True)
 class Gates:
-    """The verdict, gate by gate: dictionaries with `title`, `passed`, `message`."""
+    """The result of each gate: dictionaries with `title`, `gate`, `passed`, `message`."""
 
     gates: Sequence[dict[str, Any]]
     kind: str = "gates"
@@ -70,7 +76,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class Users:
-    """The example users, as `examples.describe` gives them."""
+    """Example users, as `examples.json` has them, with the first `shown` items of their lists."""
 
     users: Sequence[dict[str, Any]]
     shown: int
@@ -82,8 +88,8 @@ Block = Text | Note | Bullets | Figure | Table | Gates | Users
 
 @dataclass(frozen=True)
 class Section:
-    """`word` is the stage's, and the anchor; `title` says what it is about."""
+    """`anchor` is the link of the section, `title` the question it answers."""
 
-    word: str
+    anchor: str
     title: str
     blocks: Sequence[Block]

@@ -1,107 +1,95 @@
-"""The report's section on newcomers: users and items that were held out whole, and what the night did with them."""
+"""The report's section on cold start: users and items that were held out completely, and how they were served."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from recsys_spark.columns import COLD_START, FUSED, MODELS, POPULARITY, SEGMENT
-from recsys_spark.report import formatting, plots
-from recsys_spark.report.blocks import Block, Figure, Note, Table, Text
-from recsys_spark.report.formatting import number
+from recsys_spark.columns import COLD_START, FUSED, POPULARITY
+from recsys_spark.report import plots
+from recsys_spark.report.accuracy import metric_table
+from recsys_spark.report.blocks import Block, Figure, Note, Text
+from recsys_spark.report.formatting import gap, number, share, significant
 from recsys_spark.report.run_facts import RunFacts
 
-CHANCE = "chance"
 _METRICS = ("ndcg", "recall", "hit_rate")
-_LISTS = {SEGMENT: "By segment", POPULARITY: "Everybody's"}
-_NOT_ASKED = "Nobody was held out whole in this run (split.cold_user_share, split.cold_item_share), so how newcomers fare was not measured."
-_NO_USERS = "The share of the users to hold out whole came to nobody."
-_NO_ITEMS = "Items were held out whole, and no model of this run can tell items that nobody chose apart; content can, and a network with content features."
-_SHADES = {SEGMENT: plots.ACCENT, POPULARITY: plots.colour(POPULARITY)}
+_LISTS = {FUSED: "By segment", POPULARITY: "All users"}
+_RANDOM = "Random order"
+_NOT_CONFIGURED = (
+    "No users or items were held out completely (split.cold_user_share, split.cold_item_share), "
+    "so cold start was not measured."
+)
+_NO_USERS = "split.cold_user_share is set, but there were too few users to hold any out."
+_NO_ITEMS = (
+    "Items were held out, but no model of this run can rank items without interactions. "
+    "Enable content, or the network with content features."
+)
 
 
-def newcomers(facts: RunFacts) -> list[Block]:
-    found, shares = facts.metrics.get(COLD_START) or {}, facts.settings("split")
+def cold_start(facts: RunFacts) -> list[Block]:
+    result, shares = facts.metrics.get(COLD_START) or {}, facts.settings("split")
     blocks: list[Block] = []
-    for what, tell, missing in (("user", _users, _NO_USERS), ("item", _items, _NO_ITEMS)):
-        if f"{what}s" in found:
-            blocks += tell(found[f"{what}s"], facts)
-        elif shares.get(f"cold_{what}_share"):
+    for kind, describe, missing in (("user", _users, _NO_USERS), ("item", _items, _NO_ITEMS)):
+        if f"{kind}s" in result:
+            blocks += describe(result[f"{kind}s"], facts)
+        elif shares.get(f"cold_{kind}_share"):
             blocks.append(Note(missing))
-    return blocks or [Note(_NOT_ASKED)]
+    return blocks or [Note(_NOT_CONFIGURED)]
 
 
-def _users(found: dict[str, Any], facts: RunFacts) -> list[Block]:
-    k, lists = facts.metrics["gate_k"], found["lists"]
-    segments = facts.settings("clean").get("clean", {}).get("segment_by")
-    text = f"New users: {number(found['users'])} were hidden whole and then served as the night serves whom it has never seen, with what is most popular "
+def _users(result: dict[str, Any], facts: RunFacts) -> list[Block]:
+    k, lists = facts.metrics["gate_k"], result["lists"]
+    segments = facts.settings("clean", None).get("clean", {}).get("segment_by")
+    text = f"New users: {number(result['users'])} users were held out completely and served like users without history"
     if segments:
-        text += f"in their segment ({', '.join(segments)}). {_told(found['difference']['ndcg'], k)}"
+        text += f", with the popular items of their segment ({', '.join(segments)}). "
+        text += _compared(result["difference"]["ndcg"], k)
     else:
-        text += "with everybody. Users have no segments here (clean.segment_by), so the two lists are one."
-    spans, shades = [_span(lists[name]["ndcg"]) for name in _LISTS], [_SHADES[name] for name in _LISTS]
-    svg = plots.intervals(list(_LISTS.values()), spans, shades, f"NDCG@{k}")
-    how = "What is popular among users alike, against what is popular. The line is the interval."
-    rows = [(title, *_cells(lists[name])) for name, title in _LISTS.items()]
-    table = _table(f"New users, lists of {k}", "popularity", rows, dict(enumerate(shades)))
-    return [Text(text), Figure(f"New users: NDCG@{k}", svg, how), table]
-
-
-def _told(gap: dict[str, float], k: int) -> str:
-    figures = f"NDCG@{k} {formatting.signed(gap['mean'])}, interval {formatting.signed(gap['low'])} to {formatting.signed(gap['high'])}"
-    if gap["low"] <= 0 <= gap["high"]:
-        return f"Whether that beats what is popular with everybody cannot be told ({figures})."
-    return f"That is {'better' if gap['mean'] > 0 else 'worse'} than what is popular with everybody ({figures})."
-
-
-def _items(found: dict[str, Any], facts: RunFacts) -> list[Block]:
-    k, chance = facts.metrics["gate_k"], found[CHANCE]
-    models = {name: found["models"][name] for name in (*MODELS, FUSED) if name in found["models"]}
-    spans = [*(_span(models[name]["recall"]) for name in models), (chance["recall"],) * 3]
-    names, shades = (
-        [*map(formatting.model, models), "By lot"],
-        [plots.colour(name) for name in (*models, CHANCE)],
-    )
-    svg = plots.intervals(names, spans, shades, f"recall@{k} among the new items")
-    how = "Do the new items find the users who chose them? A line that begins to the right of the dot by lot says yes."
-    by_lot = [formatting.metric(chance.get(name)) for name in _METRICS]
-    rows = [
-        *((formatting.model(name), *_cells(models[name])) for name in models),
-        ("By lot", by_lot[0], formatting.NONE, *by_lot[1:]),
+        text += ", with popular items. No segments are configured (clean.segment_by), so both lists are equal."
+    colours, rows = [plots.ACCENT, facts.label(POPULARITY).colour], [lists[name] for name in _LISTS]
+    svg = plots.intervals(list(_LISTS.values()), [row["ndcg"] for row in rows], colours, f"NDCG@{k}")
+    caption = "Popular items of the user's segment, and popular items of all users. Further right is better. "
+    table = metric_table(f"How good are the first {k} items?", "popularity", list(_LISTS.values()), rows, _METRICS)
+    return [
+        Text(text),
+        Figure("Do segments help new users?", svg, f"{caption}The line is the interval."),
+        replace(table, dots=colours, half=True),
     ]
-    table = _table(f"New items, the first {k} of them", "model", rows, dict(enumerate(shades)))
-    return [Text(_of_items(found, facts, k)), Figure(f"New items: recall@{k}", svg, how), table]
 
 
-def _of_items(found: dict[str, Any], facts: RunFacts, k: int) -> str:
-    text = f"New items: {number(found['items'])} were hidden whole, with all that was done with them. For {number(found['users'])} users who had chosen some, "
-    text += f"the models that know items by their content ranked these items alone; {k} drawn by lot would find {formatting.share(found[CHANCE]['recall'])}."
-    if found["share_of_places"] is not None:
-        text += f" In the blend's ordinary lists, beside all others, they take {formatting.share(found['share_of_places'])} of the first {k} places; "
-        text += f"they are {formatting.share(found['items'] / found['catalogue'])} of the catalogue."
+def _compared(difference: dict[str, float], k: int) -> str:
+    figures = f"(NDCG@{k} {gap(difference)})"
+    if not significant(difference):
+        return f"The difference to the popular items of all users is not significant {figures}."
+    return f"This is {'better' if difference['mean'] > 0 else 'worse'} than the popular items of all users {figures}."
+
+
+def _items(result: dict[str, Any], facts: RunFacts) -> list[Block]:
+    k = facts.metrics["gate_k"]
+    models = facts.in_order(result["models"])
+    rows = [result["models"][model] for model in models]
+    random = {name: {"mean": value} for name, value in result["random"].items()}
+    labels, colours = [*facts.names(models), _RANDOM], [*facts.colours(models), plots.GREY]
+    recall = result["random"]["recall"]
+    estimates = [*(row["recall"] for row in rows), {"mean": recall, "low": recall, "high": recall}]
+    svg = plots.intervals(labels, estimates, colours, f"recall@{k} among the new items")
+    caption = "Each model ranked the new items alone. A line to the right of the random order means that the model "
+    table = metric_table(f"How good are the first {k} new items?", "model", labels, [*rows, random], _METRICS)
+    return [
+        Text(_items_text(result, facts, k)),
+        Figure("Do new items reach the right users?", svg, f"{caption}can rank new items."),
+        replace(table, dots=colours, half=True),
+    ]
+
+
+def _items_text(result: dict[str, Any], facts: RunFacts, k: int) -> str:
+    text = f"New items: {number(result['items'])} items were held out completely, with all their interactions. For "
+    text += f"{number(result['users'])} users who have some of them, the models that use content ranked these items "
+    text += f"alone. A random order would reach a recall@{k} of {share(result['random']['recall'])}."
+    if result["share_of_places"] is not None:
+        text += f" In the blend's lists of all items, they take {share(result['share_of_places'])} of the first {k} "
+        text += f"places; they are {share(result['items'] / result['catalogue'])} of the catalogue."
     weights = facts.fusion.get("weights")
-    if weights and not any(weights.get(name) for name in found["models"]):
-        text += " None of these models has a say in the blend, so its order of new items means nothing."
+    if weights and not any(weights.get(name) for name in result["models"]):
+        text += " None of these models has weight in the blend, so the blend's order of new items is meaningless."
     return text
-
-
-def _cells(metrics: dict[str, dict[str, float]]) -> tuple[str, ...]:
-    """NDCG and its interval, then the other metrics."""
-    mean, low, high = _span(metrics["ndcg"])
-    interval = f"{formatting.metric(low)}–{formatting.metric(high)}"
-    return (
-        formatting.metric(mean),
-        interval,
-        *(formatting.metric(metrics[name]["mean"]) for name in _METRICS[1:]),
-    )
-
-
-def _table(title: str, first: str, rows: Sequence[Sequence[str]], marks: dict[int, str]) -> Table:
-    names = [formatting.METRICS[name][0] for name in _METRICS]
-    head = (first, names[0], "interval", *names[1:])
-    hints = {column: formatting.METRICS[name][1] for column, name in zip((1, *range(3, len(head))), _METRICS)}
-    return Table(title, head, rows, frozenset(range(1, len(head))), hints=hints, marks=marks, half=True)
-
-
-def _span(estimate: dict[str, float]) -> tuple[float, float, float]:
-    return estimate["mean"], estimate["low"], estimate["high"]

@@ -1,4 +1,4 @@
-"""How the report and the command line present a model: its name for people, its plot colour and one sentence."""
+"""The label of a model for people: its name, its plot colour and one sentence. The registry has one for each model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class ModelLabel:
     label: str
     colour: str
-    """Plot colour as a hex code. Colours of different models must differ for colour-blind readers too."""
+    """Plot colour as a hex code. Colour-blind readers must be able to tell it from those of the other models."""
     sentence: str
     """What the model recommends and from what, in one sentence."""
 

@@ -1,20 +1,32 @@
-"""report.html: one page that needs nothing but itself. What it says is in sections.py, how it looks in templates/report.html.j2."""
+"""Render report.html, one self-contained page, from plain data.
+
+The evaluate stage and `recsys report` call it. The modules beside this one write the sections; templates/report.html.j2
+lays them out.
+"""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from recsys_spark.columns import FUSED, RELEASE
-from recsys_spark.report import formatting, plots
-from recsys_spark.report.run_facts import RunFacts
-from recsys_spark.report.sections import sections
+from recsys_spark.columns import BACKTEST, FUSED, RELEASE
+from recsys_spark.report import plots
+from recsys_spark.report.accuracy import accuracy
+from recsys_spark.report.blocks import Block, Figure, Gates, Note, Section, Text, Users
+from recsys_spark.report.cold_start import cold_start
+from recsys_spark.report.data import clean, split
+from recsys_spark.report.formatting import GATES, metric, number, seconds, share, signed
+from recsys_spark.report.fusion import score
+from recsys_spark.report.models import baselines, features, train
+from recsys_spark.report.run_facts import STAGES, RunFacts
+from recsys_spark.storage import manifest
 
 TEMPLATE = "report.html.j2"
+RECOMMENDATIONS_SHOWN = 10
 
 
 def write(
@@ -22,31 +34,31 @@ def write(
     facts: RunFacts,
     *,
     verdict: dict[str, Any],
-    examples: list[dict[str, Any]],
-    bad_rows: list[dict[str, Any]],
+    examples: Sequence[dict[str, Any]],
+    bad_rows: Sequence[dict[str, str]],
     run_date: date,
 ) -> None:
-    """Render the page to `path`, all of it or nothing."""
-    page = render(facts, verdict=verdict, examples=examples, bad_rows=bad_rows, run_date=run_date)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    """Render the page to `path`, which always holds a whole page."""
+    manifest.write_text(path, render(facts, verdict=verdict, examples=examples, bad_rows=bad_rows, run_date=run_date))
 
 
 def render(
     facts: RunFacts,
     *,
     verdict: dict[str, Any],
-    examples: list[dict[str, Any]],
-    bad_rows: list[dict[str, Any]],
+    examples: Sequence[dict[str, Any]],
+    bad_rows: Sequence[dict[str, str]],
     run_date: date,
 ) -> str:
-    """The page as text. Everything that comes from data is escaped by the template; only the plots are put in as they are."""
-    loader = PackageLoader("recsys_spark.report")
+    """Return the page. The template escapes all data; only the plots are inserted as they are."""
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("recsys_spark.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    sources = {row["source"] for user in examples for row in user["recommendations"]}
+    sources = facts.in_order({row["source"] for user in examples for row in user["recommendations"]})
     return environment.get_template(TEMPLATE).render(
         run_id=facts.layout.run_id,
         run_date=run_date,
@@ -54,47 +66,93 @@ def render(
         verdict=_sentence(verdict),
         tiles=tiles(facts),
         sections=sections(facts, verdict, examples, bad_rows),
-        legend=[(formatting.model(name), plots.colour(name)) for name in formatting.MODELS if name in sources],
-        model=formatting.model,
-        colour=plots.colour,
+        legend=[facts.label(name) for name in sources],
+        label=facts.label,
         versions=next((m.versions for m in facts.manifests), {}),
     )
 
 
-def tiles(facts: RunFacts) -> list[tuple[str, str, str]]:
-    """The key figures of the head: label, value and a note each."""
-    clean, score = facts.counts("clean"), facts.counts("score", RELEASE)
-    number = formatting.number
+def sections(
+    facts: RunFacts,
+    verdict: dict[str, Any],
+    examples: Sequence[dict[str, Any]],
+    bad_rows: Sequence[dict[str, str]],
+) -> list[Section]:
+    """Return all sections in the order of the night. Each one copes with a run that lacks some of its data."""
     return [
-        ("users served", number(score.get("users")), f"{number(score.get('rows'))} rows in tonight's table"),
-        (
-            "interactions",
-            number(clean.get("interactions")),
-            f"of {number(clean.get('rows_in'))} rows that came in",
-        ),
-        ("items", number(clean.get("items")), "in the catalogue"),
-        *(_quality(facts.metrics) if facts.metrics.get("users") else []),
+        Section("clean", "Which data came in?", clean(facts, bad_rows)),
+        Section("split", "Which interactions are hidden to test the models?", split(facts)),
+        Section("baselines", "Which baseline models were fitted?", baselines(facts)),
+        Section("features", "What does the network learn from?", features(facts)),
+        Section("train", "How did the training of the network go?", train(facts)),
+        Section("score", "How are the models combined?", score(facts)),
+        Section("evaluate", "How good are the recommendations?", accuracy(facts)),
+        Section("cold_start", "How well are new users and new items served?", cold_start(facts)),
+        Section("publish", "May the new table be published?", gates(verdict)),
+        Section("users", "What do users get?", users(examples)),
+        Section("timings", "Where did the time go?", timings(facts)),
     ]
 
 
-def _quality(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    k, baseline = str(metrics["gate_k"]), metrics["best_baseline"]
-    own, best = (metrics["accuracy"][model][k] for model in (FUSED, baseline))
-    ndcg, base = own["ndcg"]["mean"], best["ndcg"]["mean"]
-    gain = f", {formatting.signed(ndcg / base - 1, '.1%')} on {formatting.model(baseline)}" if base else ""
-    shown = metrics["beyond_accuracy"][FUSED]["coverage"]
+def tiles(facts: RunFacts) -> list[tuple[str, str, str]]:
+    """Return the key figures at the top: label, value and a note for each."""
+    counts, score = facts.counts("clean", None), facts.counts("score", RELEASE)
     return [
-        (f"NDCG@{k}", formatting.metric(ndcg), f"the blend{gain}"),
-        ("users with a hit", formatting.share(own["hit_rate"]["mean"]), f"a hidden item among the first {k}"),
-        ("catalogue shown", formatting.share(shown), "by at least one list"),
+        ("users served", number(score.get("users")), f"{number(score.get('rows'))} rows in the new table"),
+        ("interactions", number(counts.get("interactions")), f"from {number(counts.get('rows_in'))} rows read"),
+        ("items", number(counts.get("items")), "in the catalogue"),
+        *(_quality(facts) if facts.metrics.get("users") else []),
+    ]
+
+
+def _quality(facts: RunFacts) -> list[tuple[str, str, str]]:
+    metrics = facts.metrics
+    k, baseline = str(metrics["gate_k"]), metrics["best_baseline"]
+    blend, best = (metrics["accuracy"][model][k] for model in (FUSED, baseline))
+    ndcg, base = blend["ndcg"]["mean"], best["ndcg"]["mean"]
+    gain = f", {signed(ndcg / base - 1, '.1%')} against {facts.label(baseline).label}" if base else ""
+    coverage = metrics["beyond_accuracy"][FUSED]["coverage"]
+    return [
+        (f"NDCG@{k}", metric(ndcg), f"blend{gain}"),
+        ("users with a hit", share(blend["hit_rate"]["mean"]), f"a hidden item among the first {k}"),
+        ("catalogue shown", share(coverage), "items in at least one list"),
     ]
 
 
 def _sentence(verdict: dict[str, Any]) -> str:
-    gates = verdict["gates"]
-    failed = [formatting.GATES.get(gate["gate"], gate["gate"]) for gate in gates if not gate["passed"]]
+    results = verdict["gates"]
+    failed = [GATES.get(gate["gate"], gate["gate"]) for gate in results if not gate["passed"]]
     if failed:
-        return f"Not to be published. {len(failed)} of {len(gates)} gates failed: {'; '.join(failed)}."
-    if not gates:
-        return "No gates are set: the table may go live."
-    return f"{'The gate' if len(gates) == 1 else f'All {len(gates)} gates'} passed: the table may go live."
+        return f"Not to be published: {len(failed)} of {len(results)} gates failed ({'; '.join(failed)})."
+    if not results:
+        return "No gates are configured: the table may be published."
+    return f"{'The gate' if len(results) == 1 else f'All {len(results)} gates'} passed: the table may be published."
+
+
+def gates(verdict: dict[str, Any]) -> list[Block]:
+    results = [{**gate, "title": GATES.get(gate["gate"], gate["gate"])} for gate in verdict["gates"]]
+    if not results:
+        return [Note("No gates are configured, so the table is published whatever the metrics.")]
+    return [Text("If one of these gates fails, the last published table stays in place."), Gates(results)]
+
+
+def users(examples: Sequence[dict[str, Any]]) -> list[Block]:
+    if not examples:
+        return [Note("There are no example users.")]
+    text = "These users are chosen by hash, so they are the same in every run. A card has the newest items of the "
+    text += f"history and the first {RECOMMENDATIONS_SHOWN} recommended items. The dot is the model with the largest "
+    text += "share in the item's score. Below an item stands the history item that explains it best. "
+    text += "Popular items have no explanation."
+    return [Text(text), Users(examples, RECOMMENDATIONS_SHOWN)]
+
+
+def timings(facts: RunFacts) -> list[Block]:
+    # this stage and publish finish after the page is written; their manifests are from an earlier attempt
+    spent = {(m.stage, m.pass_name): m.seconds for m in facts.manifests if m.stage != "publish"}
+    spent.pop(("evaluate", RELEASE), None)
+    stages = [stage for stage in STAGES if any(done == stage for done, _ in spent)]
+    passes = {"before both passes": None, "backtest": BACKTEST, "release": RELEASE}
+    series = {name: [spent.get((stage, of), 0.0) for stage in stages] for name, of in passes.items()}
+    text = f"All stages before this report took {seconds(sum(spent.values()))}."
+    caption = "One bar for each stage: the backtest first, then the release, which makes the new table."
+    return [Text(text), Figure("How long did each stage take?", plots.timings(stages, series), caption)]

@@ -1,40 +1,62 @@
-"""What a run's folder says of itself: manifests and the small JSON files that stages leave beside their tables."""
+"""Read the manifests and small JSON files of a run for the report and for `recsys show`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 from recsys_spark.columns import BACKTEST, RELEASE
+from recsys_spark.report.labels import ModelLabel
 from recsys_spark.storage import manifest
-from recsys_spark.storage.layout import SHARED_STAGES, Layout
+from recsys_spark.storage.layout import Layout
 from recsys_spark.storage.manifest import Manifest
 
-METRICS_FILE, VERDICT_FILE, EXAMPLES_FILE = "metrics.json", "verdict.json", "examples.json"
+METRICS_FILE, VERDICT_FILE = "metrics.json", "verdict.json"
+EXAMPLES_FILE, BAD_ROWS_FILE = "examples.json", "bad_rows.json"
 STAGES = ("clean", "split", "baselines", "features", "train", "score", "evaluate", "publish")
+UNKNOWN_COLOUR = "#cc79a7"
 
 
 class RunFacts:
-    """One run, read lazily. What a run does not have is an empty dictionary or None."""
+    """One run, read lazily, with the labels of its models. Anything the run lacks is an empty dictionary."""
 
-    def __init__(self, layout: Layout):
+    def __init__(self, layout: Layout, labels: Mapping[str, ModelLabel] | None = None):
+        """`labels` are the registry's, in the order in which the report lists models."""
         self.layout = layout
+        self.labels = labels or {}
+
+    def label(self, model: str) -> ModelLabel:
+        """Return the label of a model; one without a label, from an old run, is called by its name in the config."""
+        return self.labels.get(model) or ModelLabel(model.replace("_", " ").capitalize(), UNKNOWN_COLOUR, "")
+
+    def names(self, models: Iterable[str]) -> list[str]:
+        return [self.label(model).label for model in models]
+
+    def colours(self, models: Iterable[str]) -> list[str]:
+        return [self.label(model).colour for model in models]
+
+    def in_order(self, models: Iterable[str]) -> list[str]:
+        """Return `models` in the order of the labels."""
+        order = list(self.labels)
+        return sorted(models, key=lambda name: (order.index(name) if name in order else len(order), name))
 
     @cached_property
     def manifests(self) -> list[Manifest]:
-        """Of all finished stages, backtest first, in the order of the night; a stage that serves both passes once."""
-        wanted = [(s, p) for p in (BACKTEST, RELEASE) for s in STAGES if p == BACKTEST or s not in SHARED_STAGES]
-        return [m for s, p in wanted if (m := manifest.read(self.layout.stage(s, p)))]
+        """The manifests of all finished stages in the order of the night: clean, the backtest, the release."""
+        steps = [("clean", None), *((stage, name) for name in (BACKTEST, RELEASE) for stage in STAGES[1:])]
+        return [m for stage, name in steps if (m := manifest.read(self.layout.stage(stage, name)))]
 
-    def counts(self, stage: str, pass_name: str = BACKTEST) -> dict[str, Any]:
-        """The counts of a stage's manifest, without those that are null."""
-        found = manifest.read(self.layout.stage(stage, pass_name))
-        return {key: value for key, value in found.counts.items() if value is not None} if found else {}
+    def counts(self, stage: str, pass_name: str | None = BACKTEST) -> dict[str, Any]:
+        """Return the counts of a stage's manifest, without those that are null."""
+        done = manifest.read(self.layout.stage(stage, pass_name))
+        return {key: value for key, value in done.counts.items() if value is not None} if done else {}
 
-    def settings(self, stage: str, pass_name: str = BACKTEST) -> dict[str, Any]:
-        found = manifest.read(self.layout.stage(stage, pass_name))
-        return found.settings if found else {}
+    def settings(self, stage: str, pass_name: str | None = BACKTEST) -> dict[str, Any]:
+        """Return the settings of a stage's manifest."""
+        done = manifest.read(self.layout.stage(stage, pass_name))
+        return done.settings if done else {}
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -43,7 +65,7 @@ class RunFacts:
 
     @cached_property
     def training(self) -> dict[str, Any]:
-        """`training.json` of the backtest; empty on a night of baselines only."""
+        """`training.json` of the backtest; empty in a run without a network."""
         return self._json("train", "training.json")
 
     @cached_property

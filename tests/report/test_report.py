@@ -1,4 +1,4 @@
-"""The page, rendered without Spark from runs that have everything, and from runs that lack this or that."""
+"""The page, rendered without Spark from complete runs, and from runs that lack some of their data."""
 
 import html
 import re
@@ -8,18 +8,18 @@ from html.parser import HTMLParser
 import pytest
 
 from factories import finish_stage, make_context
-from recsys_spark import columns
+from recsys_spark import registry
 from recsys_spark.metrics.ranking import METRICS
 from recsys_spark.report import formatting, plots
 from recsys_spark.report import render as report
-from recsys_spark.report.clean import _months
-from recsys_spark.report.formatting import difference
-from recsys_spark.report.fusion import _shipped
+from recsys_spark.report.accuracy import difference
+from recsys_spark.report.data import months_between
+from recsys_spark.report.fusion import _selection
 from recsys_spark.report.run_facts import RunFacts
 from recsys_spark.storage.manifest import write_json
 
 EVIL = "<script>alert(1)</script>"
-WORDS = [
+ANCHORS = [
     "clean",
     "split",
     "baselines",
@@ -27,7 +27,7 @@ WORDS = [
     "train",
     "score",
     "evaluate",
-    "newcomers",
+    "cold_start",
     "publish",
     "users",
     "timings",
@@ -81,7 +81,7 @@ def metrics(models=MODELS, content=True):
             for by, names in (
                 ("history", ("1–5", "6–9")),
                 ("segment", (f"$x_{EVIL}$", "$\\bad$")),
-                ("taste", ("niche (1–20%)", "mixed (20–40%)", "mainstream (40–99%)")),
+                ("popularity", ("niche (1–20%)", "mixed (20–40%)", "mainstream (40–99%)")),
             )
             for name in names
         ],
@@ -140,7 +140,7 @@ def make_run(root, *, network=True, content=True, times=True, split=None, segmen
         "events_by_month": [["2025-11", 400], ["2026-01", 600]],
     }
     cleaned = {"clean": {"segment_by": list(segment_by)}}
-    finish_stage(context, "clean", "backtest", {}, cleaned, **counts, **(dates if times else dict.fromkeys(dates)))
+    finish_stage(context, "clean", None, {}, cleaned, **counts, **(dates if times else dict.fromkeys(dates)))
     finish_stage(context, "split", "backtest", {}, split, train=900, valid=40, test=40, users_with_test=40)
     finish_stage(
         context,
@@ -162,14 +162,14 @@ def make_run(root, *, network=True, content=True, times=True, split=None, segmen
     fusion = {"method": "zscore", "weights": weights, "valid_ndcg": dict.fromkeys(models, 0.1), "k": 10}
     gap = {"mean": 0.0125, "low": -0.002, "high": 0.03}
     fusion |= {
-        "ships": "blend", "confidence": 0.95,
+        "selected": "blend", "confidence": 0.95,
         "leave_one_out": dict.fromkeys(models[:-1], gap),
         "dropped": [{"model": "als", "mean": 0.0004, "low": -0.001, "high": 0.0015}],
-        "contest": {"blend": 0.3, "ranker": 0.3125, "difference": gap},
+        "comparison": {"blend": 0.3, "ranker": 0.3125, "difference": gap},
     }  # fmt: skip
     write_json(layout.table("score", "backtest", "fusion.json"), fusion)
     write_json(layout.table("evaluate", "backtest", "metrics.json"), metrics(models, content))
-    return RunFacts(layout)
+    return RunFacts(layout, registry.labels())
 
 
 def render(facts, verdict=VERDICT, examples=(USER,), bad_rows=BAD):
@@ -182,7 +182,7 @@ def page(tmp_path_factory):
 
 
 class Fetches(HTMLParser):
-    """Collects what a browser would ask a server for, and checks that tags are closed."""
+    """Collects the addresses that a browser would load, and checks that tags are closed."""
 
     VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
@@ -203,11 +203,11 @@ class Fetches(HTMLParser):
 
 
 def test_has_every_section_and_a_link_to_it(page):
-    assert re.findall(r'<section id="(\w+)">', page) == WORDS
-    assert re.findall(r'<a class="word" href="#(\w+)">', page) == WORDS
+    assert re.findall(r'<section id="(\w+)">', page) == ANCHORS
+    assert re.findall(r'<a class="word" href="#(\w+)">', page) == ANCHORS
 
 
-def test_asks_nobody_for_anything(page):
+def test_the_page_loads_nothing(page):
     parser = Fetches()
     parser.feed(page)
     assert parser.found == []
@@ -215,48 +215,53 @@ def test_asks_nobody_for_anything(page):
     assert "@import" not in page and "url(http" not in page
 
 
-def test_data_is_escaped_wherever_it_stands(page):
+def test_all_data_is_escaped(page):
     assert EVIL not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 9
     assert "because of &lt;script&gt;" in page
 
 
-def test_figures_are_titled_and_explained(page):
+def test_figures_have_a_title_and_a_caption(page):
     figures = re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL)
     assert len(figures) == 17
     assert all("<h3>" in f and "<svg" in f and re.search(r"<figcaption>\S.*\.</figcaption>", f) for f in figures)
 
 
-def test_the_price_of_diversity_stands_where_it_was_asked_for(tmp_path, page):
-    assert "The price of" not in page
+def tradeoff_entry(diversity=0.0, cap=None, **metrics):
+    setting = {"diversity": diversity, "max_per_category": cap, "users": 40}
+    return {**setting, "ndcg": 0.2, "list_diversity": 0.5, "coverage": 0.3, **metrics}
+
+
+@pytest.mark.parametrize(
+    ("score", "diversity", "cap"),
+    [({}, False, False), ({"diversity": 0.3}, True, False), ({"max_per_category": 3}, False, True),
+     ({"diversity": 0.3, "max_per_category": 3}, True, True)],
+)  # fmt: skip
+def test_the_diversity_tradeoff_is_shown_for_the_settings_that_are_on(tmp_path, score, diversity, cap):
     facts = make_run(tmp_path)
-    entry = {"users": 40, "ndcg": 0.2, "diversity": 0.5, "coverage": 0.3}
-    facts.metrics["price"] = [
-        {**entry, "lambda": 1.0},
-        {**entry, "lambda": 0.7, "ndcg": 0.1, "diversity": 0.7},
-    ]
-    found = render(facts)
-    assert "The price of diversity" in found and "The price of coverage" in found
-    assert "On 40 users: to the right the items of a list differ more" in found
-    assert "λ 0.7" in found
-    assert "The price of a cap" not in found
-    capped = [{**entry, "cap": None}, {**entry, "cap": 3, "ndcg": 0.15, "diversity": 0.6}]
-    facts.metrics["price"] += capped
-    found = render(facts)
-    assert "The price of a cap, by diversity" in found and "The price of a cap, by coverage" in found
-    assert "at most 3" in found and "any number" in found
-    assert (
-        "A cap is the most items of one category in a list, which may end early for it; the large dot is tonight&#39;s."
-        in found
-    )
-    facts.metrics["price"] = capped
-    assert "The price of diversity" not in render(facts) and "The price of a cap" in render(facts)
-    facts.metrics["price"] = [{**entry, "lambda": 1.0, "diversity": None}]  # without categories
-    assert "The price of diversity" not in render(facts) and "The price of coverage" in render(facts)
+    finish_stage(make_context(tmp_path), "score", "backtest", {}, {"score": score}, users=40)
+    d, c = score.get("diversity", 0.0), score.get("max_per_category")
+    steps = [(0.0, c), (d, c)] * diversity + [(d, None), (d, c)] * cap
+    facts.metrics["diversity_tradeoff"] = [tradeoff_entry(*step) for step in dict.fromkeys(steps)]
+    page = plain(facts)
+    for gain in ("diversity", "coverage"):
+        assert (f"How does score.diversity trade accuracy for {gain}?" in page) == diversity
+        assert (f"How does score.max_per_category trade accuracy for {gain}?" in page) == cap
+    if cap:
+        assert ">none<" in page and ">3<" in page
+        assert "One dot for each value of score.max_per_category, on 40 users. Further right, the items of a" in page
+
+
+def test_without_categories_the_tradeoff_has_coverage_only(tmp_path):
+    facts = make_run(tmp_path)
+    finish_stage(make_context(tmp_path), "score", "backtest", {}, {"score": {"diversity": 0.3}}, users=40)
+    facts.metrics["diversity_tradeoff"] = [tradeoff_entry(d, list_diversity=None) for d in (0.0, 0.3)]
+    page = render(facts)
+    assert "trade accuracy for diversity" not in page and "trade accuracy for coverage" in page
 
 
 def plain(facts):
-    """The page's words as they are read."""
+    """Return the page with its entities resolved."""
     return html.unescape(render(facts))
 
 
@@ -264,32 +269,33 @@ def test_groups_of_users_in_words_and_numbers(page):
     text = html.unescape(page)
     assert (
         "By length of history, users with 1–5 items are served worst and users with 6–9 items best "
-        "(NDCG@10 0.1000 against 0.1000, a gap of 0.0312, interval +0.0100 to +0.0524)." in text
+        "(NDCG@10 0.1000 and 0.1000, a gap of 0.0312, interval +0.0100 to +0.0524)." in text
     )
-    apart = "By segment, the lowest and the highest cannot be told apart: users of segment $\\bad$ and users of segment $x_<script>"
-    assert apart in text
-    assert "By taste for what is popular, " not in text  # of too few users for a gap
+    assert (
+        "By segment, no group is served significantly worse. Lowest: users of segment $\\bad$; "
+        "highest: users of segment $x_<script>" in text
+    )
+    assert "By popularity of the history, " not in text  # its groups are too small for a gap
     niche = re.search(r"<tr><td[^>]*>niche \(1–20%\)</td>(.*?)</tr>", page).group(1)
     cells = re.findall(r"<td[^>]*>(.*?)</td>", niche)
     assert cells == ["20", "0.1000", "0.0900–0.1100", "0.0875", "100", "140", "+40.0%", "+30.0% to +50.0%"]
 
 
-def test_whose_lists_lean_to_the_popular_in_words(tmp_path):
+def test_the_group_whose_lists_favour_popular_items(tmp_path):
     facts = make_run(tmp_path)
     few, many = group("history", "1–5", listed=150.0), group("history", "6–9", listed=7.5)
-    said = "items that 150 users have on average, after 100 in their histories (+50.0%, interval +40.0% to +60.0%)."
+    figures = "(150 users for a listed item and 100 for an item of the history, +50.0%, interval +40.0% to +60.0%)."
     facts.metrics["groups"] = [few, many]
-    assert f"The lists lean most to the popular for users with 1–5 items: {said}" in plain(facts)
-    # a larger lift that may be none does not hide the sure one
+    assert f"The lists favour popular items most for users with 1–5 items {figures}" in plain(facts)
+    # a larger lift that is not significant does not hide one that is
     many["popularity"] |= {"list": 200.0, "lift": {"mean": 1.0, "low": -0.5, "high": 2.5}}
-    assert f"The lists lean most to the popular for users with 1–5 items: {said}" in plain(facts)
+    assert f"The lists favour popular items most for users with 1–5 items {figures}" in plain(facts)
     facts.metrics["groups"] = [many, group("history", "1–5", listed=90.0)]
-    assert "No group's lists surely lean to the popular; the largest lift is that of users with 6–9 items" in plain(
-        facts
-    )
+    text = "No group's lists favour popular items significantly. Largest lift: users with 6–9 items ("
+    assert text in plain(facts)
 
 
-def test_groups_of_which_less_is_known(tmp_path):
+def test_groups_without_a_lift(tmp_path):
     facts = make_run(tmp_path)
     nothing = {"mean": None, "low": None, "high": None}
     unknown = {"profile": None, "list": None, "lift": nothing}
@@ -297,45 +303,45 @@ def test_groups_of_which_less_is_known(tmp_path):
         "groups": [{**group("history", name), "popularity": unknown} for name in ("0", "1")],
         "gaps": [],
     }
-    found = render(facts)
-    assert "Popularity lift" not in found and "lean most" not in found and "surely lean" not in found
-    assert re.search(r'<td class="n">–</td><td class="n">–</td><td class="n">–</td><td class="n">–</td></tr>', found)
+    page = render(facts)
+    assert "Do the lists favour popular items, by" not in page and "lists favour popular items most" not in page
+    assert re.search(r'<td class="n">–</td><td class="n">–</td><td class="n">–</td><td class="n">–</td></tr>', page)
     # as an earlier version of the evaluate stage wrote them
     facts.metrics["groups"] = [
         {"by": "history", "group": name, "users": 9, "metrics": {"ndcg": estimate(0.1)}} for name in ("0", "1")
     ]
     facts.metrics.pop("gaps")
-    assert "In numbers, by length of history" in render(facts)
+    assert "What are the figures, by length of history?" in render(facts)
 
 
 @pytest.mark.parametrize("groups", [[], [group("history", "1–5")]])
-def test_without_groups_to_compare_nothing_is_said_of_them(tmp_path, page, groups):
-    asked = "Are all kinds of users served alike?"
+def test_without_two_groups_there_is_no_comparison(tmp_path, page, groups):
+    question = "Are all users served equally well?"
     facts = make_run(tmp_path)
     facts.metrics["groups"] = groups
     without = render(facts)
-    assert asked in page and "Popularity lift" in page
-    assert asked not in without and "Popularity lift" not in without
-    assert re.findall(r'<section id="(\w+)">', without) == WORDS
+    assert question in page and "Do the lists favour popular items, by" in page
+    assert question not in without and "Do the lists favour popular items, by" not in without
+    assert re.findall(r'<section id="(\w+)">', without) == ANCHORS
 
 
-def test_without_segments_the_other_groups_stand(tmp_path):
+def test_without_segments_the_other_groups_are_shown(tmp_path):
     facts = make_run(tmp_path)
     facts.metrics["groups"] = [row for row in facts.metrics["groups"] if row["by"] != "segment"]
-    found = render(facts)
-    assert "each dot is a group of 20 users" in found
-    assert "By segment" not in found and "the segments that the log names" not in found
-    assert ">By length of history<" in found and ">By taste for what is popular<" in found
+    page = render(facts)
+    assert "Each dot is a group of 20 users" in page
+    assert "by segment" not in page and "segments of the users" not in page
+    assert "are the lists, by length of history?" in page and "are the lists, by popularity of the history?" in page
 
 
 def of_all(found):
     return dict.fromkeys(METRICS, found)
 
 
-NEWCOMERS = {
+COLD_START = {
     "users": {
         "users": 120,
-        "lists": {name: of_all(estimate(m)) for name, m in (("segment", 0.3), ("popularity", 0.2))},
+        "lists": {name: of_all(estimate(m)) for name, m in (("fused", 0.3), ("popularity", 0.2))},
         "difference": of_all({**estimate(0.1), "share_above": 1.0}),
     },
     "items": {
@@ -343,92 +349,93 @@ NEWCOMERS = {
         "items": 40,
         "catalogue": 1000,
         "models": {m: of_all(estimate(0.5)) for m in ("content", "fused")},
-        "chance": {"recall": 0.25, "ndcg": 0.125},
+        "random": {"recall": 0.25, "ndcg": 0.125},
         "share_of_places": 0.003,
     },
 }
 
 
-def section_of(page, word):
-    return re.search(rf'<section id="{word}">.*?</section>', page, flags=re.DOTALL).group()
+def section_of(page, anchor):
+    return re.search(rf'<section id="{anchor}">.*?</section>', page, flags=re.DOTALL).group()
 
 
-def test_newcomers_are_told_of_in_words_figures_and_tables(tmp_path):
+def test_cold_start_in_words_figures_and_tables(tmp_path):
     facts = make_run(tmp_path)
-    facts.metrics["cold_start"] = NEWCOMERS
-    found = section_of(render(facts), "newcomers")
-    assert found.count("<svg") == 2 and found.count("<table") == 2
-    assert "120 were hidden whole and then served as the night serves whom it has never seen" in found
-    assert "Users have no segments here (clean.segment_by), so the two lists are one." in found
-    assert "40 were hidden whole, with all that was done with them. For 900 users" in found
-    assert "10 drawn by lot would find 25.0%" in found
-    assert "they take 0.3% of the first 10 places; they are 4.0% of the catalogue" in found
-    row = re.search(r"<tr><td[^>]*><span[^>]*></span>By lot</td>(.*?)</tr>", found).group(1)
+    facts.metrics["cold_start"] = COLD_START
+    section = section_of(render(facts), "cold_start")
+    assert section.count("<svg") == 2 and section.count("<table") == 2
+    assert "120 users were held out completely and served like users without history" in section
+    assert "No segments are configured (clean.segment_by), so both lists are equal." in section
+    assert "40 items were held out completely, with all their interactions. For 900 users" in section
+    assert "A random order would reach a recall@10 of 25.0%" in section
+    assert "they take 0.3% of the first 10 places; they are 4.0% of the catalogue" in section
+    row = re.search(r"<tr><td[^>]*><span[^>]*></span>Random order</td>(.*?)</tr>", section).group(1)
     assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.1250", "–", "0.2500", "–"]
-    row = re.search(r"<tr><td[^>]*><span[^>]*></span>By segment</td>(.*?)</tr>", found).group(1)
+    row = re.search(r"<tr><td[^>]*><span[^>]*></span>By segment</td>(.*?)</tr>", section).group(1)
     assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.3000", "0.2900–0.3100", "0.3000", "0.3000"]
 
 
-def test_who_was_held_out_whole_is_told_with_the_split(tmp_path):
+def test_the_split_names_users_and_items_that_are_held_out_completely(tmp_path):
     facts = make_run(tmp_path)
-    assert "hidden whole" not in section_of(render(facts), "split")
+    assert "held out completely" not in section_of(render(facts), "split")
     counts = {"train": 9, "valid": 1, "test": 1, "users_with_cold_user": 12, "cold_item": 34}
     finish_stage(make_context(tmp_path), "split", "backtest", {}, **counts)
-    said = "these were hidden whole: 12 users, and 34 pairs that other users have with hidden items"
-    assert said in section_of(render(facts), "split")
+    text = "these are held out completely: 12 users and 34 pairs of other users with held-out items."
+    assert text in section_of(render(facts), "split")
 
 
 @pytest.mark.parametrize("able", ["content", "network"])
-def test_a_blend_that_cannot_rank_new_items_is_told(tmp_path, able):
-    """The blend is of popularity, als and network."""
+def test_a_blend_that_cannot_rank_new_items_is_pointed_out(tmp_path, able):
+    """The blend has popularity, als and network."""
     facts = make_run(tmp_path)
     models = {m: of_all(estimate(0.5)) for m in (able, "fused")}
-    facts.metrics["cold_start"] = {"items": {**NEWCOMERS["items"], "models": models}}
-    found = section_of(render(facts), "newcomers")
-    assert ("None of these models has a say in the blend" in found) == (able == "content")
+    facts.metrics["cold_start"] = {"items": {**COLD_START["items"], "models": models}}
+    section = section_of(render(facts), "cold_start")
+    assert ("None of these models has weight in the blend" in section) == (able == "content")
 
 
 @pytest.mark.parametrize(
-    ("mean", "said"),
+    ("mean", "text"),
     [
-        (0.1, "That is better than what is popular with everybody (NDCG@10 +0.1000, interval +0.0900 to +0.1100)."),
-        (-0.1, "That is worse than what is popular with everybody (NDCG@10 −0.1000"),
-        (0.0, "Whether that beats what is popular with everybody cannot be told (NDCG@10 +0.0000"),
+        (0.1, "This is better than the popular items of all users (NDCG@10 +0.1000, interval +0.0900 to +0.1100)."),
+        (-0.1, "This is worse than the popular items of all users (NDCG@10 −0.1000"),
+        (0.0, "The difference to the popular items of all users is not significant (NDCG@10 +0.0000"),
     ],
 )  # fmt: skip
-def test_whether_segments_help_new_users(tmp_path, mean, said):
+def test_whether_segments_help_new_users(tmp_path, mean, text):
     facts = make_run(tmp_path, segment_by=["age"])
     gap = of_all({**estimate(mean), "share_above": 0.5})
-    facts.metrics["cold_start"] = {"users": {**NEWCOMERS["users"], "difference": gap}}
-    found = section_of(render(facts), "newcomers")
-    assert said in found and "most popular in their segment (age)" in found and "By lot" not in found
+    facts.metrics["cold_start"] = {"users": {**COLD_START["users"], "difference": gap}}
+    section = section_of(render(facts), "cold_start")
+    assert text in section and "popular items of their segment (age)" in section and "Random order" not in section
 
 
 @pytest.mark.parametrize(
-    ("shares", "said"),
+    ("shares", "text"),
     [
-        ({}, "Nobody was held out whole in this run"),
-        ({"cold_user_share": 0.1}, "The share of the users to hold out whole came to nobody."),
-        ({"cold_item_share": 0.1}, "no model of this run can tell items that nobody chose apart"),
+        ({}, "No users or items were held out completely"),
+        ({"cold_user_share": 0.1}, "too few users to hold any out."),
+        ({"cold_item_share": 0.1}, "no model of this run can rank items without interactions"),
     ],
 )
-def test_newcomers_who_were_not_measured_get_a_word(tmp_path, shares, said):
-    found = section_of(render(make_run(tmp_path, split=shares)), "newcomers")
-    assert said in found and found.count('class="note"') == 1 and "<svg" not in found
+def test_without_cold_start_metrics_a_note_says_why(tmp_path, shares, text):
+    section = section_of(render(make_run(tmp_path, split=shares)), "cold_start")
+    assert text in section and section.count('class="note"') == 1 and "<svg" not in section
 
 
 def test_numbers_are_written_for_people(page):
-    assert "1,200 rows came in and 1,000 became interactions, from 2025-11-02 to 2026-01-30" in page
+    assert "1,200 rows were read and 1,000 became interactions, from 2025-11-02 to 2026-01-30" in page
     assert "200 rows (16.7%) were quarantined" in page
-    assert "The gate passed: the table may go live." in page
-    assert "3 epochs with 2 workers on CPU, 6.0 s in all, 400 examples a second; epoch 2 was best" in page
+    assert "The gate passed: the table may be published." in page
+    assert "3 epochs with 2 workers on CPU took 6.0 s, 400 examples a second. Epoch 2 was best" in page
 
 
 def test_what_models_add_and_cost_and_what_was_dropped(page):
     section = page[page.index('<section id="score">') : page.index('<section id="evaluate">')]
-    assert "0.3125 against the blend&#39;s 0.3000, +0.0125, interval −0.0020 to +0.0300; it ships only when" in section
+    assert "NDCG@10 0.3125 and the blend 0.3000: +0.0125, interval −0.0020 to +0.0300. The ranker is used" in section
     assert "so the blend makes the lists" in section
-    assert "ALS was dropped: it adds no more to the best blend than one standard error of that" in section
+    assert "ALS was dropped and has no part in the new table." in section
+    assert "It adds at most one standard error to the best blend" in section
     assert "(NDCG@10 +0.0004, interval −0.0010 to +0.0015)" in section
     als = re.search(r"<tr><td[^>]*><span[^>]*></span>ALS</td>(.*?)</tr>", section).group(1)
     cells = re.findall(r"<td[^>]*>(.*?)</td>", als)
@@ -436,53 +443,53 @@ def test_what_models_add_and_cost_and_what_was_dropped(page):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "text"),
     [
-        ({"ships": "ranker", "low": 0.001}, "so it makes the lists."),
-        ({"ships": "ranker", "low": -0.001}, "it makes the lists as the configuration asks."),
-        ({"contest": None}, "The blend makes the lists; no other was tried."),
+        ({"selected": "ranker", "low": 0.001}, "The whole interval is above 0, so the ranker makes the lists."),
+        ({"selected": "ranker", "low": -0.001}, "The configuration selects the ranker, so the ranker makes the lists."),
+        ({"comparison": None}, "The blend makes the lists. It was not compared with another method."),
     ],
 )
-def test_which_fusion_ships_in_words(changes, said):
-    fusion = {"ships": "blend", "k": 10, "contest": {"blend": 0.3, "ranker": 0.31}}
-    fusion["contest"]["difference"] = {"mean": 0.01, "low": changes.pop("low", 0), "high": 0.02}
-    assert _shipped({**fusion, **changes}).endswith(said)
+def test_the_choice_between_blend_and_ranker_in_words(changes, text):
+    fusion = {"selected": "blend", "k": 10, "comparison": {"blend": 0.3, "ranker": 0.31}}
+    fusion["comparison"]["difference"] = {"mean": 0.01, "low": changes.pop("low", 0), "high": 0.02}
+    assert _selection({**fusion, **changes}).endswith(text)
 
 
 def test_equal_runs_give_equal_pages(page, tmp_path):
-    def timeless(text):  # a second run takes other seconds
+    def timeless(text):  # the seconds of two runs differ
         return re.sub(r'<section id="timings">.*?</section>', "", text, flags=re.DOTALL)
 
     assert timeless(render(make_run(tmp_path))) == timeless(page)
 
 
 @pytest.mark.parametrize(
-    ("lacks", "said", "gone"),
+    ("lacks", "note", "gone"),
     [
-        ("network", "No network was trained in this run", "Training loss"),
-        ("content", "no content: their users alone tell what they are", ">Diversity<"),
-        ("times", "The log has no times", "Interactions over time"),
+        ("network", "This run has no network", "Does the training loss fall?"),
+        ("content", "The items have no content features", ">Diversity<"),
+        ("times", "The log has no timestamps", "How many interactions are there over time?"),
     ],
 )
-def test_what_is_missing_is_left_out_with_a_word(tmp_path, page, lacks, said, gone):
-    assert gone in page and said not in page
+def test_a_note_replaces_missing_data(tmp_path, page, lacks, note, gone):
+    assert gone in page and note not in page
     without = render(make_run(tmp_path, **{lacks: False}))
-    assert said in without and gone not in without
-    assert re.findall(r'<section id="(\w+)">', without) == WORDS
+    assert note in without and gone not in without
+    assert re.findall(r'<section id="(\w+)">', without) == ANCHORS
 
 
 def test_a_bare_run_still_has_a_page(tmp_path):
     context = make_context(tmp_path)
-    finish_stage(context, "clean", "backtest", {}, rows_in=0)
+    finish_stage(context, "clean", None, {}, rows_in=0)
     bare = render(RunFacts(context.layout), verdict={"passed": True, "gates": []}, examples=(), bad_rows=[])
-    assert "No user has held-out items in this run" in bare
-    assert "No gates are set: the table may go live." in bare
+    assert "No user has held-out items, so this run has no metrics." in bare
+    assert "No gates are configured: the table may be published." in bare
 
 
-def test_a_failed_gate_is_the_first_thing_said(tmp_path):
+def test_a_failed_gate_is_in_the_headline(tmp_path):
     gate = {**VERDICT["gates"][0], "passed": False, "message": "0.1000 < 0.2000"}
     failed = render(make_run(tmp_path), verdict={"passed": False, "gates": [gate]})
-    assert "Not to be published. 1 of 1 gates failed: The blend is good enough." in failed
+    assert "Not to be published: 1 of 1 gates failed (Accuracy of the blend)." in failed
     assert "0.1000 &lt; 0.2000" in failed
 
 
@@ -498,15 +505,30 @@ def test_the_page_is_replaced_as_a_whole(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("low", "mean", "high", "above", "expected"),
     [
-        (0.01, 0.02, 0.03, 1.0, "Blend beats ALS, the best baseline, in 100 of 100 resamples (NDCG@10 +0.0200, +10.0%, interval +0.0100 to +0.0300)."),
-        (-0.03, -0.02, -0.01, 0.01, "Blend falls behind ALS, the best baseline, in 99 of 100 resamples (NDCG@10 −0.0200, −10.0%, interval −0.0300 to −0.0100)."),
-        (-0.01, 0.02, 0.03, 0.9, "Blend and ALS, the best baseline, cannot be told apart (NDCG@10 +0.0200, +10.0%, interval −0.0100 to +0.0300)."),
+        (
+            0.01, 0.02, 0.03, 1.0,
+            "Blend is better than ALS, the best single model, in 100 of 100 resamples "
+            "(NDCG@10 +0.0200, +10.0%, interval +0.0100 to +0.0300).",
+        ),
+        (
+            -0.03, -0.02, -0.01, 0.01,
+            "Blend is worse than ALS, the best single model, in 99 of 100 resamples "
+            "(NDCG@10 −0.0200, −10.0%, interval −0.0300 to −0.0100).",
+        ),
+        (
+            -0.01, 0.02, 0.03, 0.9,
+            "The difference between Blend and ALS, the best single model, is not significant "
+            "(NDCG@10 +0.0200, +10.0%, interval −0.0100 to +0.0300).",
+        ),
+        (None, None, None, None, "Blend and ALS could not be compared: no user has held-out items."),
     ],
 )  # fmt: skip
-def test_differences_in_words(low, mean, high, above, expected):
-    found = {"mean": mean, "low": low, "high": high, "share_above": above}
-    entry = {"model": "fused", "against": "als", "k": 10, "metrics": {"ndcg": found}}
-    assert difference(entry, "the best baseline", 100, base=0.2) == expected
+def test_differences_in_words(tmp_path, low, mean, high, above, expected):
+    facts = make_run(tmp_path)
+    facts.metrics |= {"accuracy": {"als": {"10": {"ndcg": {"mean": 0.2}}}}, "best_baseline": "svd"}
+    estimate = {"mean": mean, "low": low, "high": high, "share_above": above}
+    entry = {"model": "fused", "against": "als", "k": 10, "metrics": {"ndcg": estimate}}
+    assert difference(facts, entry) == expected
 
 
 @pytest.mark.parametrize(
@@ -518,16 +540,16 @@ def test_numbers(value, text):
 
 
 def test_months_without_events_are_shown():
-    assert _months("2025-11", "2026-02") == ["2025-11", "2025-12", "2026-01", "2026-02"]
+    assert months_between("2025-11", "2026-02") == ["2025-11", "2025-12", "2026-01", "2026-02"]
 
 
-def test_every_model_has_a_name_and_a_colour_of_its_own():
-    names = {*columns.MODELS, columns.FUSED}
-    assert names <= set(formatting.MODELS) and set(plots.COLOURS) == names
-    assert len({formatting.model(name) for name in names}) == len(set(plots.COLOURS.values())) == len(names)
+def test_a_model_without_a_label_is_called_by_its_name(tmp_path):
+    facts = make_run(tmp_path)
+    assert facts.names(["als", "old_model"]) == ["ALS", "Old model"]
+    assert facts.in_order(["old_model", "network", "als"]) == ["als", "network", "old_model"]
 
 
-def test_what_content_compares_is_told(tmp_path):
+def test_the_terms_of_content_are_counted(tmp_path):
     facts = make_run(tmp_path)
     content = {
         "content_items": 1900,
@@ -536,8 +558,8 @@ def test_what_content_compares_is_told(tmp_path):
         "content_terms_common": 3,
     }
     finish_stage(make_context(tmp_path), "baselines", "backtest", {}, seconds={}, **content)
-    said = "Content compares 1,900 items by 70 words and categories; 1,200 more are in one item only, and 3 in so many"
-    assert said in render(facts)
+    text = "Content compares 1,900 items by 70 words and categories. It ignores 1,200 that occur in one item only and 3"
+    assert text in render(facts)
 
 
 def test_plots_take_the_colours_of_the_page():

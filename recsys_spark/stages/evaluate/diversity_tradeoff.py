@@ -1,9 +1,11 @@
-"""What diversity and caps cost: the lists of a sample of test users, spread out more and less, against what was hidden from them."""
+"""Measure the trade-off of diversification: lists of the same users under several settings."""
 
 from __future__ import annotations
 
-import math
+import json
 from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
 
 from recsys_spark import columns as c
 from recsys_spark.metrics import beyond_accuracy
@@ -14,47 +16,36 @@ if TYPE_CHECKING:
 
     from recsys_spark.stages.evaluate.backtest import Catalogue
 
-_NO_CAP = "none"
-
 
 def measure(
     lists: DataFrame, positives: DataFrame, histories: DataFrame, catalogue: Catalogue, k: int
 ) -> list[dict[str, Any]]:
-    """One entry a lambda, falling, and then one a cap, falling from none: lambda or cap (None for none), users, and of lists cut at k mean ndcg,
-    mean diversity (None without categories) and coverage.
+    """Return one entry for each setting: `diversity` rising, then `max_per_category` falling from None (no cap).
 
-    `lists` is the table candidates with lambda, or the cap after "cap ", in the place of the model. Only users who have lists are measured, all on all
-    of these.
+    An entry also has `users`, and at cutoff `k` the mean `ndcg`, the mean `list_diversity` (None without categories)
+    and the `coverage`. `lists` is the table candidates. Users without lists in it are left out.
     """
-    names = sorted((row[0] for row in lists.select(c.MODEL).distinct().collect()), key=_place)
-    if not names:
+    # the two settings as one name, since per_user compares lists by name
+    named = lists.withColumn(c.MODEL, F.to_json(F.struct(c.DIVERSITY, c.MAX_PER_CATEGORY)))
+    settings = {row[0]: json.loads(row[0]) for row in named.select(c.MODEL).distinct().collect()}
+    if not settings:
         return []
-    asked = positives.join(lists, c.USER_IDX, "left_semi")
-    rows = per_user.measure(
-        lists, asked, histories, models=names, cutoffs=[k], gate_k=k, categories=catalogue.categories
-    )
-    means = {row[c.MODEL]: row for row in per_user.means(rows)}
-    shown = per_user.shown_counts(lists, k)
+    names = sorted(settings, key=lambda name: _order(settings[name]))
+    users = positives.join(lists, c.USER_IDX, "left_semi")
+    options = {"models": names, "cutoffs": [k], "gate_k": k, "categories": catalogue.categories}
+    means = {row[c.MODEL]: row for row in per_user.means(per_user.measure(named, users, histories, **options))}
+    shown = per_user.shown_counts(named, k)
     return [
         {
-            **_step(name),
-            "users": means[name]["users"],
-            "ndcg": means[name]["ndcg"],
-            "diversity": means[name][per_user.DIVERSITY],
+            c.DIVERSITY: settings[name][c.DIVERSITY],
+            c.MAX_PER_CATEGORY: settings[name].get(c.MAX_PER_CATEGORY),
+            **{key: means[name][key] for key in ("users", "ndcg", per_user.LIST_DIVERSITY)},
             "coverage": beyond_accuracy.coverage(catalogue.counts(shown, name)),
         }
         for name in names
     ]
 
 
-def _step(name: str) -> dict[str, Any]:
-    if not name.startswith(c.CAP):
-        return {c.LAMBDA: float(name)}
-    cap = name.removeprefix(f"{c.CAP} ")
-    return {c.CAP: None if cap == _NO_CAP else int(cap)}
-
-
-def _place(name: str) -> tuple[bool, float]:
-    step = _step(name)
-    value = step.get(c.LAMBDA, step.get(c.CAP))
-    return c.CAP in step, -math.inf if value is None else -value
+def _order(setting: dict[str, Any]) -> tuple[float, bool, int]:
+    cap = setting.get(c.MAX_PER_CATEGORY)
+    return setting[c.DIVERSITY], cap is not None, -(cap or 0)

@@ -1,4 +1,7 @@
-"""The gates: what must hold before anything is published. Pure; a value that is no number fails, a gate that cannot be judged yet passes."""
+"""Judge the gates: conditions that the backtest and the new table must meet before anything is published. Pure.
+
+A gate whose value could not be measured fails. A gate without anything to compare with yet passes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from recsys_spark.columns import FUSED
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition and what was met. `value` or `limit` is None where there was nothing to measure or to compare with."""
+    """One condition and the value it met. `value` or `limit` is None where there was nothing to measure or compare."""
 
     gate: str
     value: float | None
@@ -22,9 +25,12 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Tonight:
-    """What the release made: rows of the table, users of the users table, how many of them have no list, the last published night's
-    rows (None when there is none), and how many of those without a list have seen everything that may be shown."""
+class ReleaseCounts:
+    """Counts of the new table.
+
+    `rows` of the table, `users` of the users table, `unserved` users without a list, `exhausted` users who have seen
+    every item that may be shown. `last_rows` is the rows of the last published table, None without one.
+    """
 
     rows: int
     users: int
@@ -35,7 +41,7 @@ class Tonight:
 
 def judge(
     metrics: dict[str, Any],
-    tonight: Tonight,
+    counts: ReleaseCounts,
     *,
     max_drop_below_best_baseline: float | None,
     min_ndcg: float | None,
@@ -43,65 +49,62 @@ def judge(
     every_user_served: bool,
     max_size_change: float | None,
 ) -> list[Gate]:
-    """The gates that are asked for (`evaluate.gates`), judged on `metrics.json` and on tonight's table."""
+    """Return the configured gates (`evaluate.gates`), judged on `metrics.json` and the new table."""
     k, baseline = metrics["gate_k"], metrics["best_baseline"]
     ndcg = _number(metrics["accuracy"][FUSED][str(k)]["ndcg"]["mean"])
-    found = []
+    gates = []
     if max_drop_below_best_baseline is not None:
-        best = _number(metrics["accuracy"][baseline][str(k)]["ndcg"]["mean"])
-        what = f"NDCG@{k} of the blend; the best baseline, {baseline}, has {best:.4f}, and {max_drop_below_best_baseline:g} less is allowed"
-        found.append(_at_least("max_drop_below_best_baseline", ndcg, best - max_drop_below_best_baseline, what))
+        best, drop = _number(metrics["accuracy"][baseline][str(k)]["ndcg"]["mean"]), max_drop_below_best_baseline
+        text = f"NDCG@{k} of the blend. The best baseline, {baseline}, has {best:.4f}; the gate allows {drop:g} less"
+        gates.append(_at_least("max_drop_below_best_baseline", ndcg, best - drop, text))
     if min_ndcg is not None:
-        found.append(_at_least("min_ndcg", ndcg, min_ndcg, f"NDCG@{k} of the blend"))
+        gates.append(_at_least("min_ndcg", ndcg, min_ndcg, f"NDCG@{k} of the blend"))
     if min_coverage is not None:
         share = _number(metrics["beyond_accuracy"][FUSED]["coverage"])
-        found.append(_at_least("min_coverage", share, min_coverage, f"share of the items that some list of {k} shows"))
+        text = f"share of all items that are in the first {k} of at least one list"
+        gates.append(_at_least("min_coverage", share, min_coverage, text))
     if every_user_served:
-        found.append(_every_user_served(tonight))
+        gates.append(_every_user_served(counts))
     if max_size_change is not None:
-        found.append(_size_change(tonight, max_size_change))
-    return found
+        gates.append(_size_change(counts, max_size_change))
+    return gates
 
 
 def verdict(gates: Sequence[Gate]) -> dict[str, Any]:
-    """What `verdict.json` holds: `passed` is true when every gate is."""
+    """Return the content of `verdict.json`: the gates, and `passed`, which is true when every gate passed."""
     return {"passed": all(gate.passed for gate in gates), "gates": [asdict(gate) for gate in gates]}
 
 
-def _at_least(name: str, value: float, limit: float, what: str, digits: int = 4) -> Gate:
+def _at_least(name: str, value: float, limit: float, text: str, digits: int = 4) -> Gate:
     if not (math.isfinite(value) and math.isfinite(limit)):
-        return Gate(name, _plain(value), _plain(limit), False, f"could not be measured: {what}")
+        return Gate(name, _or_none(value), _or_none(limit), False, f"could not be measured: {text}")
     passed = value >= limit
     sign = "≥" if passed else "<"
-    return Gate(name, value, limit, passed, f"{value:,.{digits}f} {sign} {limit:,.{digits}f}: {what}")
+    return Gate(name, value, limit, passed, f"{value:,.{digits}f} {sign} {limit:,.{digits}f}: {text}")
 
 
-def _every_user_served(tonight: Tonight) -> Gate:
-    what = f"users with a list, of {tonight.users:,} in the users table"
-    if tonight.exhausted:
-        what += f", {tonight.exhausted:,} of whom have seen everything"
-    served = float(tonight.users - tonight.unserved) if tonight.users else math.nan
-    return _at_least("every_user_served", served, float(tonight.users - tonight.exhausted), what, digits=0)
+def _every_user_served(counts: ReleaseCounts) -> Gate:
+    text = f"users with a list. The users table has {counts.users:,} users"
+    if counts.exhausted:
+        text += f"; {counts.exhausted:,} of them have seen every item that may be shown"
+    served = float(counts.users - counts.unserved) if counts.users else math.nan
+    return _at_least("every_user_served", served, float(counts.users - counts.exhausted), text, digits=0)
 
 
-def _size_change(tonight: Tonight, limit: float) -> Gate:
-    if not tonight.last_rows:
-        return Gate(
-            "max_size_change",
-            None,
-            limit,
-            True,
-            f"not judged: {tonight.rows:,} rows, and no earlier night to compare with",
-        )
-    change = abs(tonight.rows / tonight.last_rows - 1)
+def _size_change(counts: ReleaseCounts, limit: float) -> Gate:
+    name = "max_size_change"
+    if not counts.last_rows:
+        return Gate(name, None, limit, True, f"not judged: {counts.rows:,} rows, and no earlier table to compare with")
+    change = abs(counts.rows / counts.last_rows - 1)
     passed = change <= limit
-    message = f"{tonight.rows:,} rows against {tonight.last_rows:,} last night, a change of {change:.1%}, {'within' if passed else 'above'} {limit:.0%}"
-    return Gate("max_size_change", change, limit, passed, message)
+    message = f"{counts.rows:,} rows after {counts.last_rows:,} in the last published table: a change of {change:.1%}, "
+    message += f"{'within' if passed else 'above'} the limit of {limit:.0%}"
+    return Gate(name, change, limit, passed, message)
 
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _plain(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -1,10 +1,11 @@
-"""From the per-user rows to what `metrics.json` says of accuracy: means with intervals and comparisons. numpy and Arrow.
+"""Summarise the rows of users for `metrics.json`: means with intervals, and comparisons of models. numpy and Arrow.
 
 Shapes:  U users of the bootstrap · Q cutoffs · M models, fused last · N metrics, in the order of `METRICS`
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,12 @@ from recsys_spark.metrics.ranking import METRICS
 
 
 @dataclass(frozen=True)
-class Panel:
-    """values float64 [U, Q, M, N] of the bootstrap's users · means float64 [Q, M, N] over all `users` · history int [U] · segments str | None [U]"""
+class UserMetrics:
+    """The metrics of the users in the bootstrap, and the means over all users.
+
+    values float64 [U, Q, M, N] · means float64 [Q, M, N] over all `users` · history int [U], the length of the history
+    · segments str | None [U]. Users are in order of user_idx.
+    """
 
     models: list[str]
     cutoffs: list[int]
@@ -31,67 +36,79 @@ class Panel:
     segments: np.ndarray
 
     @classmethod
-    def of(cls, models: list[str], cutoffs: list[int], averages: list[dict[str, Any]], rows: pa.Table) -> Panel:
-        """`averages` as `per_user.means` gives them, `rows` as `per_user.sample` does; users in order of their index."""
+    def of(cls, models: list[str], cutoffs: list[int], averages: list[dict[str, Any]], rows: pa.Table) -> UserMetrics:
+        """Arrange the result of `per_user.means` and the rows of `per_user.measure`, maybe of a sample of the users.
+
+        `cutoffs` must rise.
+        """
         shape = (len(cutoffs), len(models), len(METRICS))
         means = np.full(shape, np.nan)
         for row in averages:
             means[cutoffs.index(row[K]), models.index(row[MODEL])] = [row[name] for name in METRICS]
         code = np.asarray(pc.index_in(rows[MODEL], pa.array(models)))
         order = np.lexsort((code, np.asarray(rows[K]), np.asarray(rows[USER_IDX])))
-        # cutoffs rise, so that sorting by k is sorting by their position
-        values = np.stack([np.asarray(rows[name], dtype=np.float64)[order] for name in METRICS], axis=-1).reshape(
-            -1, *shape
-        )
+        columns = [np.asarray(rows[name], dtype=np.float64)[order] for name in METRICS]
+        values = np.stack(columns, axis=-1).reshape(-1, *shape)
         first = order[:: shape[0] * shape[1]]
         history = np.asarray(pc.fill_null(rows["history"], 0))[first]
         segments = np.array(rows[SEGMENT].to_pylist(), dtype=object)[first]
         users = max((row["users"] for row in averages), default=0)
-        return cls(
-            models,
-            cutoffs,
-            users,
-            values,
-            values.mean(axis=0) if len(values) == users > 0 else means,
-            history,
-            segments,
-        )
+        if len(values) == users > 0:  # no sample: use the sums of numpy, whose order does not depend on Spark
+            means = values.mean(axis=0)
+        return cls(models, cutoffs, users, values, means, history, segments)
 
     def mean(self, model: str, k: int, metric: str) -> float:
         return float(self.means[self.cutoffs.index(k), self.models.index(model), METRICS.index(metric)])
 
     def best(self, models: Sequence[str], k: int) -> str:
-        """The model of highest mean NDCG at `k`, the first of equals."""
+        """Return the model with the highest mean NDCG at `k`, the first of equals."""
         return max(models, key=lambda m: np.nan_to_num(self.mean(m, k, "ndcg"), nan=-1.0))
 
+    def best_single(self, k: int) -> str:
+        """Return `best` of all models but the fused list."""
+        return self.best([m for m in self.models if m != FUSED], k)
 
-def accuracy(panel: Panel, bootstrap: Bootstrap) -> dict[str, Any]:
-    """model -> k -> metric -> {mean, low, high}."""
-    found, _ = bootstrap(panel.means.ravel(), panel.values.reshape(-1, panel.means.size))
-    flat = iter(found)
-    tree: dict[str, Any] = {model: {} for model in panel.models}
-    for k in panel.cutoffs:
-        for model in panel.models:
+
+def accuracy(metrics: UserMetrics, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return model -> k -> metric -> {mean, low, high}."""
+    estimates, _ = bootstrap(metrics.means.ravel(), metrics.values.reshape(-1, metrics.means.size))
+    flat = iter(estimates)
+    tree: dict[str, Any] = {model: {} for model in metrics.models}
+    for k in metrics.cutoffs:
+        for model in metrics.models:
             tree[model][str(k)] = {metric: next(flat).plain() for metric in METRICS}
     return tree
 
 
-def differences(panel: Panel, pairs: Sequence[tuple[str, str]], k: int, bootstrap: Bootstrap) -> list[dict[str, Any]]:
-    """For each (model, against): metric -> {mean, low, high, share_above} of the user-by-user difference at `k`."""
-    q = panel.cutoffs.index(k)
-    left, right = ([panel.models.index(pair[side]) for pair in pairs] for side in (0, 1))
-    # users' differences first: two equal models then differ by exactly 0, whatever the order of a sum
-    values = (panel.values[:, q, left] - panel.values[:, q, right]).reshape(len(panel.values), -1)
-    found, above = bootstrap((panel.means[q, left] - panel.means[q, right]).ravel(), values)
-    parts = iter([{**e.plain(), "share_above": float(a)} for e, a in zip(found, above)])
-    return [
-        {"model": a, "against": b, "k": k, "metrics": {metric: next(parts) for metric in METRICS}} for a, b in pairs
-    ]
+def differences(
+    metrics: UserMetrics, pairs: Sequence[tuple[str, str]], k: int, bootstrap: Bootstrap
+) -> list[dict[str, Any]]:
+    """Return for each (model, against) the mean difference at `k`: metric -> {mean, low, high, share_above}."""
+    q = metrics.cutoffs.index(k)
+    left, right = ([metrics.models.index(pair[side]) for pair in pairs] for side in (0, 1))
+    # subtract user by user, so that equal models differ by exactly 0, whatever the order of a sum
+    values = (metrics.values[:, q, left] - metrics.values[:, q, right]).reshape(len(metrics.values), -1)
+    estimates, above = bootstrap((metrics.means[q, left] - metrics.means[q, right]).ravel(), values)
+    flat = iter([{**e.plain(), "share_above": float(share)} for e, share in zip(estimates, above)])
+    return [{"model": a, "against": b, "k": k, "metrics": {metric: next(flat) for metric in METRICS}} for a, b in pairs]
 
 
-def comparisons(panel: Panel, baselines: Sequence[str], k: int) -> list[tuple[str, str]]:
-    """Each model against the best baseline, and fused against the best single model."""
-    baseline = panel.best(baselines, k)
-    single = panel.best([m for m in panel.models if m != FUSED], k)
-    pairs = [(model, baseline) for model in panel.models if model != baseline]
+def comparisons(metrics: UserMetrics, baselines: Sequence[str], k: int) -> list[tuple[str, str]]:
+    """Return the pairs to compare: each model with the best baseline, and fused with the best single model."""
+    baseline, single = metrics.best(baselines, k), metrics.best_single(k)
+    pairs = [(model, baseline) for model in metrics.models if model != baseline]
     return pairs if single == baseline else [*pairs, (FUSED, single)]
+
+
+def finite(tree: Any) -> Any:
+    """Return `tree` with floats rounded to 9 decimals and with None for NaN and infinity.
+
+    The rounding hides the order in which a cluster adds numbers up.
+    """
+    if isinstance(tree, dict):
+        return {key: finite(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [finite(value) for value in tree]
+    if isinstance(tree, float):
+        return round(tree, 9) + 0.0 if math.isfinite(tree) else None
+    return tree

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from recsys_spark.stages.evaluate.gates import Tonight, judge, verdict
+from recsys_spark.stages.evaluate.gates import ReleaseCounts, judge, verdict
 
 OFF = {
     "max_drop_below_best_baseline": None,
@@ -11,7 +11,7 @@ OFF = {
     "every_user_served": False,
     "max_size_change": None,
 }
-TONIGHT = Tonight(rows=200, users=10, unserved=0, last_rows=190)
+COUNTS = ReleaseCounts(rows=200, users=10, unserved=0, last_rows=190)
 
 
 def metrics(fused=0.30, als=0.29, coverage=0.5):
@@ -24,9 +24,9 @@ def metrics(fused=0.30, als=0.29, coverage=0.5):
     }
 
 
-def only(gate, limit, found=None, tonight=TONIGHT):
-    """The one gate that is asked for."""
-    (judged,) = judge(found or metrics(), tonight, **{**OFF, gate: limit})
+def only(gate, limit, found=None, counts=COUNTS):
+    """Return the result of a single configured gate."""
+    (judged,) = judge(found or metrics(), counts, **{**OFF, gate: limit})
     assert judged.gate == gate
     return judged
 
@@ -53,50 +53,50 @@ def test_gates_on_metrics(gate, limit, found, passed):
 
 
 @pytest.mark.parametrize(
-    ("gate", "limit", "tonight", "passed"),
+    ("gate", "limit", "counts", "passed"),
     [
-        ("every_user_served", True, Tonight(200, 10, 0, None), True),
-        ("every_user_served", True, Tonight(200, 10, 1, None), False),
-        ("every_user_served", True, Tonight(0, 0, 0, None), False),
-        ("every_user_served", True, Tonight(200, 10, 2, None, exhausted=2), True),
-        ("every_user_served", True, Tonight(200, 10, 3, None, exhausted=2), False),
-        ("max_size_change", 0.5, Tonight(150, 10, 0, 100), True),
-        ("max_size_change", 0.5, Tonight(151, 10, 0, 100), False),
-        ("max_size_change", 0.5, Tonight(49, 10, 0, 100), False),
-        ("max_size_change", 0.5, Tonight(0, 10, 0, 100), False),
-        ("max_size_change", 0.0, Tonight(100, 10, 0, None), True),
+        ("every_user_served", True, ReleaseCounts(200, 10, 0, None), True),
+        ("every_user_served", True, ReleaseCounts(200, 10, 1, None), False),
+        ("every_user_served", True, ReleaseCounts(0, 0, 0, None), False),
+        ("every_user_served", True, ReleaseCounts(200, 10, 2, None, exhausted=2), True),
+        ("every_user_served", True, ReleaseCounts(200, 10, 3, None, exhausted=2), False),
+        ("max_size_change", 0.5, ReleaseCounts(150, 10, 0, 100), True),
+        ("max_size_change", 0.5, ReleaseCounts(151, 10, 0, 100), False),
+        ("max_size_change", 0.5, ReleaseCounts(49, 10, 0, 100), False),
+        ("max_size_change", 0.5, ReleaseCounts(0, 10, 0, 100), False),
+        ("max_size_change", 0.0, ReleaseCounts(100, 10, 0, None), True),
     ],
 )
-def test_gates_on_tonights_table(gate, limit, tonight, passed):
-    assert only(gate, limit, tonight=tonight).passed is passed
+def test_gates_on_the_new_table(gate, limit, counts, passed):
+    assert only(gate, limit, counts=counts).passed is passed
 
 
-def test_the_first_night_says_that_it_cannot_be_judged():
-    found = only("max_size_change", 0.1, tonight=Tonight(200, 10, 0, None))
-    assert found.message == "not judged: 200 rows, and no earlier night to compare with"
+def test_without_an_earlier_table_the_size_is_not_judged():
+    found = only("max_size_change", 0.1, counts=ReleaseCounts(200, 10, 0, None))
+    assert found.message == "not judged: 200 rows, and no earlier table to compare with"
     assert found.value is None
 
 
-def test_what_is_no_number_says_so_and_stays_out_of_the_json():
+def test_a_nan_has_a_message_and_is_none_in_json():
     found = only("min_ndcg", 0.2, metrics(fused=math.nan))
     assert (found.value, found.limit) == (None, 0.2)
     assert found.message == "could not be measured: NDCG@10 of the blend"
 
 
-def test_messages_hold_value_and_limit():
+def test_messages_have_value_and_limit():
     found = only("max_drop_below_best_baseline", 0.005, metrics(fused=0.28, als=0.29))
     assert (found.value, found.limit) == (0.28, pytest.approx(0.29 - 0.005))
-    assert found.message.startswith("0.2800 < 0.2850: NDCG@10 of the blend; the best baseline, als, has 0.2900")
-    assert "9 < 10: users with a list" in only("every_user_served", True, tonight=Tonight(9, 10, 1, None)).message
+    assert found.message.startswith("0.2800 < 0.2850: NDCG@10 of the blend. The best baseline, als, has 0.2900")
+    assert "9 < 10: users with a list" in only("every_user_served", True, counts=ReleaseCounts(9, 10, 1, None)).message
 
 
-def test_what_is_not_asked_is_not_judged():
-    assert judge(metrics(fused=math.nan), TONIGHT, **OFF) == []
+def test_a_gate_that_is_not_configured_is_not_judged():
+    assert judge(metrics(fused=math.nan), COUNTS, **OFF) == []
     assert verdict([]) == {"passed": True, "gates": []}
 
 
 def test_one_failed_gate_fails_the_verdict():
     limits = {**OFF, "min_ndcg": 0.9, "min_coverage": 0.1}
-    found = verdict(judge(metrics(), TONIGHT, **limits))
+    found = verdict(judge(metrics(), COUNTS, **limits))
     assert found["passed"] is False
     assert [gate["passed"] for gate in found["gates"]] == [False, True]

@@ -7,16 +7,16 @@ import pytest
 from recsys_spark.metrics.bootstrap import Bootstrap
 from recsys_spark.metrics.ranking import METRICS
 from recsys_spark.stages.evaluate import groups
-from recsys_spark.stages.evaluate.backtest import finite
-from recsys_spark.stages.evaluate.groups import GROUP_METRICS, Tastes
-from recsys_spark.stages.evaluate.summary import Panel
+from recsys_spark.stages.evaluate.groups import GROUP_METRICS
+from recsys_spark.stages.evaluate.popularity_groups import UserPopularity
+from recsys_spark.stages.evaluate.summary import UserMetrics, finite
 
 BOOTSTRAP = Bootstrap(samples=200, confidence=0.95, seed=1)
 MODELS, CUTOFFS = ["als", "fused"], [5, 10]
 
 
-def world(ndcg, history=None, segments=None, profile=None, listed=None, popular=None):
-    """A panel whose fused `METRICS` at 10 are `ndcg` times their position, and of als half of that; nothing at 5."""
+def make_metrics(ndcg, history=None, segments=None, profile=None, listed=None, popular=None):
+    """Return metrics: at 10 those of fused are `ndcg` times their position in `METRICS`, of als half; at 5 all are 0."""
     ndcg = np.asarray(ndcg, float)
     n, nothing = len(ndcg), np.full(len(ndcg), np.nan)
     values = np.zeros((n, len(CUTOFFS), len(MODELS), len(METRICS)))
@@ -24,13 +24,13 @@ def world(ndcg, history=None, segments=None, profile=None, listed=None, popular=
     values[:, 1, 0] = values[:, 1, 1] / 2
     history = np.full(n, 3) if history is None else np.asarray(history)
     segments = np.array([None] * n if segments is None else segments, dtype=object)
-    panel = Panel(MODELS, CUTOFFS, n, values, values.sum(axis=0) / max(n, 1), history, segments)
-    tastes = (nothing if x is None else np.asarray(x, float) for x in (profile, listed, popular))
-    return panel, Tastes(*tastes)
+    metrics = UserMetrics(MODELS, CUTOFFS, n, values, values.sum(axis=0) / max(n, 1), history, segments)
+    popularity = (nothing if x is None else np.asarray(x, float) for x in (profile, listed, popular))
+    return metrics, UserPopularity(*popularity)
 
 
 def compare(*args, **kwargs):
-    return groups.compare(*world(*args, **kwargs), "als", 10, BOOTSTRAP)
+    return groups.compare(*make_metrics(*args, **kwargs), "als", 10, BOOTSTRAP)
 
 
 def named(found, by):
@@ -51,7 +51,7 @@ def test_groups_are_quarters_segments_and_thirds():
     assert sizes == [
         ("history", "0–10", 2), ("history", "20–30", 2), ("history", "40–50", 2), ("history", "60–70", 2),
         ("segment", "odd", 4), ("segment", "others or unknown", 4),
-        ("taste", "niche (0–25%)", 3), ("taste", "mixed (38–50%)", 2), ("taste", "mainstream (62–88%)", 3),
+        ("popularity", "niche (0–25%)", 3), ("popularity", "mixed (38–50%)", 2), ("popularity", "mainstream (62–88%)", 3),
     ]  # fmt: skip
 
 
@@ -68,30 +68,30 @@ def test_equal_histories_are_one_group():
     assert [(row["group"], row["users"]) for row in found["groups"]] == [("3", 8)]
 
 
-def test_nobody_to_measure():
+def test_without_users_there_are_no_groups():
     found = compare(np.zeros(0))
     assert found == {"groups": [], "gaps": []}
 
 
-def test_ties_in_taste_are_cut_by_how_popular_the_histories_are():
-    found = groups._tastes(world(np.zeros(6), popular=[1] * 6, profile=[5, 1, 4, 2, 6, 3])[1])
+def test_equal_shares_are_split_by_the_mean_popularity_of_the_history():
+    found = groups._by_popularity(make_metrics(np.zeros(6), popular=[1] * 6, profile=[5, 1, 4, 2, 6, 3])[1])
     assert [(name, rows.tolist()) for name, rows in found] == [
         ("niche (100%)", [1, 3]), ("mixed (100%)", [2, 5]), ("mainstream (100%)", [0, 4]),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("popular", [[0.5] * 6, [0.1, 0.5, 0.5, 0.5, 0.5, 0.5], [np.nan] * 6])
-def test_users_of_one_taste_are_no_groups(popular):
-    assert groups._tastes(world(np.zeros(6), popular=popular, profile=[3] * 6)[1]) == []
+def test_users_of_equal_popularity_are_no_groups(popular):
+    assert groups._by_popularity(make_metrics(np.zeros(6), popular=popular, profile=[3] * 6)[1]) == []
 
 
-def test_users_without_a_history_have_no_taste():
-    found = groups._tastes(world(np.zeros(5), popular=[np.nan, 0, 0.5, 1, np.nan])[1])
+def test_users_without_a_history_are_in_no_popularity_group():
+    found = groups._by_popularity(make_metrics(np.zeros(5), popular=[np.nan, 0, 0.5, 1, np.nan])[1])
     assert [rows.tolist() for _, rows in found] == [[1], [2], [3]]
 
 
-def test_lift_is_the_ratio_of_means_of_those_who_have_both():
-    """One user of three has no history and one no list; the mean of the single users' lifts would be another number."""
+def test_lift_is_the_ratio_of_the_means_over_users_with_both():
+    """One user has no history and one no list. The mean of the users' lifts would be another number."""
     nan = np.nan
     found = compare(np.zeros(4), profile=[10, 100, nan, 7], listed=[40, 100, 900, nan])
     (row,) = found["groups"]
@@ -101,7 +101,7 @@ def test_lift_is_the_ratio_of_means_of_those_who_have_both():
     assert row["popularity"]["lift"]["mean"] == pytest.approx((140 - 110) / 110)
 
 
-def test_the_interval_of_a_lift_is_that_of_a_naive_loop():
+def test_the_interval_of_a_lift_equals_a_naive_loop():
     rng = np.random.default_rng(3)
     profile, listed = rng.gamma(2, 50, 150), rng.gamma(2, 80, 150)
     (row,) = compare(np.zeros(150), profile=profile, listed=listed)["groups"]
@@ -120,7 +120,7 @@ def test_a_constant_lift_has_no_width():
     assert row["popularity"]["lift"] == pytest.approx({"mean": 2, "low": 2, "high": 2})
 
 
-def test_without_popularity_there_is_no_lift_and_no_fault():
+def test_without_popularity_the_lift_is_none():
     for profile in (None, np.zeros(5)):
         found = finite(compare(np.zeros(5), profile=profile, listed=np.ones(5)))
         assert found["groups"][0]["popularity"]["lift"] == {"mean": None, "low": None, "high": None}
@@ -142,27 +142,27 @@ def test_small_groups_take_no_part_in_the_gap():
     assert compare(ndcg[30:], segments=segments[30:])["gaps"] == []
 
 
-def test_groups_of_one_size_are_drawn_each_by_itself():
-    """Two groups with the same users' values: drawn alike, their gap would have no width at all."""
+def test_groups_of_equal_size_have_different_resamples():
+    """With the same resamples the gap of two groups with equal values would have no width."""
     own = np.random.default_rng(4).random(60)
     (gap,) = compare(np.tile(own, 2), segments=np.repeat(["a", "b"], 60))["gaps"]
     width = 2 * 1.96 * NDCG * own.std() * np.sqrt(2 / 60)
     assert gap["ndcg"]["high"] - gap["ndcg"]["low"] == pytest.approx(width, rel=0.2)
 
 
-def test_tastes_stand_in_the_order_of_the_users():
+def test_user_popularity_is_in_order_of_the_users():
     columns = {
         "user_idx": [30, 10, 20],
         "profile": [3.0, 1.0, 2.0],
         "listed": [6.0, 4.0, None],
         "popular": [0.3, 0.1, 0.2],
     }
-    found = Tastes.of(pa.table(columns))
+    found = UserPopularity.of(pa.table(columns))
     assert found.profile.tolist() == [1, 2, 3] and found.popular.tolist() == [0.1, 0.2, 0.3]
     assert found.listed == pytest.approx([4, np.nan, 6], nan_ok=True)
 
 
-def test_the_cut_of_the_groups_is_a_partition():
+def test_cutting_puts_every_user_into_one_group():
     values = np.random.default_rng(5).integers(0, 9, 100)
     parts = groups._cut(values, np.array([2, 5]))
     assert sorted(itertools.chain(*parts)) == list(range(100))

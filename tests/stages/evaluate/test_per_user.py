@@ -1,17 +1,20 @@
-"""The worker's side of the Spark shell, on Arrow batches without Spark."""
+"""The part of per_user.py that runs in Spark tasks, on Arrow batches without Spark."""
 
 import numpy as np
 import pyarrow as pa
-import scipy.sparse as sp
 
+from recsys_spark.metrics.categories import Categories
 from recsys_spark.stages.evaluate import per_user
 
 MODELS, CUTOFFS, LENGTH = ["als", "fused"], [2, 3], 3
-CATEGORIES = sp.csr_matrix(np.random.default_rng(2).integers(0, 2, (21, 4)).astype(np.float32))
+ITEM_CATEGORIES = [
+    [str(code) for code in np.flatnonzero(row)] for row in np.random.default_rng(2).integers(0, 2, (21, 4))
+]
+CATEGORIES = Categories.of(pa.table({"item_idx": range(21), "categories": ITEM_CATEGORIES}), 21)
 
 
 def batch(n_users=9):
-    """Users with lists of 0 to 3 items in no order, the first of them without any entry at all."""
+    """Return users with lists of 0 to 3 items in random order; the first user has no entry at all."""
     rng = np.random.default_rng(1)
     entries = [None]
     for _ in range(n_users - 1):
@@ -42,7 +45,7 @@ def rows(*batches):
     return {(row["user_idx"], row["model"], row["k"]): row for row in found}
 
 
-def test_the_cut_of_the_batches_changes_nothing():
+def test_the_batch_size_changes_nothing():
     whole = batch()
     cut = rows(whole.slice(0, 1), whole.slice(1, 4), whole.slice(5))
     assert cut == rows(whole)
@@ -50,18 +53,18 @@ def test_the_cut_of_the_batches_changes_nothing():
     assert any(row["ndcg"] > 0 for row in cut.values())
 
 
-def test_a_user_without_lists_scores_nothing():
+def test_a_user_without_lists_has_metrics_of_0():
     own = [row for (user, _, _), row in rows(batch()).items() if user == 0]
     assert {row["recall"] for row in own} == {row["mrr"] for row in own} == {0}
-    assert {row["diversity"] for row in own} == {None}
+    assert {row["list_diversity"] for row in own} == {None}
 
 
-def test_diversity_stands_at_the_gate_only():
+def test_diversity_is_measured_at_the_gate_cutoff_only():
     found = rows(batch())
-    assert {k for (_, _, k), row in found.items() if row["diversity"] is not None} == {2}
+    assert {k for (_, _, k), row in found.items() if row["list_diversity"] is not None} == {2}
 
 
-def test_places_are_ranks_whatever_the_order_of_entries():
+def test_the_order_of_the_entries_does_not_matter():
     entries = pa.array(
         [[{"place": 4, "item_idx": 9}, {"place": 0, "item_idx": 7}, {"place": 3, "item_idx": 8}]],
         pa.list_(pa.struct([("place", pa.int32()), ("item_idx", pa.int32())])),

@@ -1,4 +1,4 @@
-"""Popularity of what users had and get, by Spark: blockbusters for everyone against lists like the histories."""
+"""Popularity of histories and lists in Spark: blockbusters for everyone, and lists that resemble the histories."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from recsys_spark.metrics.popularity_bias import lift
 from recsys_spark.stages.evaluate import per_user, popularity_groups
 from recsys_spark.storage import tables as store
 
-# items 1 and 2 are blockbusters of 1,000 users, 3 to 10 are niche, of 10
+# items 1 and 2 have 1,000 users each, items 3 to 10 have 10
 POPULARITY = np.array([0, 1000, 1000, *[10] * 8])
 NICHE, MAINSTREAM, NEW = range(0, 20), range(20, 40), range(40, 42)
 HAD = {u: [5, 3, 4] if u in NICHE else [2, 1, 3] if u in MAINSTREAM else [] for u in range(42)}
 UNKNOWN = 50
-"""Has something held out, and neither a history nor a list."""
+"""A user with positives, but without history and list."""
 
 
 def tables(spark, folder, lists):
@@ -27,7 +27,7 @@ def tables(spark, folder, lists):
         {"user_idx": u, "item_idx": had, "event_ts": [0] * len(had), "weight": [1.0] * len(had), "as_of": "test"}
         for u, had in HAD.items()
     ]  # fmt: skip
-    # user 99 has a list and nothing held out, and is not measured
+    # user 99 has a list and no positives, so is not measured
     positives = [{"user_idx": u, "item_idx": [9], "as_of": "test"} for u in [*HAD, UNKNOWN]]
     put_table(folder / "lists", "candidates", candidates)
     put_table(folder / "histories", "histories", histories)
@@ -47,7 +47,7 @@ def lift_of(found, users):
     return float(lift(*(np.mean([found[u][name] for u in users]) for name in ("profile", "listed"))))
 
 
-def test_blockbusters_for_everyone_are_a_lift_of_the_niche_users_only(spark, tmp_path):
+def test_blockbusters_for_everyone_lift_the_niche_users_only(spark, tmp_path):
     lists = {
         "fused": {u: [1, 2, 9] for u in [*HAD, 99]},  # the third is beyond k
         "als": {u: [7, 8, 9] for u in HAD},
@@ -70,11 +70,11 @@ def test_lists_like_the_histories_have_no_lift(spark, tmp_path):
     assert all(np.isnan(found[u]["listed"]) for u in MAINSTREAM)  # they have no list
 
 
-def test_the_users_are_those_of_the_sample_of_the_metrics(spark, tmp_path):
+def test_the_sample_has_the_same_users_as_the_metrics(spark, tmp_path):
     lists = {"fused": {u: [1, 2] for u in HAD}}
     _, positives, _ = tables(spark, tmp_path / "all", lists)
     found = measure(spark, tmp_path, lists, share=0.4)
-    users = set(per_user.sample(positives, 0.4)["user_idx"].to_pylist())
+    users = {row["user_idx"] for row in per_user.sampled(positives, 0.4).collect()}
     assert set(found) == users and 0 < len(users) < len(HAD)
     whole = measure(spark, tmp_path / "whole", lists)
     assert all(found[u]["listed"] == whole[u]["listed"] == 1000 for u in users - {UNKNOWN})

@@ -1,4 +1,4 @@
-"""A small backtest and release by Spark, with an answer that can be worked out by hand."""
+"""A small backtest and release in Spark, with results that are computed by hand."""
 
 import json
 import math
@@ -19,7 +19,7 @@ SECTIONS = {
     "baselines": {"models": ["popularity", "als"]},
     "train": {"enabled": False},
 }
-# items 1..4; user 3 came after training and has nothing held out; als has no list for user 2
+# items 1 to 4; user 3 has no history and no positives; als has no list for user 2
 LISTS = {
     "popularity": {0: [1, 2, 3], 1: [1, 2, 3], 2: [1, 2, 3]},
     "als": {0: [4, 1, 2], 1: [3, 2, 1]},
@@ -39,13 +39,14 @@ def candidates():
     ]
 
 
-def spread_out():
-    """Of users 0 and 1, with lambda or a cap in the place of the model."""
-    lists = {"0.9": {0: [1, 4, 3], 1: [3, 4, 1]}, "1": {0: [4, 1, 3], 1: [1, 2, 3]}}
-    lists |= {"cap 2": lists["0.9"], "cap none": lists["1"], "cap 10": lists["1"]}
+def diversified():
+    """Return lists of users 0 and 1 under several settings of (diversity, max_per_category)."""
+    plain, diverse = {0: [4, 1, 3], 1: [1, 2, 3]}, {0: [1, 4, 3], 1: [3, 4, 1]}
+    lists = {(0.1, 10): plain, (0.1, 2): diverse, (0.1, None): plain, (0.0, 2): plain, (0.2, 2): diverse}
     return [
-        {"user_idx": u, "model": m, "rank": rank, "item_idx": i, "score": 1 / rank, "source": "als"}
-        for m, own in lists.items() for u, items in own.items() for rank, i in enumerate(items, 1)
+        {"user_idx": u, "model": "fused", "diversity": diversity, "max_per_category": cap,
+         "rank": rank, "item_idx": i, "score": 1 / rank, "source": "als"}
+        for (diversity, cap), own in lists.items() for u, items in own.items() for rank, i in enumerate(items, 1)
     ]  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def put_run(context):
     ]
     tables = {"items": ("items", items), "users": ("users", users), "quarantine": ("quarantine", bad)}
     finish_stage(
-        context, "clean", "backtest", tables, rows_in=8, interactions=6, quarantined=2, users=4, items=4,
+        context, "clean", None, tables, rows_in=8, interactions=6, quarantined=2, users=4, items=4,
         quarantined_by_reason={"bot_user": 2}, new_users=1, new_items=0, missing={"items.title": 3},
     )  # fmt: skip
     positives = [{"user_idx": u, "item_idx": i, "as_of": "test"} for u, i in POSITIVES.items()]
@@ -101,7 +102,7 @@ def put_run(context):
         {**tables, "item_counts": ("item_counts", counts)},
         users_with_history=3,
     )
-    tables = {"lists": ("candidates", candidates()), "price": ("candidates", spread_out())}
+    tables = {"lists": ("candidates", candidates()), "diversity_tradeoff": ("candidates", diversified())}
     finish_stage(context, "score", "backtest", tables)
     finish_stage(context, "features", "release", {"histories": ("histories", histories("release"))})
     top = [
@@ -136,19 +137,19 @@ def examples(context):
     return json.loads(context.layout.table("evaluate", "release", "examples.json").read_text())
 
 
-def test_the_price_of_diversity_is_that_of_the_users_who_have_such_lists(metrics):
-    """By hand, at k = 2; categories are 1: a b, 2: b, 3: none, 4: b."""
-    first, second, *capped = metrics["price"]
-    assert (first["lambda"], second["lambda"], first["users"]) == (1.0, 0.9, 2)
-    assert first["ndcg"] == pytest.approx((1 + 1) / 2)
-    assert second["ndcg"] == pytest.approx((1 / math.log2(3) + 0) / 2)
-    assert first["diversity"] == pytest.approx(1 - 1 / 2)  # of 4 and 1, of 1 and 2
-    assert second["diversity"] == pytest.approx(1 - 1 / 2)  # of 1 and 4; nothing is known of 3 and 4
-    assert (first["coverage"], second["coverage"]) == (3 / 4, 3 / 4)
-    assert [entry["cap"] for entry in capped] == [None, 10, 2]
-    step = {"lambda", "cap"}
-    one, other, *same = [{k: v for k, v in entry.items() if k not in step} for entry in metrics["price"]]
-    assert same == [one, one, other]
+def test_the_diversity_tradeoff_has_an_entry_for_each_setting(metrics):
+    """By hand, at k = 2, for the two users with such lists; categories are 1: a b, 2: b, 3: none, 4: b."""
+    entries = [dict(entry) for entry in metrics["diversity_tradeoff"]]
+    settings = [(entry.pop("diversity"), entry.pop("max_per_category")) for entry in entries]
+    assert settings == [(0.0, 2), (0.1, None), (0.1, 10), (0.1, 2), (0.2, 2)]
+    plain, *_, diverse = entries
+    assert entries == [plain, plain, plain, diverse, diverse]
+    assert (plain["users"], diverse["users"]) == (2, 2)
+    assert plain["ndcg"] == pytest.approx((1 + 1) / 2)
+    assert diverse["ndcg"] == pytest.approx((1 / math.log2(3) + 0) / 2)
+    assert plain["list_diversity"] == pytest.approx(1 - 1 / 2)  # items 4 and 1, and items 1 and 2
+    assert diverse["list_diversity"] == pytest.approx(1 - 1 / 2)  # items 1 and 4; item 3 has no category
+    assert (plain["coverage"], diverse["coverage"]) == (3 / 4, 3 / 4)
 
 
 def test_every_user_with_positives_is_measured_on_every_model(context):
@@ -170,7 +171,7 @@ def test_metrics_are_means_over_the_users(metrics):
     assert (metrics["cutoffs"], metrics["best_baseline"], metrics["best_single"]) == ([2, 3], "als", "als")
 
 
-def test_twins_do_not_differ(metrics):
+def test_equal_models_do_not_differ(metrics):
     found = {(entry["model"], entry["against"]): entry["metrics"]["recall"] for entry in metrics["differences"]}
     assert found["fused", "als"] == {"mean": 0, "low": 0, "high": 0, "share_above": 0}
     assert set(found) == {("popularity", "als"), ("fused", "als")}
@@ -178,12 +179,12 @@ def test_twins_do_not_differ(metrics):
 
 def test_beyond_accuracy(metrics):
     found = metrics["beyond_accuracy"]["popularity"]
-    # three lists of items 1 and 2, which three and two of three users have
+    # three lists of items 1 and 2, which have three and two of the three users
     assert found["coverage"] == 2 / 4
     assert found["novelty"] == pytest.approx(-(math.log2(3 / 3) + math.log2(2 / 3)) / 2)
     assert found["average_popularity"] == (3 + 2) / 2
     assert found["diversity"] == pytest.approx(1 - 1 / 2)
-    # als shows 4 and 1 ({b} and {a, b}) and then 3 and 2, of which 3 has no category
+    # als lists 4 and 1 ({b} and {a, b}), and 3 and 2, where 3 has no category
     assert metrics["beyond_accuracy"]["als"]["diversity"] == pytest.approx(1 - 1 / 2)
     assert metrics["concentration"]["log"][0] == pytest.approx([1 / 4, 3 / 6])
 
@@ -194,28 +195,28 @@ def test_groups_by_history(metrics):
 
 
 def test_popularity_bias_of_groups(metrics):
-    """By hand, at k = 2; of items 1 to 4 three, two, one and no users have each. The popular fifth of the three is item 1."""
+    """By hand, at k = 2. Items 1 to 4 have 3, 2, 1 and 0 users; the popular fifth of the three with users is item 1."""
     found = {(group["by"], group["group"]): group["popularity"] for group in metrics["groups"]}
-    assert [name for by, name in found if by == "taste"] == ["niche (0%)", "mixed (0%)", "mainstream (33%)"]
-    # user 0 had 2 and 3 and gets 4 and 1; user 2 had 2, 1 and 3 and gets 1 and 2
-    assert found["history", "2"] == found["taste", "mixed (0%)"]
+    assert [name for by, name in found if by == "popularity"] == ["niche (0%)", "mixed (0%)", "mainstream (33%)"]
+    # user 0 has the history 2, 3 and the list 4, 1; user 2 has the history 2, 1, 3 and the list 1, 2
+    assert found["history", "2"] == found["popularity", "mixed (0%)"]
     assert (found["history", "2"]["profile"], found["history", "2"]["list"]) == ((2 + 1) / 2, (0 + 3) / 2)
     assert found["history", "2"]["lift"] == {"mean": 0, "low": 0, "high": 0}
-    assert found["taste", "mainstream (33%)"]["lift"]["mean"] == pytest.approx(((3 + 2) / 2 - 6 / 3) / (6 / 3))
-    # user 1 had only what came after training, which nobody has
+    assert found["popularity", "mainstream (33%)"]["lift"]["mean"] == pytest.approx(((3 + 2) / 2 - 6 / 3) / (6 / 3))
+    # the history of user 1 has only items that are new since training
     assert found["history", "1"] == {
         "profile": 0,
         "list": (1 + 3) / 2,
         "lift": dict.fromkeys(("mean", "low", "high")),
     }
-    assert metrics["gaps"] == []  # of one user each
+    assert metrics["gaps"] == []  # groups of one user each
 
 
-def test_verdict_judges_tonights_table(verdict):
+def test_the_verdict_judges_the_new_table(verdict):
     found = {gate["gate"]: gate for gate in verdict["gates"]}
     assert verdict["passed"] is True
     assert (found["every_user_served"]["value"], found["every_user_served"]["limit"]) == (4, 4)
-    assert found["max_size_change"]["message"] == "not judged: 8 rows, and no earlier night to compare with"
+    assert found["max_size_change"]["message"] == "not judged: 8 rows, and no earlier table to compare with"
 
 
 def test_examples_hold_a_user_of_each_kind(examples):
@@ -234,12 +235,13 @@ def test_report_is_written_and_escaped(context):
     page = context.layout.report.read_text()
     assert TITLE not in page and "<b>1</b>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "{&#34;user&#34;: &#34;1&#34;}" in page  # of the two bad rows of a reason, the first by its text
+    assert "{&#34;user&#34;: &#34;1&#34;}" in page  # the first of the two bad rows by its text
 
 
-def test_done_is_done_unless_the_report_is_gone(context, monkeypatch):
+def test_a_finished_stage_is_skipped_unless_the_report_is_gone(context, monkeypatch):
     judged = []
-    monkeypatch.setattr(release, "tonight", lambda *_: judged.append(1) or release.Tonight(8, 4, 0, None))
+    counts = release.ReleaseCounts(8, 4, 0, None)
+    monkeypatch.setattr(release, "release_counts", lambda *_: judged.append(1) or counts)
     monkeypatch.setattr(release, "example_users", lambda *_: [])
     monkeypatch.setattr(release, "bad_rows", lambda *_: [])
     stage.run(context, "release")
@@ -249,35 +251,34 @@ def test_done_is_done_unless_the_report_is_gone(context, monkeypatch):
     assert judged == [1] and context.layout.report.exists()
 
 
-def test_an_unserved_user_stops_the_night(context, spark):
-    users = context.layout.table("clean", "backtest", "users")
+def test_an_unserved_user_is_counted(context, spark):
+    users = context.layout.clean_table("users")
     put_table(users.parent / "more", "users", [{"user_idx": 9, "user_id": "u9", "attributes": []}])
     (users.parent / "more" / "part-0.parquet").rename(users / "part-1.parquet")
     try:
-        assert release.tonight(spark, context.layout, None) == release.Tonight(
-            rows=8, users=5, unserved=1, last_rows=None
-        )
+        expected = release.ReleaseCounts(rows=8, users=5, unserved=1, last_rows=None)
+        assert release.release_counts(spark, context.layout, None) == expected
     finally:
         (users / "part-1.parquet").unlink()
 
 
-def test_lists_without_a_blend_break_the_law():
+def test_lists_without_a_fused_list_are_an_error():
     shown = {"als": np.array([1, 0]), "fused": np.array([0, 0])}
-    with pytest.raises(ContractViolation, match="has no fused list; run jobs/score.py again with --force"):
+    with pytest.raises(ContractViolation, match="has no fused list. Run jobs/score.py again with --force"):
         backtest._check(shown, users=3)
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_a_missing_stage_is_named(tmp_path):
     with pytest.raises(StageMissing, match="has no finished clean stage"):
         stage.run(make_context(tmp_path, **SECTIONS), "backtest")
 
 
-def test_last_night_is_the_newest_other_night(tmp_path):
-    tonight = Layout(tmp_path, RUN_DATE.isoformat())
-    tonight.run.mkdir(parents=True)
-    assert release.last_rows(tonight, RUN_DATE.isoformat()) is None
+def test_last_rows_are_those_of_the_newest_other_run_date(tmp_path):
+    layout = Layout(tmp_path, RUN_DATE.isoformat())
+    layout.run.mkdir(parents=True)
+    assert release.last_rows(layout, RUN_DATE.isoformat()) is None
     for day, rows in ((27, 100), (28, 200)):
         other = make_context(tmp_path, run_date=RUN_DATE.replace(month=2, day=day))
         finish_stage(other, "publish", "release", {}, rows=rows)
     finish_stage(make_context(tmp_path), "publish", "release", {}, rows=300)
-    assert release.last_rows(tonight, RUN_DATE.isoformat()) == 200
+    assert release.last_rows(layout, RUN_DATE.isoformat()) == 200

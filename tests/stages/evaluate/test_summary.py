@@ -5,15 +5,14 @@ import pytest
 from recsys_spark.metrics.bootstrap import Bootstrap
 from recsys_spark.metrics.ranking import METRICS
 from recsys_spark.stages.evaluate import summary
-from recsys_spark.stages.evaluate.backtest import finite
-from recsys_spark.stages.evaluate.summary import Panel
+from recsys_spark.stages.evaluate.summary import UserMetrics, finite
 
 MODELS, CUTOFFS = ["popularity", "als", "network", "fused"], [5, 10]
 BOOTSTRAP = Bootstrap(samples=200, confidence=0.95, seed=1)
 
 
 def score(user, model, k):
-    """Made up, but each cell another number; fused is the network's twin."""
+    """Return another number for each cell; fused equals the network."""
     level = {"popularity": 0.1, "als": 0.3, "network": 0.4, "fused": 0.4}[model]
     return level + user / 100 + k / 1000
 
@@ -51,60 +50,60 @@ def averages(n_users=8):
 
 
 @pytest.fixture
-def panel():
-    return Panel.of(MODELS, CUTOFFS, averages(), rows())
+def metrics():
+    return UserMetrics.of(MODELS, CUTOFFS, averages(), rows())
 
 
-def test_every_number_lands_in_its_cell(panel):
+def test_every_number_is_in_its_cell(metrics):
     for u in range(8):
         for q, k in enumerate(CUTOFFS):
             for m, model in enumerate(MODELS):
-                assert panel.values[u, q, m] == pytest.approx(
+                assert metrics.values[u, q, m] == pytest.approx(
                     [score(u, model, k) * (i + 1) for i in range(len(METRICS))]
                 )
-    assert panel.history.tolist() == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert metrics.history.tolist() == [0, 10, 20, 30, 40, 50, 60, 70]
 
 
-def test_accuracy_has_the_means(panel):
-    found = summary.accuracy(panel, BOOTSTRAP)
+def test_accuracy_has_the_means(metrics):
+    found = summary.accuracy(metrics, BOOTSTRAP)
     ndcg = METRICS.index("ndcg") + 1
     expected = np.mean([score(u, "als", 10) for u in range(8)]) * ndcg
     assert found["als"]["10"]["ndcg"]["mean"] == pytest.approx(expected)
     assert found["als"]["10"]["ndcg"]["low"] < expected < found["als"]["10"]["ndcg"]["high"]
 
 
-def test_twins_differ_by_exactly_nothing(panel):
-    (found,) = summary.differences(panel, [("fused", "network")], 10, BOOTSTRAP)
+def test_equal_models_differ_by_exactly_zero(metrics):
+    (found,) = summary.differences(metrics, [("fused", "network")], 10, BOOTSTRAP)
     assert found["metrics"]["ndcg"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "share_above": 0.0}
 
 
-def test_a_constant_lead_has_no_width(panel):
-    (found,) = summary.differences(panel, [("als", "popularity")], 5, BOOTSTRAP)
+def test_a_constant_difference_has_no_width(metrics):
+    (found,) = summary.differences(metrics, [("als", "popularity")], 5, BOOTSTRAP)
     lead = (0.3 - 0.1) * (METRICS.index("recall") + 1)
     assert found["metrics"]["recall"] == pytest.approx({"mean": lead, "low": lead, "high": lead, "share_above": 1.0})
 
 
-def test_comparisons_are_with_the_best_baseline_and_the_best_single_model(panel):
+def test_comparisons_are_with_the_best_baseline_and_the_best_single_model(metrics):
     expected = [("popularity", "als"), ("network", "als"), ("fused", "als"), ("fused", "network")]
-    assert summary.comparisons(panel, ["popularity", "als"], 10) == expected
+    assert summary.comparisons(metrics, ["popularity", "als"], 10) == expected
 
 
-def test_means_of_all_users_stand_when_the_bootstrap_has_only_some():
+def test_means_are_over_all_users_when_the_bootstrap_has_a_sample():
     some = rows().filter(pa.compute.less(rows()["user_idx"], 4))
-    panel = Panel.of(MODELS, CUTOFFS, averages(8), some)
-    assert panel.mean("als", 5, "recall") == pytest.approx(np.mean([score(u, "als", 5) for u in range(8)]))
-    assert len(panel.values) == 4
+    metrics = UserMetrics.of(MODELS, CUTOFFS, averages(8), some)
+    assert metrics.mean("als", 5, "recall") == pytest.approx(np.mean([score(u, "als", 5) for u in range(8)]))
+    assert len(metrics.values) == 4
 
 
-def test_nobody_to_measure():
-    panel = Panel.of(MODELS, CUTOFFS, [], rows().slice(0, 0))
-    assert finite(summary.accuracy(panel, BOOTSTRAP))["als"]["5"]["ndcg"] == {
+def test_without_users_the_metrics_are_none():
+    metrics = UserMetrics.of(MODELS, CUTOFFS, [], rows().slice(0, 0))
+    assert finite(summary.accuracy(metrics, BOOTSTRAP))["als"]["5"]["ndcg"] == {
         "mean": None,
         "low": None,
         "high": None,
     }
 
 
-def test_finite_leaves_no_minus_zero_and_no_dust():
+def test_finite_rounds_and_has_no_minus_zero():
     assert finite({"a": [-0.0, 0.1 + 0.2, float("nan")], "b": 3}) == {"a": [0.0, 0.3, None], "b": 3}
     assert str(finite(-1e-12)) == "0.0"
