@@ -165,7 +165,7 @@ def choose_device(local_rank: int, local_size: int) -> torch.device:
         return torch.device("cpu")
     if local_size > torch.cuda.device_count():
         raise RuntimeError(
-            f"{local_size} training workers on a machine of {torch.cuda.device_count()} GPUs; give each its own (docs/cluster.md)"
+            f"{local_size} training workers on a machine of {torch.cuda.device_count()} GPUs; give each its own (docs/operations/cluster.md)"
         )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
