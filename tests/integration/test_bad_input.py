@@ -1,4 +1,4 @@
-"""Bad input ends in one clear line and its own exit code, publishes nothing, and leaves last night's table alone."""
+"""Bad input ends in one error line with its own exit code, publishes nothing, and leaves last night's table alone."""
 
 import gzip
 import os
@@ -17,8 +17,8 @@ from synthetic import write_log, write_overlay
 
 @pytest.fixture
 def night(spark, tmp_path, monkeypatch, capsys):
-    """Run clean and split on `events`; returns (exit code, lines on stderr)."""
-    monkeypatch.setattr(Context, "stop", lambda self: None)  # the session is that of all tests
+    """Return a function that runs clean and split with overrides; it returns (exit code, error lines)."""
+    monkeypatch.setattr(Context, "stop", lambda self: None)  # all tests share the session
     data = write_log(tmp_path / "data")
     overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
 
@@ -79,38 +79,38 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("make", "name", "exit_code", "told"), CASES, ids=[case[0].__name__ for case in CASES])
-def test_a_bad_log(night, make, name, exit_code, told):
+@pytest.mark.parametrize(("make", "name", "exit_code", "words"), CASES, ids=[case[0].__name__ for case in CASES])
+def test_a_bad_log(night, make, name, exit_code, words):
     path = night.data / name
     make(path)
     code, errors = night(f"paths.events={path}")
     assert (code, len(errors)) == (exit_code, 1), errors
-    assert all(word in errors[0] for word in told), errors
-    assert not (night.root / "index" / "users").exists(), "a night that failed in clean must give no ids"
+    assert all(word in errors[0] for word in words), errors
+    assert not (night.root / "index" / "users").exists(), "a night that failed in clean must not assign ids"
 
 
-def test_a_log_that_is_not_there(night):
+def test_a_missing_log(night):
     code, errors = night("paths.events=/nowhere/*.csv")
     assert code == 3 and len(errors) == 1
     assert "paths.events" in errors[0] and "/nowhere/*.csv" in errors[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_a_log_that_may_not_be_read(night):
+def test_a_log_without_read_permission(night):
     (night.data / "events.csv").chmod(0)
     code, errors = night()
     assert code == 4 and "events.csv" in errors[0]
 
 
-def test_a_file_that_is_gone_when_it_is_looked_at(night):
+def test_a_file_that_disappears(night):
     (night.data / "log").mkdir()
     (night.data / "log" / "a.csv").symlink_to(night.data / "nowhere.csv")
     code, errors = night(f"paths.events={night.data / 'log'}")
     assert code == 4 and len(errors) == 1 and "a.csv cannot be read" in errors[0]
 
 
-def test_a_folder_that_may_not_be_listed(night, monkeypatch):
-    """os.scandir refuses, as it does for everybody but root."""
+def test_a_folder_without_permission_to_list_it(night, monkeypatch):
+    """os.scandir is patched, because root may list everything."""
     folder = night.data / "log" / "date=2026-01-31"
     folder.mkdir(parents=True)
     (night.data / "events.csv").rename(night.data / "log" / "events.csv")
@@ -126,7 +126,7 @@ def test_a_folder_that_may_not_be_listed(night, monkeypatch):
     assert code == 4 and f"{folder} cannot be listed: Permission denied" in errors[0]
 
 
-def test_an_item_that_is_neither_withdrawn_nor_not(night):
+def test_an_invalid_withdrawn_value(night):
     (night.data / "items.csv").write_text("item_id,gone\ni1,1.0\ni2,\ni3,perhaps\n")
     items = (
         f"paths.items={night.data / 'items.csv'}",
@@ -137,15 +137,15 @@ def test_an_item_that_is_neither_withdrawn_nor_not(night):
     assert code == 5 and "item 'i3' has 'perhaps' in column 'gone'" in errors[0]
 
 
-def test_spark_s_stack_traces_are_for_debug(tmp_path):
+def test_stack_traces_of_spark_need_debug(tmp_path):
     data = write_log(tmp_path / "data")
     truncated_gzip(data / "log.csv.gz")
     overlay = write_overlay(tmp_path / "night.yaml", root=tmp_path / "root", data=data)
     settings = ("--set", f"paths.events={data / 'log.csv.gz'}")
-    found = run("clean", overlay, *settings)
-    assert found.returncode == 4
-    assert "\tat " not in found.stdout and "Traceback" not in found.stdout, found.stdout
-    assert found.stdout.splitlines()[-1].startswith("error: ")
+    done = run("clean", overlay, *settings)
+    assert done.returncode == 4
+    assert "\tat " not in done.stdout and "Traceback" not in done.stdout, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("error: ")
     assert "Traceback" in run("clean", overlay, *settings, "--debug").stdout
 
 
@@ -154,7 +154,7 @@ def test_several_faults_of_the_configuration(night):
     assert (code, len(errors)) == (2, 3)
 
 
-def test_a_bad_night_leaves_the_good_one_alone(night):
+def test_a_failed_night_leaves_the_finished_one_alone(night):
     assert night() == (0, [])
     before = {path: path.stat().st_mtime_ns for path in night.root.rglob("*.parquet")}
     bad = night.data / "bad.csv"

@@ -1,4 +1,4 @@
-"""kill -9 of the driver in any stage, and of a training rank: the next run finishes, and its table is that of an undisturbed night."""
+"""kill -9 of the driver in any stage, and of a training rank: the next run publishes the table of an undisturbed night."""
 
 import os
 import re
@@ -13,17 +13,17 @@ from night import RUN_DATE, STEPS, assert_same_table, command, environment, publ
 
 
 def kill_when(process, pattern, victim):
-    """Read the log until `pattern` shows, then kill -9 what `victim` picks; returns the log so far."""
-    seen = []
+    """Read the log until `pattern` appears, then call `victim`, which kills a process; return the whole log."""
+    lines = []
     for line in process.stdout:
-        seen.append(line)
+        lines.append(line)
         if re.search(pattern, line):
             victim()
             break
     else:
-        raise AssertionError(f"{pattern!r} never came:\n{''.join(seen)}")
-    seen += process.stdout.readlines()
-    return "".join(seen)
+        raise AssertionError(f"{pattern!r} did not appear:\n{''.join(lines)}")
+    lines += process.stdout.readlines()
+    return "".join(lines)
 
 
 def start(overlay, *arguments):
@@ -34,8 +34,8 @@ def start(overlay, *arguments):
 
 
 def processes(pattern):
-    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout.split()
-    return [int(pid) for pid in found if int(pid) != os.getpid()]
+    pids = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout.split()
+    return [int(pid) for pid in pids if int(pid) != os.getpid()]
 
 
 def wait_until_gone(pattern, seconds=30):
@@ -53,12 +53,12 @@ def wait_until_gone(pattern, seconds=30):
 def test_kill_of_the_driver_in_a_stage(finished_night, tmp_path, stage):
     night = finished_night.copy(tmp_path, until=stage)
     process = start(night.overlay)
-    # the process that spark-submit started is the driver's JVM: nothing of the job may outlive it
+    # the process is the driver's JVM, and no process of the job may outlive it
     kill_when(process, f"{stage}: started", lambda: (time.sleep(0.3), os.kill(process.pid, signal.SIGKILL)))
     assert process.wait(30) == -signal.SIGKILL
     wait_until_gone(str(tmp_path))
     folder = tmp_path / "root" / "runs" / RUN_DATE / Path(*stage.split())
-    assert folder.is_dir() and not (folder / "manifest.json").exists(), "the stage was over before the kill"
+    assert folder.is_dir() and not (folder / "manifest.json").exists(), "the stage finished before the kill"
     assert not (night.root / "top_n").exists() or stage == "release publish"
     again = run("nightly", night.overlay)
     assert again.returncode == 0, again.stdout

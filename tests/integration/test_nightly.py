@@ -1,12 +1,10 @@
 """The whole night on a small log, through spark-submit, as an operator runs it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from night import RUN_DATE, published, run
+from night import RUN_DATE, assert_same_table, published, recsys, run
 from synthetic import TASTES, write_overlay
 
 
@@ -40,33 +38,31 @@ def test_rows_in_are_interactions_and_quarantine(night):
     }  # fmt: skip
 
 
-def test_the_table_keeps_its_laws_and_a_consumer_reads_it(night):
+def test_the_table_keeps_its_constraints_and_a_consumer_reads_it(night):
     root = night.root
-    check = subprocess.run(
-        [sys.executable, "-m", "recsys_spark.operations.check", str(root)], capture_output=True, text=True
-    )
-    assert check.returncode == 0, check.stdout + check.stderr
+    check = recsys("check", str(root))
+    assert check.returncode == 0, check.stdout
     table = published(root)
     assert table["user_id"].nunique() == 90 + 2 and (table.groupby("user_id")["rank"].max() == 5).all()
     assert set(table.loc[table["user_id"].isin(["u90", "u91"]), "source"]) == {"popularity"}
 
 
 def test_the_recommendations_follow_the_tastes(night):
-    """Each user has 11 of the 15 items of their taste behind them, so the 4 that are left should lead the list."""
+    """Each user has interacted with 11 of the 15 items of their taste, so the other 4 should lead the list."""
     root = night.root
     table = published(root)
     top = table[(table["rank"] <= 3) & ~table["user_id"].isin(["u90", "u91"])]
     own = top["item_id"].str[1:].astype(int) % TASTES == top["user_id"].str[1:].astype(int) % TASTES
-    assert own.mean() > 0.8  # chance is 4 left of 31 unseen
+    assert own.mean() > 0.8  # chance is 4 of 31 unseen items
 
 
-def test_the_reasons_follow_the_tastes(night):
-    """Every row that is not merely popular says which item of the user's it comes from; publish.check has seen that it is one."""
+def test_the_explanations_follow_the_tastes(night):
+    """Every row but popular ones names an item of the user's history; the publish stage has checked that it is one."""
     table = published(night.root)
     assert (table["because"].isna() == (table["source"] == "popularity")).all()
-    told = table.dropna(subset="because")
-    alike = told["because"].str[1:].astype(int) % TASTES == told["item_id"].str[1:].astype(int) % TASTES
-    assert len(told) > 300 and alike.mean() > 0.7
+    explained = table.dropna(subset="because")
+    alike = explained["because"].str[1:].astype(int) % TASTES == explained["item_id"].str[1:].astype(int) % TASTES
+    assert len(explained) > 300 and alike.mean() > 0.7
 
 
 def test_the_report_is_there(night):
@@ -103,4 +99,4 @@ def test_stages_one_by_one_make_the_same_table(night, tmp_path):
     for job in ("clean", "split", "baselines", "features", "train", "score", "evaluate", "publish"):
         result = run(job, other)
         assert result.returncode == 0, result.stdout
-    assert published(tmp_path / "root").equals(published(root))
+    assert_same_table(published(root), published(tmp_path / "root"))

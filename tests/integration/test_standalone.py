@@ -1,4 +1,4 @@
-"""A real Spark standalone cluster on loopback: the packaged job on it publishes what local mode publishes."""
+"""The packaged job on a Spark standalone cluster publishes the same table as in local mode."""
 
 import json
 import socket
@@ -33,32 +33,17 @@ def free_ports(n):
 
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
-    """The interpreter of an environment that holds the built wheel; what the wheel depends on is borrowed from this one."""
+    """The interpreter of an environment with the built wheel. The dependencies come from this environment."""
     folder = tmp_path_factory.mktemp("packaged")
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(folder),
-        str(REPO),
-    ]
-    subprocess.run(build, check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(folder), str(REPO)], check=True)
     venv.create(folder / "env", with_pip=False, symlinks=True)
     site = next((folder / "env" / "lib").glob("python*")) / "site-packages"
     zipfile.ZipFile(next(folder.glob("*.whl"))).extractall(site)
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     python = folder / "env" / "bin" / "python"
-    where = subprocess.run(
-        [python, "-c", "import recsys_spark; print(recsys_spark.__file__)"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    locate = [python, "-c", "import recsys_spark; print(recsys_spark.__file__)"]
+    where = subprocess.run(locate, cwd=folder, capture_output=True, text=True)
     assert Path(where.stdout.strip()).is_relative_to(site), where
     return str(python)
 
@@ -74,31 +59,15 @@ def master(tmp_path_factory, packaged):
     address = ["--host", "127.0.0.1", "--webui-port"]
 
     def start(name, *arguments):
-        log = open(folder / f"{name}.log", "w")  # noqa: SIM115, the process writes it to its end
-        return subprocess.Popen(
-            [deploy[0], f"{deploy[1]}.{arguments[0]}", *arguments[1:]],
-            env=env,
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
+        log = open(folder / f"{name}.log", "w")  # noqa: SIM115, the process writes to it until it ends
+        command = [deploy[0], f"{deploy[1]}.{arguments[0]}", *arguments[1:]]
+        return subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
 
     processes = [start("master", "master.Master", "--port", str(port), *address, str(page))]
     try:
         for i, worker_page in enumerate(pages):
-            processes.append(
-                start(
-                    f"worker{i}",
-                    "worker.Worker",
-                    "--cores",
-                    "1",
-                    "--memory",
-                    "2g",
-                    *address,
-                    str(worker_page),
-                    url,
-                )
-            )
+            resources = ["--cores", "1", "--memory", "2g"]
+            processes.append(start(f"worker{i}", "worker.Worker", *resources, *address, str(worker_page), url))
         wait_for_workers(f"http://127.0.0.1:{page}/json/", folder)
         yield url
     finally:
@@ -122,16 +91,8 @@ def wait_for_workers(page, folder, seconds=60):
 
 def test_the_cluster_publishes_what_local_mode_publishes(tmp_path, packaged, master, finished_night):
     there = write_overlay(tmp_path / "cluster.yaml", root=tmp_path / "cluster", data=finished_night.data)
-    submit = (
-        "--master",
-        master,
-        "--executor-memory",
-        "1g",
-        "--conf",
-        "spark.executor.cores=1",
-        "--conf",
-        "spark.cores.max=2",
-    )
+    resources = ("--executor-memory", "1g", "--conf", "spark.executor.cores=1", "--conf", "spark.cores.max=2")
+    submit = ("--master", master, *resources)
     cluster = run("nightly", there, "--set", "train.launcher=spark", submit=submit, env=environment(packaged))
     assert cluster.returncode == 0, cluster.stdout
 
