@@ -28,11 +28,12 @@ from scoring_inputs import FACTORS, SEEN, from_log, generated
 
 from recsys_spark.columns import ALS, ITEM_IDX, ITEM_KNN, PADDING_ITEM, RANK, USER_IDX
 from recsys_spark.config.score import Score
-from recsys_spark.fusion.blend import ZSCORE, Blend, Fusion
+from recsys_spark.fusion.blend import ZSCORE, Blend
+from recsys_spark.fusion.fuse import Fusion
 from recsys_spark.models import base
 from recsys_spark.models.histories import Histories
 from recsys_spark.registry import load
-from recsys_spark.stages.score.lists import Search, Wanted, rank
+from recsys_spark.stages.score.lists import CandidateSearch, ListRequest, rank
 from recsys_spark.topk import Exclusions, top_k
 
 if TYPE_CHECKING:
@@ -51,24 +52,24 @@ def _compile(folder: Path, model: str) -> None:
     opened = {model: load(folder / model)}
     n_items = opened[model].n_items
     histories = Histories.of([[item] for item in range(1, min(n_items, 100))])
-    for _ in rank(opened, histories, _search(n_items), _wanted(model)):
+    for _ in rank(opened, histories, _search(n_items), _request(model)):
         pass
 
 
-def _wanted(model: str) -> Wanted:
-    return Wanted(Fusion((model,), Blend(ZSCORE, (1.0,))), N)
+def _request(model: str) -> ListRequest:
+    return ListRequest(Fusion((model,), Blend(ZSCORE, (1.0,))), N)
 
 
-def _search(n_items: int) -> Search:
+def _search(n_items: int) -> CandidateSearch:
     banned = np.zeros(n_items, bool)
     banned[PADDING_ITEM] = True
-    return Search(banned, N, Score().item_tile)
+    return CandidateSearch(banned, N, Score().item_tile)
 
 
 def score_once(folder: Path, model: str) -> dict[str, Any]:
     """Seconds of a pass over all users, in a session of its own that has scored a few users before, as a night's has done other work."""
     from recsys_spark.spark.session import make_session
-    from recsys_spark.stages.score.all_users import Crew, score_users
+    from recsys_spark.stages.score.all_users import ScoringPlan, score_users
 
     session = make_session(
         app_name="bench",
@@ -78,12 +79,12 @@ def score_once(folder: Path, model: str) -> dict[str, Any]:
     )
     session.range(1000).repartition(2).mapInArrow(lambda batches: batches, "id bigint").count()
     settings = Score()
-    crew = Crew({model: folder / model}, settings.user_batch, settings.partitions)
+    plan = ScoringPlan({model: folder / model}, settings.user_batch, settings.partitions)
     search = _search(base.read_header(folder / model)["n_items"])
 
     def score(histories: DataFrame) -> float:
         clock = time.perf_counter()
-        lists = score_users(histories, crew, search, _wanted(model))
+        lists = score_users(histories, plan, search, _request(model))
         lists.write.mode("overwrite").parquet(str(folder / f"top-{model}"))
         return time.perf_counter() - clock
 

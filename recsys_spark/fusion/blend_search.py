@@ -1,11 +1,11 @@
-"""The weights of a blend: those with the best NDCG@k on the valid fold. Numpy only.
+"""Search for the blend weights with the best NDCG@k on the validation set.
 
-Only the ranks of the held-out items are needed, and a rank is one more than the number of candidates that stand better, so nothing is
-sorted. The search goes up one model's weight after the other, from the best single model and from equal weights; weights are whole
-numbers while it searches, and shares of their sum when they are used. Searches that do not need each other run at once: the compiled
-loops hold no lock.
+A coordinate search changes one model's weight at a time, from the best single model and from equal weights. While it
+searches, weights are integers whose ratio counts. The objective needs only the ranks of the held-out items. The rank of
+an item is one more than the number of candidates with a better score, so nothing is sorted. Independent searches run in
+threads, because the compiled loop releases Python's lock.
 
-Shapes:  M models · U users · T candidates of all users · P held-out items found among the candidates
+Shapes:  M models · U users · C candidates of a user, where item 0 is padding · P held-out items among the candidates
 """
 
 from __future__ import annotations
@@ -19,143 +19,131 @@ import numpy as np
 from recsys_spark.fusion.blend import METHODS, Blend
 from recsys_spark.fusion.sample import Sample
 from recsys_spark.jit import compiled
+from recsys_spark.metrics.ranking import discounts, ideal_dcg
 
 log = logging.getLogger(__name__)
 
-WHOLE = 32
-"""The weight of a model that stands alone, and of all models together where they start equal (about). The finest step is 1."""
-COARSE, NEAR = WHOLE // 2, WHOLE // 8
-"""The first step from anywhere, and from weights that are believed to be good; it is halved when no step helps."""
+FULL = 32
+"""The weight of a single model at the start, and about the sum of equal weights. The smallest change is 1."""
+COARSE, FINE = FULL // 2, FULL // 8
+"""The first step of a search, and of one that starts from good weights. It is halved when no step helps."""
 
 Units = tuple[int, ...]
-"""Weights as whole numbers; what counts is their ratio."""
+"""Integer weights of the models."""
 
 
 class Objective:
-    """NDCG@k of the fused lists of a sample's users, for any weights.
+    """NDCG@k of the fused lists of the sample's users, as a function of the weights.
 
-    DCG with gain 1 over the ideal of min(k, held-out items), held-out items that are no candidates counted; 0 for a user without any.
+    Held-out items that are not among the candidates count in the ideal DCG.
     """
 
-    def __init__(self, sample: Sample, given: np.ndarray, k: int):
-        """`given` float32 [M, T]: what is to be weighted, as `Sample.shares` has it."""
-        self.k, self.rows, self.given = k, sample.rows, given
-        at = np.flatnonzero(sample.relevant)
-        self.found = at - sample.rows.starts[sample.user[at]]
-        """int64 [P]: column of each held-out item among its user's candidates; a user's lie from first[user] to first[user + 1]."""
-        self.first = np.searchsorted(sample.user[at], np.arange(len(sample.users) + 1))
-        self.worth = worth(sample.held_out, k)
+    def __init__(self, sample: Sample, scores: np.ndarray, k: int):
+        """`scores` float32 [M, U, C] are weighted and added up; normally they are `sample.normalised(method)`."""
+        self.scores, self.items = scores, sample.items
+        columns = np.arange(1, sample.items.shape[1] + 1)
+        self.widths = np.where(sample.items > 0, columns, 0).max(axis=1, initial=0)
+        """int64 [U]: the columns up to the last candidate."""
+        users, self.columns = np.nonzero(sample.relevant)
+        # the held-out items of user u are in columns[first[u]:first[u + 1]]
+        self.first = np.searchsorted(users, np.arange(len(sample.users) + 1))
+        self.ideal, self.discounts = ideal_dcg(sample.held_out, k), discounts(k)
 
     def __call__(self, weights: np.ndarray, users: np.ndarray) -> np.ndarray:
-        """float64 [len(users)]: NDCG of those rows of users. `weights` has one number a model."""
-        return _ndcg(
-            self.given,
-            np.asarray(weights, np.float32),
-            users,
-            self.rows.starts,
-            self.rows.lengths,
-            self.found,
-            self.first,
-            self.worth,
-            self.k,
-        )
+        """Return float64 [len(users)]: the NDCG of these rows of users. `weights` has one number a model."""
+        weights = np.asarray(weights, np.float32)
+        ndcg = np.zeros(len(users))
+        _ndcg(
+            self.scores, weights, self.items, self.widths, users, self.columns, self.first, self.ideal, self.discounts,
+            ndcg,
+        )  # fmt: skip
+        return ndcg
 
-    def best_of_each(self, parts: Sequence[np.ndarray], near: Sequence[Units] | None = None) -> list[Units]:
-        """`best` of each part of the users, from its own of `near`; the parts at once."""
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(self.best, parts, near or [None] * len(parts)))
-
-    def best(self, users: np.ndarray, near: Units | None = None) -> Units:
-        """The weights of the best mean over `users` that are found, from `near` or else from everywhere."""
-        telling = users[self.rows.lengths[users] > 0]
+    def best(self, users: np.ndarray, start: Units | None = None) -> Units:
+        """Return the weights of the best mean NDCG over `users`; the search begins at `start`, if there is one."""
 
         def value(units: Units) -> float:
-            return float(self(shared(units), telling).sum())
+            return float(self(fractions(units), users).sum())
 
-        return climb(value, near, NEAR)[1] if near else search(value, len(self.given))[1]
+        return climb(value, start, FINE)[1] if start else search(value, len(self.scores))[1]
+
+    def best_of_each(self, parts: Sequence[np.ndarray], starts: Sequence[Units] | None = None) -> list[Units]:
+        """Return `best` of each part of the users, with the start of that part."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.best, parts, starts or [None] * len(parts)))
 
 
 def best_blend(sample: Sample, k: int) -> tuple[Blend, float]:
-    """Method and weights of the best mean NDCG@k over the sample's users, and that mean (the first found of equals; methods in their order)."""
-    everyone = np.arange(len(sample.users))
+    """Return the blend with the best mean NDCG@k over the sample, and that mean. Of equals the first method wins."""
+    rows = np.arange(len(sample.users))
 
-    def of_method(method: str) -> tuple[Blend, float]:
-        objective = Objective(sample, sample.shares(method), k)
-        weights = shared(objective.best(everyone))
-        return Blend(method, tuple(weights.tolist())), float(objective(weights, everyone).mean())
+    def by_method(method: str) -> tuple[Blend, float]:
+        objective = Objective(sample, sample.normalised(method), k)
+        weights = fractions(objective.best(rows))
+        return Blend(method, tuple(weights.tolist())), sample.mean(objective(weights, rows))
 
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(of_method, METHODS))
-    for blend, ndcg in found:
-        log.info("fusion: %s of %s reaches valid NDCG@%d %.4f", blend.method, list(blend.weights), k, ndcg)
-    return max(found, key=lambda pair: pair[1])
+        blends = list(pool.map(by_method, METHODS))
+    for blend, ndcg in blends:
+        log.info("fusion: %s with weights %s has validation NDCG@%d %.4f", blend.method, list(blend.weights), k, ndcg)
+    return max(blends, key=lambda pair: pair[1])
 
 
-def alone(sample: Sample, method: str, k: int) -> dict[str, float]:
-    """Mean NDCG@k of each model's own list."""
-    objective, everyone = Objective(sample, sample.shares(method), k), np.arange(len(sample.users))
-    own = np.eye(len(sample.models), dtype=np.float32)
-    return {name: float(objective(own[m], everyone).mean()) for m, name in enumerate(sample.models)}
+def single_model_ndcg(sample: Sample, method: str, k: int) -> dict[str, float]:
+    """Return the mean NDCG@k of each model's own list."""
+    objective, rows = Objective(sample, sample.normalised(method), k), np.arange(len(sample.users))
+    one_hot = np.eye(len(sample.models))
+    return {name: sample.mean(objective(one_hot[m], rows)) for m, name in enumerate(sample.models)}
 
 
 def search(value: Callable[[Units], float], n_models: int) -> tuple[float, Units]:
-    """The largest `value` found, and where. Deterministic; single models win ties, the first of them first."""
-    singles = [tuple(WHOLE * int(i == m) for i in range(n_models)) for m in range(n_models)]
-    single = max(singles, key=value)
-    starts = [single, (max(WHOLE // n_models, 1),) * n_models]
-    return max((climb(value, start, COARSE) for start in starts), key=lambda found: found[0])
+    """Return the largest `value` that was met, and its weights. Ties go to single models, the first of them first."""
+    singles = [tuple(FULL * int(i == m) for i in range(n_models)) for m in range(n_models)]
+    starts = [max(singles, key=value), (max(FULL // n_models, 1),) * n_models]
+    return max((climb(value, start, COARSE) for start in starts), key=lambda result: result[0])
 
 
 def climb(value: Callable[[Units], float], start: Units, step: int) -> tuple[float, Units]:
-    """Up from `start`, one weight at a time by `step` and then by ever finer steps, as long as it helps."""
+    """Return the value and weights at the end of a coordinate search. The step is halved when no move helps."""
     best, here = value(start), start
     while step:
         before = here
         for model in range(len(start)):
             for change in (step, -step):
-                moved = (*here[:model], max(here[model] + change, 0), *here[model + 1 :])
-                if moved != here and any(moved) and (found := value(moved)) > best:
-                    best, here = found, moved
+                there = (*here[:model], max(here[model] + change, 0), *here[model + 1 :])
+                if there != here and any(there) and (moved := value(there)) > best:
+                    best, here = moved, there
         step = step if here != before else step // 2
     return best, here
 
 
-def shared(units: Units) -> np.ndarray:
-    """float64 [M]: the weights as shares of their sum."""
+def fractions(units: Units) -> np.ndarray:
+    """Return float64 [M]: the weights divided by their sum."""
     return np.asarray(units, np.float64) / sum(units)
 
 
-def worth(held_out: np.ndarray, k: int) -> np.ndarray:
-    """float64 [U]: 1 / the ideal DCG@k of users with so many held-out items; 0 for none."""
-    ideal = np.concatenate([[np.inf], np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))])
-    return np.asarray(1 / ideal[np.minimum(held_out, k)])
-
-
 @compiled
-def _ndcg(given, weights, users, starts, lengths, found, first, worth, k):  # type: ignore[no-untyped-def]
-    values = np.zeros(len(users))
-    room = np.empty(lengths.max() if len(lengths) else 0, np.float32)
-    for number in range(len(users)):
-        user = users[number]
-        start, n = starts[user], lengths[user]
-        if n == 0:
-            continue
-        total = room[:n]
-        total[:] = 0
-        for m in range(len(weights)):  # in the order of fusion.weighted_sum, so that ties are the same
+def _ndcg(  # type: ignore[no-untyped-def]
+    scores, weights, items, widths, users, columns, first, ideal, discounts, ndcg
+):  # fmt: skip
+    total = np.empty(items.shape[1], np.float32)
+    for row in range(len(users)):
+        user, width = users[row], widths[users[row]]
+        for c in range(width):
+            total[c] = 0 if items[user, c] else -np.inf
+        for m in range(len(weights)):  # in the order of blend.weighted_sum, so that ties are the same
             if weights[m]:
-                weight, own = weights[m], given[m, start : start + n]
-                for c in range(n):
-                    total[c] += weight * own[c]
+                for c in range(width):
+                    total[c] += weights[m] * scores[m, user, c]
         gain = 0.0
-        for at in range(first[user], first[user + 1]):
-            place, score, better = found[at], total[found[at]], 0
-            # an equal score stands better when its item is lower, that is further left
-            for c in range(place):
-                better += total[c] >= score
-            for c in range(place + 1, n):
-                better += total[c] > score
-            if better < k:
-                gain += 1 / np.log2(better + 2.0)
-        values[number] = gain * worth[user]
-    return values
+        for column in columns[first[user] : first[user + 1]]:
+            better = 0
+            # candidates ascend, so of equal scores the one to the left has the lower item and ranks first
+            for c in range(column):
+                better += total[c] >= total[column]
+            for c in range(column + 1, width):
+                better += total[c] > total[column]
+            if better < len(discounts):
+                gain += discounts[better]
+        if gain:
+            ndcg[row] = gain / ideal[user]

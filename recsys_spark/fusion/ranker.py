@@ -1,35 +1,33 @@
-"""The learned ranker: LambdaMART (Burges, MSR-TR-2010-82) by LightGBM, over what the models say of the blend's best candidates and what is known of
-these and of the user.
+"""The learned ranker: LambdaMART (Burges, MSR-TR-2010-82) by LightGBM, which orders the best candidates of the blend.
 
-It orders the best `SHORTLIST` times top_n of the blend anew, and nothing else: further down a held-out item is rare, and of 900 candidates a user it would
-cost more than all models together. With s the sum of the trees, each tree fits
+Only the `SHORTLIST` times top_n best of the blend are ranked: held-out items are rare further down, and ranking all
+candidates would cost more than all models together. Each tree fits
 
-    lambda_c = sum over the user's c' of other relevance of +- |what NDCG gains where c and c' change places| / (1 + e^(s_better - s_worse)).
+    lambda_c = sum over the user's candidates c' of other relevance of
+               +- |change of NDCG when c and c' swap places| / (1 + e^(s_better - s_worse)),
 
-LightGBM is imported by who fits or asks a ranker, never on a night of the blend. One thread, a fixed
-seed: the same sample gives the same trees, and a row the same score in any batch.
+where s is the sum of the trees so far. Training uses one thread and a fixed seed, so it is reproducible.
 
-Shapes:  M models · B users · T candidates of all users, in one flat array · R shortlisted candidates · F features
+LightGBM takes a second to import. It is imported only where a ranker is fitted or used.
+
+Shapes:  M models · B users · C candidates of a user, where item 0 is padding · R shortlisted candidates · F features
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import logging
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsys_spark.errors import InputUnreadable
 from recsys_spark.fusion import ranker_features
-from recsys_spark.fusion.blend import METHODS, RRF, Rows, listed, shares
-from recsys_spark.fusion.ranker_features import Traits
-from recsys_spark.jit import compiled
+from recsys_spark.fusion.blend import METHODS, RRF, among_best
+from recsys_spark.fusion.ranker_features import UserItemFeatures
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHORTLIST = 3
-"""The ranker sees this many times as many candidates as the list is long."""
+"""Candidates that are ranked for each place of the list."""
 TREES = 100
 PARAMETERS = {
     "objective": "lambdarank",
@@ -45,149 +43,127 @@ PARAMETERS = {
     "num_leaves": 7,
     "min_data_in_leaf": 400,
     "lambda_l2": 1.0,
-    "lambdarank_norm": False,  # a user whose list has more right in it tells more
+    "lambdarank_norm": False,  # users with more relevant candidates weigh more
     "num_threads": 1,
     "seed": 7,
     "deterministic": True,
-    "force_row_wise": True,  # without it LightGBM times both ways and takes the quicker one
+    "force_row_wise": True,  # otherwise LightGBM times two layouts and keeps the faster one
     "verbosity": -1,
 }
 
-_opened: dict[str, tuple[str, Booster]] = {}
+_loaded: dict[str, tuple[str, Booster]] = {}
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is known of the candidates `items` int32 [T] of B users, by `rows`: the models' shares by each method (fusion.shares); the users' `traits`;
-    `depth`, how many candidates each model has listed."""
+class RankerInputs:
+    """The candidates `items` int32 [B, C] of B users, with all that the ranker's features are computed from."""
 
     models: Sequence[str]
-    rows: Rows
     items: np.ndarray
-    shares: dict[str, np.ndarray]
-    traits: Traits
+    normalised: Mapping[str, np.ndarray]
+    """Scores normalised by each of METHODS, float32 [M, B, C]."""
+    user_item: UserItemFeatures
     depth: int
-
-    @classmethod
-    def of(
-        cls,
-        models: Sequence[str],
-        rows: Rows,
-        items: np.ndarray,
-        scores: np.ndarray,
-        traits: Traits,
-        depth: int,
-    ) -> Told:
-        """From the models' scores float32 [M, T]."""
-        given = {method: shares(method, scores, rows) for method in METHODS}
-        return cls(models, rows, items, given, traits, depth)
+    """Number of candidates that each model lists."""
 
 
 def feature_names(models: Sequence[str]) -> list[str]:
-    """The columns of `features`."""
-    each = [f"{method}_{name}" for method in METHODS for name in models]
-    return [*each, "lists", "blend", *ranker_features.NAMES]
+    """Return the names of the columns of `features`."""
+    of_models = [f"{method}_{name}" for method in METHODS for name in models]
+    return [*of_models, "lists", "blend", *ranker_features.NAMES]
 
 
-def features(told: Told, blend: np.ndarray, at: np.ndarray, user: np.ndarray) -> np.ndarray:
-    """float32 [R, F] of the candidates `at` int64 [R] of the users `user` int64 [R]; `blend` float32 [T] are the blend's scores.
+def features(inputs: RankerInputs, blend: np.ndarray, user: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return float32 [R, F] for the candidates items[user, column]. `blend` float32 [B, C] holds the blended scores.
 
-    Of each model the standard score and 1 / (60 + rank) among the user's candidates; how many models list the item; the blend's score; and
-    traits.NAMES. Trees only compare, so logarithms of these would change nothing.
+    The features are each model's normalised scores, the number of models that list the item, the blended score, and
+    `ranker_features.NAMES`.
     """
-    each = [told.shares[method][:, at] for method in METHODS]
-    lists = listed(each[METHODS.index(RRF)], told.depth).sum(axis=0)
-    columns = [*each[0], *each[1], lists, blend[at], *told.traits(told.items[at], user)]
+    of_models = {method: scores[:, user, column] for method, scores in inputs.normalised.items()}
+    lists = among_best(of_models[RRF], inputs.depth).sum(axis=0)
+    columns = [row for method in METHODS for row in of_models[method]]
+    columns += [lists, blend[user, column], *inputs.user_item(inputs.items[user, column], user)]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def shortlist(blend: np.ndarray, rows: Rows, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(at, user), each int64 [R]: the best `size` candidates of each user by (-score, item) of the blend, by user and then in that
-    order, in which LightGBM takes them before it has learned anything."""
-    kept = np.minimum(rows.lengths, size)
-    at = np.empty(int(kept.sum()), np.int64)
-    _shortlist(blend, rows.starts, rows.lengths, size, at)
-    return at, np.repeat(np.arange(len(kept)), kept)
+def shortlist(blend: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (user, column), each int64 [R]: the `size` best candidates of each user by (-score, item).
+
+    `blend` float32 [B, C] is -inf for padding. LightGBM's initial order is the order of these rows.
+    """
+    order = np.argsort(-blend, axis=1, kind="stable")[:, :size]
+    user, place = np.nonzero(np.isfinite(np.take_along_axis(blend, order, axis=1)))
+    return user, order[user, place]
 
 
-def fit(told: Told, blend: np.ndarray, relevant: np.ndarray, users: np.ndarray, *, length: int, k: int) -> str:
-    """The ranker for lists of `length` as LightGBM's text, learned on the rows `users` int64 of users; `relevant` bool [T]. Aims at NDCG@k."""
-    lightgbm = _lightgbm()
-    at, user = shortlist(blend, told.rows.of_users(users), SHORTLIST * length)
-    hits = np.bincount(user[relevant[at]], minlength=len(users))
-    kept = hits[user] > 0  # where nothing is right, nothing is better
-    groups = np.bincount(user[kept], minlength=len(users))
-    table = lightgbm.Dataset(
-        features(told, blend, at[kept], users[user[kept]]),
-        relevant[at[kept]].astype(np.int8),
+def fit(
+    inputs: RankerInputs, blend: np.ndarray, relevant: np.ndarray, users: np.ndarray, *, length: int, k: int
+) -> str:
+    """Return a ranker for lists of `length`, fitted for NDCG@k on the rows `users` of `inputs`, as LightGBM's text.
+
+    `blend` float32 and `relevant` bool are [B, C].
+    """
+    import lightgbm
+
+    row, column = shortlist(blend[users], SHORTLIST * length)
+    hits = np.bincount(row[relevant[users[row], column]], minlength=len(users))
+    kept = hits[row] > 0  # without a relevant candidate there is nothing to order
+    row, column = row[kept], column[kept]
+    groups = np.bincount(row, minlength=len(users))
+    data = lightgbm.Dataset(
+        features(inputs, blend, users[row], column),
+        relevant[users[row], column].astype(np.int8),
         group=groups[groups > 0],
-        feature_name=feature_names(told.models),
+        feature_name=feature_names(inputs.models),
         params={"verbosity": -1},
     )
-    # LightGBM's own advice: look a little further down than k
-    booster = lightgbm.train({**PARAMETERS, "lambdarank_truncation_level": k + 5}, table, TREES)
-    log.info("fusion: a ranker learned on %d rows of %d users", int(kept.sum()), int((groups > 0).sum()))
+    # LightGBM's documentation advises a truncation level slightly above k
+    booster = lightgbm.train({**PARAMETERS, "lambdarank_truncation_level": k + 5}, data, TREES)
+    log.info("fusion: a ranker was fitted on %d candidates of %d users", len(row), int((groups > 0).sum()))
     return str(booster.model_to_string())
 
 
-def rerank(booster: Booster, told: Told, blend: np.ndarray, length: int, users: np.ndarray | None = None) -> np.ndarray:
-    """float32 [T]: the ranker's scores of what may stand in a list of `length`, and -inf for all other candidates. Those of `users` int64 (rows of
-    users; None: everybody) are asked."""
-    asked = np.arange(len(told.rows.lengths)) if users is None else users
-    at, user = shortlist(blend, told.rows.of_users(asked), SHORTLIST * length)
-    found = np.full(blend.shape, -np.inf, np.float32)
-    if len(at):
-        found[at] = booster.predict(features(told, blend, at, asked[user]), raw_score=True, num_threads=1)
-    return found
+def rerank(
+    booster: Booster, inputs: RankerInputs, blend: np.ndarray, length: int, users: np.ndarray | None = None
+) -> np.ndarray:
+    """Return float32 [B, C]: the ranker's scores of the candidates on the shortlist of `blend`, -inf for all others.
+
+    With `users` (int64 rows of `inputs`), only those users are ranked.
+    """
+    users = np.arange(len(blend)) if users is None else users
+    row, column = shortlist(blend[users], SHORTLIST * length)
+    scores = np.full(blend.shape, -np.inf, np.float32)
+    if len(row):
+        rows = features(inputs, blend, users[row], column)
+        scores[users[row], column] = booster.predict(rows, raw_score=True, num_threads=1)
+    return scores
 
 
-def of_text(text: str) -> Booster:
-    """The ranker that `fit` gave."""
-    booster: Booster = _lightgbm().Booster(model_str=text)
-    return booster
+def from_text(text: str) -> Booster:
+    """Return the ranker that `fit` wrote as `text`."""
+    from lightgbm import Booster
+
+    return Booster(model_str=text)
 
 
 def load(path: str, models: Sequence[str]) -> Booster:
-    """The ranker in the file `path`, read once in this process; `InputUnreadable` where it is none, or one of other models."""
+    """Return the ranker of `models` in the file `path`, parsed once in this process.
+
+    Raises `InputUnreadable` when the file holds no ranker, or a ranker of other models.
+    """
+    from lightgbm.basic import LightGBMError
+
     try:
         text = Path(path).read_text(encoding="utf-8")
         version = hashlib.sha256(text.encode()).hexdigest()
-        if _opened.get(path, ("",))[0] != version:
-            _opened[path] = version, of_text(text)
-        booster = _opened[path][1]
+        if path not in _loaded or _loaded[path][0] != version:
+            _loaded[path] = version, from_text(text)
+        booster = _loaded[path][1]
         if booster.feature_name() != feature_names(models):
-            raise ValueError(f"it knows {', '.join(booster.feature_name())}")
+            raise ValueError(f"its features are {', '.join(booster.feature_name())}")
         return booster
-    except _unreadable() as error:
+    except (OSError, ValueError, LightGBMError) as error:
         raise InputUnreadable(
-            f"{path} is not a ranker of {', '.join(models)}: {error}; run jobs/score.py --pass backtest again with --force"
+            f"{path} is not a ranker of {', '.join(models)}: {error}. "
+            "Run jobs/score.py --pass backtest again with --force"
         ) from error
-
-
-def _lightgbm() -> Any:
-    """LightGBM without its face for scikit-learn, whose import would take a second of whoever ranks; where there is no such package, it does without."""
-    unasked = "sklearn" not in sys.modules
-    if unasked:
-        sys.modules["sklearn"] = None  # type: ignore[assignment]  # what cannot be imported
-    try:
-        return importlib.import_module("lightgbm")
-    finally:
-        if unasked:
-            sys.modules.pop("sklearn", None)
-
-
-def _unreadable() -> tuple[Any, ...]:
-    from lightgbm.basic import LightGBMError
-
-    return OSError, ValueError, LightGBMError
-
-
-@compiled
-def _shortlist(blend, starts, lengths, size, at):  # type: ignore[no-untyped-def]
-    filled = 0
-    for user in range(len(starts)):
-        first, last = starts[user], starts[user] + lengths[user]
-        order = np.argsort(-blend[first:last], kind="mergesort")[:size]
-        for place in order:
-            at[filled] = first + place
-            filled += 1

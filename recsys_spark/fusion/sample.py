@@ -1,6 +1,8 @@
-"""The users that the fusion is learned on: their candidates with every model's scores, and which of them were held out. Numpy and Arrow.
+"""The sample of users that the fusion is chosen on: every model's scores of their candidates, and their held-out items.
 
-Shapes:  M models · U users, by ascending user_idx · T candidates of all users, those of a user ascending by item
+The workers of the score stage write rows of `SCHEMA`. The driver collects them and builds a `Sample`.
+
+Shapes:  M models · U informative users, by ascending user_idx · C candidates of a user, where item 0 is padding
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_spark.columns import ITEM_IDX, POPULARITY, SEGMENT, USER_IDX
-from recsys_spark.fusion.blend import RRF, Rows, listed, shares
-from recsys_spark.fusion.ranker_features import Traits
-from recsys_spark.hashing import mix
+from recsys_spark.fusion.blend import METHODS, RRF, among_best, normalise
+from recsys_spark.fusion.ranker import RankerInputs
+from recsys_spark.fusion.ranker_features import UserItemFeatures
+from recsys_spark.hashing import hash64
 from recsys_spark.metrics.categories import Categories
+from recsys_spark.metrics.ranking import hit_matrix
 from recsys_spark.models.base import ItemModel
 from recsys_spark.models.histories import Histories
 
@@ -31,116 +35,120 @@ SCHEMA = pa.schema(
         HELD_OUT: pa.list_(pa.int32()),
     }
 )
-"""One row a user: their history and segment, their candidates, every model's scores of these (model by model), their held-out items."""
-DDL = (
-    f"{USER_IDX} bigint, {HISTORY} array<int>, {SEGMENT} string, {ITEM_IDX} array<int>, {SCORES} array<float>, "
-    f"{HELD_OUT} array<int>"
-)
+"""One row a user: history, segment, candidates (ascending), scores of them (model by model), held-out items."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """users and held_out (numbers of items) int64 [U]; rows, of flat arrays: items int32 [T], scores float32 [M, T], listed
-    bool [M, T] (whether the model's own list has the candidate), relevant bool [T] (whether it was held out). `traits` of the users.
+    """The informative users of the sample: those with a held-out item among their candidates.
 
-    From a user none of whose held-out items is a candidate nothing can be learned: they count, but keep no candidates.
+    The NDCG of all other users is 0 for any fusion. They count in means, but nothing is kept of them.
     """
 
     models: tuple[str, ...]
+    n_users: int
+    """Users of the sample, informative or not."""
     users: np.ndarray
+    """int64 [U]: user_idx."""
     held_out: np.ndarray
-    rows: Rows
+    """int64 [U]: number of held-out items, candidates or not."""
     items: np.ndarray
+    """int32 [U, C]: the candidates, ascending but for padding."""
     scores: np.ndarray
+    """float32 [M, U, C]."""
     listed: np.ndarray
+    """bool [M, U, C]: whether the candidate is in the model's own list of `depth` items."""
     relevant: np.ndarray
-    traits: Traits
+    """bool [U, C]: whether the candidate was held out."""
+    user_item: UserItemFeatures
     depth: int
-    """How many candidates each model has listed."""
-    _shares: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _normalised: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
         cls, table: pa.Table, models: Sequence[str], popularity: ItemModel, categories: Categories, depth: int
     ) -> Sample:
-        """From rows of `SCHEMA`; `popularity` is the item model of that name."""
+        """Return the sample of the rows `table` of `SCHEMA`. `popularity` is the item model of that name."""
         table = table.sort_by(USER_IDX).combine_chunks()
-        users = np.asarray(table[USER_IDX], np.int64)
-        lengths, held_out = (_lengths(table[name]) for name in (ITEM_IDX, HELD_OUT))
-        items = _flat(table[ITEM_IDX])
-        rows = Rows.of(lengths)
-        user = np.repeat(np.arange(len(lengths)), lengths)
-        held = np.repeat(np.arange(len(lengths)), held_out)
-        relevant = _among(user, items, held, _flat(table[HELD_OUT]))
-        kept = (np.bincount(user[relevant], minlength=len(lengths)) > 0)[user]
-        column = np.arange(len(items)) - rows.starts[user]
-        # where the first model's score of each kept candidate lies, and how far on the next model's is
-        first, step = (rows.starts[user] * len(models) + column)[kept], lengths[user][kept]
-        flat = _flat(table[SCORES])
-        scores = np.stack([flat[first + m * step] for m in range(len(models))])
-        rows = Rows.of(np.bincount(user[kept], minlength=len(lengths)))
-        ranks = shares(RRF, scores, rows)
-        sample = cls(
-            tuple(models),
-            users,
-            held_out,
-            rows,
-            items[kept],
-            scores,
-            listed(ranks, depth),
-            relevant[kept],
-            Traits.of(_histories(table), popularity, categories),
-            depth,
+        items = _padded(table[ITEM_IDX])
+        indptr = np.concatenate([[0], np.cumsum(_lengths(table[HELD_OUT]))])
+        relevant = hit_matrix(items[:, None], indptr, _flat(table[HELD_OUT]))[:, 0]
+        informative = relevant.any(axis=1)
+        n_users, table = len(table), table.filter(pa.array(informative)).combine_chunks()
+        items, relevant = items[informative], relevant[informative]
+        scores = np.zeros((len(items), len(models), items.shape[1]), np.float32)
+        scores[np.broadcast_to((items > 0)[:, None], scores.shape)] = _flat(table[SCORES])
+        scores = np.ascontiguousarray(scores.transpose(1, 0, 2))
+        ranks = normalise(RRF, scores, items)
+        return cls(
+            models=tuple(models),
+            n_users=n_users,
+            users=np.asarray(table[USER_IDX], np.int64),
+            held_out=_lengths(table[HELD_OUT]),
+            items=items,
+            scores=scores,
+            listed=among_best(ranks, depth) & (items > 0),
+            relevant=relevant,
+            user_item=UserItemFeatures.of(_histories(table), popularity, categories),
+            depth=depth,
         )
-        sample._shares[RRF] = ranks
-        return sample
 
     def only(self, models: Sequence[str]) -> Sample:
-        """As if there were no other models: their scores, and the candidates that one of them lists."""
+        """Return the sample for a fusion of `models` alone: their scores, and the candidates that one of them lists."""
         numbers = [self.models.index(name) for name in models]
-        inside = self.listed[numbers].any(axis=0)
-        found = np.bincount(self.user[inside & self.relevant], minlength=len(self.users)) > 0
-        kept = np.flatnonzero(inside & found[self.user])
+        kept = self.listed[numbers].any(axis=0)
         return replace(
             self,
             models=tuple(models),
-            traits=self.traits if POPULARITY in models else self.traits.without_popularity(),
-            rows=Rows.of(np.bincount(self.user[kept], minlength=len(self.users))),
-            items=self.items[kept],
-            scores=np.stack([self.scores[m, kept] for m in numbers]),
-            listed=np.stack([self.listed[m, kept] for m in numbers]),
-            relevant=self.relevant[kept],
+            items=np.where(kept, self.items, 0),
+            scores=self.scores[numbers],
+            listed=self.listed[numbers],
+            relevant=self.relevant & kept,
+            user_item=self.user_item if POPULARITY in models else self.user_item.without_popularity(),
         )
 
-    def shares(self, method: str) -> np.ndarray:
-        """float32 [M, T]: what each model gives to each candidate before weighting."""
-        if method not in self._shares:
-            self._shares[method] = shares(method, self.scores, self.rows)
-        return self._shares[method]
+    def normalised(self, method: str) -> np.ndarray:
+        """Return float32 [M, U, C]: the models' scores, normalised for each user."""
+        if method not in self._normalised:
+            self._normalised[method] = normalise(method, self.scores, self.items)
+        return self._normalised[method]
 
-    @cached_property
-    def user(self) -> np.ndarray:
-        """int64 [T]: the row of each candidate's user."""
-        return np.repeat(np.arange(len(self.users)), self.rows.lengths)
+    def ranker_inputs(self) -> RankerInputs:
+        normalised = {method: self.normalised(method) for method in METHODS}
+        return RankerInputs(self.models, self.items, normalised, self.user_item, self.depth)
 
-    @cached_property
-    def telling(self) -> np.ndarray:
-        """int64: rows of the users from whom something can be learned."""
-        return np.flatnonzero(self.rows.lengths)
+    def mean(self, ndcg: np.ndarray) -> float:
+        """Return the mean over all users of the sample, from `ndcg` float64 [U] of the informative ones."""
+        return float(ndcg.sum()) / max(self.n_users, 1)
+
+    def over_all_users(self, values: np.ndarray) -> np.ndarray:
+        """Return float64 [n_users, ...]: `values` float64 [U, ...], and 0 for every other user."""
+        return np.concatenate([values, np.zeros((self.n_users - len(values), *values.shape[1:]))])
 
     @cached_property
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 each: rows of users, parted by a hash of user_idx, so that a user is always on the same side."""
-        odd = mix(self.users) >> np.uint64(63) == 1
+        """int64 rows of the users of each half. A hash of user_idx decides, so a user stays in one half in any sample.
+
+        The lowest bit decides, because the sample itself is the users with the lowest hashes.
+        """
+        odd = hash64(self.users) & 1 == 1
         return np.flatnonzero(~odd), np.flatnonzero(odd)
 
 
 def _histories(table: pa.Table) -> Histories:
-    """Without times and weights, which nobody asks for."""
+    """The histories, with times and weights of 0, which no feature reads."""
     items = _flat(table[HISTORY])
     indptr = np.concatenate([[0], np.cumsum(_lengths(table[HISTORY]))])
     times, weights = np.zeros(len(items), np.int64), np.zeros(len(items), np.float32)
     return Histories(indptr, items, times, weights, table[SEGMENT].to_pylist())
+
+
+def _padded(column: pa.ChunkedArray) -> np.ndarray:
+    """int32 [rows, longest list], 0-padded at the right."""
+    lengths = _lengths(column)
+    padded = np.zeros((len(lengths), lengths.max(initial=0)), np.int32)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = _flat(column)
+    return padded
 
 
 def _lengths(column: pa.ChunkedArray) -> np.ndarray:
@@ -149,13 +157,3 @@ def _lengths(column: pa.ChunkedArray) -> np.ndarray:
 
 def _flat(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(column.combine_chunks().flatten())
-
-
-def _among(user: np.ndarray, items: np.ndarray, held: np.ndarray, held_items: np.ndarray) -> np.ndarray:
-    """bool [T]: which (user, item) pairs, ascending, are among the held-out (held, held_items)."""
-    found, span = np.zeros(len(items), bool), np.int64(2**31)
-    keys, wanted = user * span + items, held * span + held_items
-    if len(keys):
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        found[place[keys[place] == wanted]] = True
-    return found

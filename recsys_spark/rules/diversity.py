@@ -1,14 +1,15 @@
-"""Lists that do not say the same thing twice: maximal marginal relevance, and at most so many items of a category. Numpy only.
+"""Diverse lists: maximal marginal relevance (MMR), and a maximum number of items of one category. Pure numpy and numba.
 
-MMR (Carbonell and Goldstein, SIGIR 1998) fills a list place by place with the candidate of the largest
+The score stage diversifies the fused list last, after the ranker. MMR (Carbonell and Goldstein, SIGIR 1998) fills a
+list place by place with the candidate of the largest
 
-    lambda * s(i) - (1 - lambda) * spread * (largest similarity of i to what is listed already),
+    lambda * s(i) - (1 - lambda) * range * (largest similarity of i to the items listed so far).
 
-s the blend's score and spread the distance between the best and the worst s of the pool it is chosen from, so that lambda weighs two things of
-one size. The setting is `diversity` = 1 - lambda. These values fall from place to place by themselves, since nothing that is listed makes
-another item better; they are the scores of the list. With lambda = 1 they are the blend's.
+s is the fused score. range is the difference between the best and the worst s of the pool, so that both terms have one
+scale. The setting is diversity = 1 - lambda. These values are the scores of the list. They fall from place to place,
+because a listed item only lowers the values of the others. With diversity 0 they are the fused scores.
 
-Shapes:  B users · C candidates of a user · n length of a list · I items counting the padding item 0 · K category entries of all items · F factors
+Shapes:  B users · C candidates of a user · n length of a list · I items, counting the padding item 0 · F factors
 """
 
 from __future__ import annotations
@@ -22,148 +23,114 @@ from recsys_spark.jit import REORDER, compiled
 from recsys_spark.metrics.categories import Categories
 
 POOL = 5
-"""Times the length of a list: so many of the blend's best are chosen from, and twice as many again and again while caps leave the list short."""
+"""The best POOL * n candidates form the pool. It is doubled while the maximum per category leaves the list short."""
 
 
 @dataclass(frozen=True)
-class Variety:
-    """How lists are spread out: `diversity` = 1 - lambda, at most `cap` items of one category (None: any number; an item counts for each of its
-    categories and a list may then end early)."""
+class Diversification:
+    """How lists are diversified. `max_per_category` counts an item for each of its categories; None is no limit."""
 
     diversity: float
-    cap: int | None
+    max_per_category: int | None
     categories: Categories
 
 
-def spread_out(
-    items: np.ndarray, scores: np.ndarray, n: int, variety: Variety, vectors: np.ndarray | None
+def diversify(
+    items: np.ndarray, scores: np.ndarray, n: int, settings: Diversification, vectors: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(columns int64 [B, n], -1 where a list ends early, values float32 [B, n], falling, -inf there) of the n to list.
+    """Return columns int64 [B, n] of the candidates to list, -1 where a list ends early, and values float32 [B, n].
 
-    `items` int32 [B, C] and `scores` float32 [B, C] are a user's candidates by falling score, 0-padded at the right. Two items are as similar
-    as the share of their categories that they have in common (Jaccard); where one of them has none, as the cosine of their `vectors`
-    float32 [I, F], 0 if it is below; without vectors 0. Ties to the better candidate.
+    `items` int32 [B, C] and `scores` float32 [B, C] are candidates by falling score, 0-padded at the right. The
+    similarity of two items is the Jaccard index of their categories. If one of them has none, it is the cosine of their
+    `vectors` float32 [I, F], at least 0; without vectors it is 0. Of equal candidates the better one wins. Values are
+    -inf where the column is -1.
     """
     columns = np.full((len(items), n), -1, np.int64)
     values = np.full((len(items), n), -np.inf, np.float32)
-    told = variety.categories
+    categories = settings.categories
     table = np.zeros((0, 0), np.float32) if vectors is None else vectors
-    cap = len(items[0]) + 1 if variety.cap is None and len(items) else variety.cap or 0
-    _spread_out(
-        items,
-        scores,
-        float(variety.diversity),
-        cap,
-        told.indptr,
-        told.codes,
-        told.count,
-        table,
-        columns,
-        values,
-    )
+    limit = items.shape[1] + 1 if settings.max_per_category is None else settings.max_per_category
+    counts = np.zeros(categories.count, np.int64)
+    _diversify(
+        items, scores, float(settings.diversity), limit, categories.indptr, categories.codes, table, counts,
+        columns, values,
+    )  # fmt: skip
     return columns, values
 
 
 @compiled
-def _spread_out(
-    items: np.ndarray,
-    scores: np.ndarray,
-    diversity: float,
-    cap: int,
-    indptr: np.ndarray,
-    codes: np.ndarray,
-    n_codes: int,
-    vectors: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-) -> None:
-    """Fill columns and values [B, n]."""
+def _diversify(  # type: ignore[no-untyped-def]
+    items, scores, diversity, limit, indptr, codes, vectors, counts, columns, values
+):  # fmt: skip
+    """Fill `columns` and `values`."""
     n = columns.shape[1]
-    used = np.zeros(n_codes, np.int64)
     for user in range(len(items)):
-        count = 0
-        while count < items.shape[1] and items[user, count] != PADDING_ITEM:
-            count += 1
-        pool = min(POOL * n, count)
+        n_real = 0
+        while n_real < items.shape[1] and items[user, n_real] != PADDING_ITEM:
+            n_real += 1
+        size = min(POOL * n, n_real)
         while True:
-            found = _choose(
-                items[user, :pool],
-                scores[user],
-                diversity,
-                cap,
-                indptr,
-                codes,
-                vectors,
-                used,
-                columns[user],
-                values[user],
-            )
-            if found == n or pool == count:
+            length = _fill(
+                items[user, :size], scores[user], diversity, limit, indptr, codes, vectors, counts,
+                columns[user], values[user],
+            )  # fmt: skip
+            if length == n or size == n_real:
                 break
-            pool = min(2 * pool, count)
-        columns[user, found:] = -1
-        values[user, found:] = -np.inf
+            size = min(2 * size, n_real)
+        columns[user, length:] = -1
+        values[user, length:] = -np.inf
 
 
 @compiled
-def _choose(
-    pool: np.ndarray,
-    scores: np.ndarray,
-    diversity: float,
-    cap: int,
-    indptr: np.ndarray,
-    codes: np.ndarray,
-    vectors: np.ndarray,
-    used: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-) -> int:
-    """One user's list out of the items `pool`; returns how many there are. `used` is zero before and after."""
-    open_, nearest = np.ones(len(pool), np.bool_), np.zeros(len(pool))
-    spread = np.float64(scores[0]) - scores[len(pool) - 1] if len(pool) else 0.0
-    found = 0
-    while found < len(columns):
-        best, most = -1, 0.0
+def _fill(  # type: ignore[no-untyped-def]
+    pool, scores, diversity, limit, indptr, codes, vectors, counts, columns, values
+):  # fmt: skip
+    """Fill one user's list from the items `pool`; returns its length. `counts` by category is 0 before and after."""
+    eligible, nearest = np.ones(len(pool), np.bool_), np.zeros(len(pool))
+    score_range = np.float64(scores[0]) - scores[len(pool) - 1] if len(pool) else 0.0
+    length = 0
+    while length < len(columns):
+        best, best_value = -1, 0.0
         for at in range(len(pool)):
-            if open_[at]:
-                value = (1 - diversity) * scores[at] - diversity * spread * nearest[at]
-                if best < 0 or value > most:
-                    best, most = at, value
+            if eligible[at]:
+                value = (1 - diversity) * scores[at] - diversity * score_range * nearest[at]
+                if best < 0 or value > best_value:
+                    best, best_value = at, value
         if best < 0:
             break
-        columns[found], values[found] = best, most
-        found += 1
-        open_[best] = False
-        own = codes[indptr[pool[best]] : indptr[pool[best] + 1]]
-        for code in own:
-            used[code] += 1
+        columns[length], values[length] = best, best_value
+        length += 1
+        eligible[best] = False
+        listed = codes[indptr[pool[best]] : indptr[pool[best] + 1]]
+        for code in listed:
+            counts[code] += 1
         for at in range(len(pool)):
-            if open_[at]:
-                theirs = codes[indptr[pool[at]] : indptr[pool[at] + 1]]
-                for code in theirs:
-                    open_[at] &= used[code] < cap
-                if diversity > 0 and open_[at]:
-                    nearest[at] = max(nearest[at], _similarity(own, theirs, pool[best], pool[at], vectors))
-    for at in columns[:found]:
-        used[codes[indptr[pool[at]] : indptr[pool[at] + 1]]] = 0
-    return found
+            if eligible[at]:
+                others = codes[indptr[pool[at]] : indptr[pool[at] + 1]]
+                for code in others:
+                    eligible[at] &= counts[code] < limit
+                if diversity > 0 and eligible[at]:
+                    nearest[at] = max(nearest[at], _similarity(listed, others, pool[best], pool[at], vectors))
+    for at in columns[:length]:
+        counts[codes[indptr[pool[at]] : indptr[pool[at] + 1]]] = 0
+    return length
 
 
 @compiled
-def _similarity(own: np.ndarray, theirs: np.ndarray, item: int, other: int, vectors: np.ndarray) -> float:
-    """From 0 to 1, of two items whose categories are `own` and `theirs`, ascending."""
-    if len(own) and len(theirs):
+def _similarity(codes, other_codes, item, other, vectors):  # type: ignore[no-untyped-def]
+    """The similarity, from 0 to 1, of two items with the categories `codes` and `other_codes`, both ascending."""
+    if len(codes) and len(other_codes):
         a, b, shared = 0, 0, 0
-        while a < len(own) and b < len(theirs):
-            shared += own[a] == theirs[b]
-            a, b = a + (own[a] <= theirs[b]), b + (theirs[b] <= own[a])
-        return shared / (len(own) + len(theirs) - shared)
+        while a < len(codes) and b < len(other_codes):
+            shared += codes[a] == other_codes[b]
+            a, b = a + (codes[a] <= other_codes[b]), b + (other_codes[b] <= codes[a])
+        return shared / (len(codes) + len(other_codes) - shared)
     return _cosine(vectors[item], vectors[other]) if len(vectors) else 0.0
 
 
 @compiled(fastmath=REORDER)
-def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """0 where it is below, or a vector is zero."""
+def _cosine(one, other):  # type: ignore[no-untyped-def]
+    """The cosine, 0 if it is negative or a vector is zero."""
     product, square, other_square = 0.0, 0.0, 0.0
     for f in range(len(one)):
         product += np.float64(one[f]) * other[f]

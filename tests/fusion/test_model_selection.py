@@ -1,4 +1,4 @@
-"""Dropping models and shipping a ranker, in worlds where it is known what should happen."""
+"""Model selection on samples with a known answer: which models are dropped, and whether the ranker is selected."""
 
 import json
 from dataclasses import replace
@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from fusion.synthetic_sample import NAMES, make_sample, noise, plant
-from recsys_spark.fusion import decision, model_selection
 from recsys_spark.fusion.blend_search import best_blend
-from recsys_spark.fusion.decision import decide
+from recsys_spark.fusion.model_selection import CrossValidator, select_fusion
 from recsys_spark.metrics.bootstrap import Bootstrap
 
 BOOTSTRAP = Bootstrap(samples=300, confidence=0.95, seed=7)
@@ -17,7 +16,7 @@ OPTIONS = {"k": 10, "length": 20, "fusion": "blend", "drop": True, "bootstrap": 
 
 
 def useful(n_users=1500, seed=0, helpful=(1, 2)):
-    """als and item_knn know something of their own each, popularity and network nothing."""
+    """als and item_knn each see a signal of their own, popularity and network see none."""
     scores, held_out = noise(n_users, seed=seed)
     for model in helpful:
         plant(scores, model, held_out, 2)
@@ -25,78 +24,100 @@ def useful(n_users=1500, seed=0, helpful=(1, 2)):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_useless_model_is_dropped_and_useful_ones_and_popularity_stay(seed):
-    scores, held_out = useful(seed=seed)
-    found = decide(make_sample(scores, held_out), **OPTIONS)
-    assert found.models == ("popularity", "als", "item_knn")
-    assert list(found.selection.dropped) == ["network"]
-    told = found.selection.dropped["network"]
-    assert told.low <= told.mean <= told.high and told.low <= 0
+def test_a_useless_model_is_dropped_and_useful_ones_and_popularity_are_kept(seed):
+    result = select_fusion(make_sample(*useful(seed=seed)), **OPTIONS)
+    assert result.models == ("popularity", "als", "item_knn")
+    assert list(result.elimination.dropped) == ["network"]
+    loss = result.elimination.dropped["network"]
+    assert loss.low <= loss.mean <= loss.high and loss.low <= 0
     for name in ("als", "item_knn"):
-        assert found.selection.adds[name].low > 0.05
-    assert len(found.blend.weights) == 3 and sum(found.blend.weights) == pytest.approx(1)
+        assert result.elimination.leave_one_out[name].low > 0.05
+    assert len(result.blend.weights) == 3 and sum(result.blend.weights) == pytest.approx(1)
 
 
-def test_of_twins_one_stays():
-    """Neither of two equal models adds anything while the other is there, so leave-one-out alone would drop both."""
+def test_one_of_two_equal_models_is_kept():
+    """Neither adds anything while the other is there, so leave-one-out alone would drop both."""
     scores, held_out = useful(seed=1)
     scores[3] = scores[2]
-    found = decide(make_sample(scores, held_out), **OPTIONS)
-    assert max(found.selection.adds[name].mean for name in ("item_knn", "network")) < 0.01
-    assert found.models == ("popularity", "als", "item_knn")  # the later of equals, which is dearer, went
+    result = select_fusion(make_sample(scores, held_out), **OPTIONS)
+    assert max(result.elimination.leave_one_out[name].mean for name in ("item_knn", "network")) < 0.01
+    assert result.models in {("popularity", "als", "item_knn"), ("popularity", "als", "network")}
 
 
-def test_what_a_model_adds_is_judged_on_users_it_was_not_learned_on():
-    """With noise alone any weights fit their own users a little, and others not at all."""
-    scores, held_out = noise(600, seed=5)
-    sample = make_sample(scores, held_out)
-    learned = best_blend(sample, 10)[1]
-    judged = model_selection.crossed(sample, "zscore", 10).ndcg.mean()
+def test_of_models_that_add_the_same_the_later_is_dropped_first():
+    """Later models take longer to fit."""
+    scores, held_out = useful(helpful=(1,))
+    scores[2:] = 0
+    result = select_fusion(make_sample(scores, held_out), **OPTIONS)
+    assert list(result.elimination.dropped) == ["network", "item_knn"]
+
+
+def test_cross_validation_evaluates_users_that_the_weights_were_not_fitted_on():
+    """With noise alone, weights fit their own users a little and others not at all."""
+    samples = [make_sample(*noise(600, seed=seed)) for seed in range(8)]
+    fitted = np.mean([best_blend(sample, 10)[1] for sample in samples])
+    cross_validated = np.mean([CrossValidator("zscore", 10, 20).blend(sample).ndcg.mean() for sample in samples])
     chance = sum(1 / np.log2(1 + rank) for rank in range(1, 11)) / 40
-    assert learned > chance + 0.01 > judged
+    assert fitted > chance + 0.01 > cross_validated
 
 
-def test_a_model_that_alone_finds_some_items_is_missed():
-    """network's scores say nothing within the union, but a quarter of the held-out items is listed by it alone."""
+def test_a_model_that_alone_lists_some_items_is_kept():
+    """The scores of network are constant, but it alone lists a quarter of the held-out items."""
     scores, held_out = useful(helpful=(1,))
     scores[3] = 0
     sample = make_sample(scores, held_out)
     listed = np.zeros_like(sample.listed)
-    listed[:3, ~sample.relevant] = True
-    users = sample.user[sample.relevant]
-    listed[0, np.flatnonzero(sample.relevant)[users % 4 > 0]] = True
-    listed[3, sample.relevant] = True
-    found = decide(replace(sample, listed=listed), **OPTIONS)
-    assert found.selection.adds["network"].low > 0.05
-    assert "network" in found.models
+    listed[:3] = ~sample.relevant
+    listed[0] |= sample.relevant & (np.arange(len(sample.users)) % 4 > 0)[:, None]
+    listed[3] = sample.relevant
+    result = select_fusion(replace(sample, listed=listed), **OPTIONS)
+    assert result.elimination.leave_one_out["network"].low > 0.05
+    assert "network" in result.models
 
 
-def test_nothing_is_dropped_when_that_is_not_asked_or_there_is_too_little_to_judge_by():
+def test_nothing_is_dropped_when_it_is_not_allowed_or_when_there_are_few_users():
     scores, held_out = useful()
-    kept = decide(make_sample(scores, held_out), **{**OPTIONS, "drop": False})
-    assert kept.models == NAMES and not kept.selection.dropped and set(kept.selection.adds) == set(NAMES)
-    few = decide(make_sample(scores[:, :150], held_out[:150]), **{**OPTIONS, "fusion": "auto"})
-    assert few.models == NAMES and few.selection is None and few.ranker is None
+    kept = select_fusion(make_sample(scores, held_out), **{**OPTIONS, "drop": False})
+    assert kept.models == NAMES and not kept.elimination.dropped
+    assert set(kept.elimination.leave_one_out) == set(NAMES)
+    few = select_fusion(make_sample(scores[:, :150], held_out[:150]), **{**OPTIONS, "fusion": "auto"})
+    assert few.models == NAMES and few.elimination is None and few.ranker is None
 
 
 def test_popularity_alone():
     scores, held_out = noise(400, n_models=1)
-    found = decide(make_sample(scores, held_out, NAMES[:1]), **OPTIONS)
-    assert found.models == ("popularity",) and found.blend.weights == (1,)
-    assert found.selection.adds["popularity"].mean == pytest.approx(found.valid_ndcg["popularity"])
+    result = select_fusion(make_sample(scores, held_out, NAMES[:1]), **OPTIONS)
+    assert result.models == ("popularity",) and result.blend.weights == (1,)
+    assert result.elimination.leave_one_out["popularity"].mean == pytest.approx(result.valid_ndcg["popularity"])
 
 
 @pytest.mark.parametrize("users", [0, 30])
-def test_nothing_to_learn_from_gives_equal_weights(users, caplog):
+def test_without_informative_users_all_models_get_equal_weights(users, caplog):
     scores, _ = noise(users)
-    found = decide(make_sample(scores, np.full(users, 999)), **OPTIONS)
-    assert found.blend.weights == (0.25,) * 4 and found.models == NAMES
-    assert found.valid_ndcg == dict.fromkeys((*NAMES, "fused"), 0.0)
-    assert "none of the valid items" in caplog.text
+    result = select_fusion(make_sample(scores, np.full(users, 999)), **OPTIONS)
+    assert result.blend.weights == (0.25,) * 4 and result.models == NAMES
+    assert result.valid_ndcg == dict.fromkeys((*NAMES, "fused"), 0.0)
+    assert f"no held-out item of the {users} sampled users is among the candidates" in caplog.text
 
 
-def both(n_users=1500, seed=0):
-    """A held-out item stands high with als and with item_knn; decoys stand yet higher with one and low with the other: a sum cannot tell."""
+def test_uninformative_users_count_in_every_mean():
+    """Users without a held-out candidate have NDCG 0: with as many of them as others, means are half as large."""
+    scores, held_out = useful(700)
+    alone = select_fusion(make_sample(scores, held_out), **OPTIONS)
+    doubled = np.concatenate([held_out, np.full(700, 999)])
+    diluted = select_fusion(make_sample(np.concatenate([scores, scores], axis=1), doubled), **OPTIONS)
+    for name in (*NAMES, "fused"):
+        assert diluted.valid_ndcg[name] == pytest.approx(alone.valid_ndcg[name] / 2)
+    assert diluted.cross_validated_ndcg == pytest.approx(alone.cross_validated_ndcg / 2)
+    for name, estimate in alone.elimination.leave_one_out.items():
+        assert diluted.elimination.leave_one_out[name].mean == pytest.approx(estimate.mean / 2)
+
+
+def conjunction(n_users=1500, seed=0):
+    """als and item_knn both score the held-out item high. Each scores decoys higher that the other scores low.
+
+    A weighted sum cannot tell the held-out item from the decoys.
+    """
     scores, held_out = noise(n_users, seed=seed)
     rng = np.random.default_rng(seed + 100)
     for model in (1, 2):
@@ -109,16 +130,19 @@ def both(n_users=1500, seed=0):
     return scores, held_out
 
 
-def test_a_ranker_ships_where_models_have_to_agree():
-    found = decide(make_sample(*both()), **{**OPTIONS, "fusion": "auto"})
-    assert found.contest.difference.low > 0.05
-    assert found.contest.ranker == pytest.approx(found.contest.blend + found.contest.difference.mean)
-    assert found.ranker.startswith("tree")
-    assert found.plain()["ships"] == "ranker"
+def test_the_ranker_is_selected_where_models_have_to_agree():
+    result = select_fusion(make_sample(*conjunction()), **{**OPTIONS, "fusion": "auto"})
+    assert result.comparison.difference.low > 0.05
+    assert result.comparison.ranker == pytest.approx(result.comparison.blend + result.comparison.difference.mean)
+    assert result.ranker.startswith("tree")
+    assert result.as_json()["selected"] == "ranker"
 
 
-def gated(n_users=1500, seed=0):
-    """A held-out item stands high with als, and decoys yet higher. Network likes these decoys alone: a sum of weights above zero has no use for it."""
+def negative_signal(n_users=1500, seed=0):
+    """als scores the held-out item high and decoys higher. network scores these decoys alone high.
+
+    A sum with weights above zero has no use for network.
+    """
     scores, held_out = noise(n_users, seed=seed)
     rng = np.random.default_rng(seed + 100)
     plant(scores, 1, held_out, 2.5)
@@ -130,52 +154,42 @@ def gated(n_users=1500, seed=0):
 
 
 @pytest.mark.parametrize("fusion", ["blend", "auto"])
-def test_what_ships_is_told_as_it_fares_on_users_it_was_not_learned_on(fusion):
-    """Of what ships here nothing is dropped, so its halves can be judged again."""
-    sample = make_sample(*both())
-    found = decide(sample, **{**OPTIONS, "fusion": fusion, "drop": False})
-    crossed = model_selection.crossed(sample, found.blend.method, 10)
-    judge = model_selection.by_ranker(found.blend.method, 10, 20) if found.ranker else model_selection.by_blend
-    told = found.plain()["crossed_ndcg"]
-    assert told == pytest.approx(judge(sample, crossed).ndcg.mean())
+def test_the_reported_ndcg_of_the_selected_fusion_is_cross_validated(fusion):
+    """Without dropping, the cross-validation of the selected fusion can be repeated here."""
+    sample = make_sample(*conjunction())
+    result = select_fusion(sample, **{**OPTIONS, "fusion": fusion, "drop": False})
+    validator = CrossValidator(result.blend.method, 10, 20, use_ranker=result.ranker is not None)
+    ndcg = result.as_json()["cross_validated_ndcg"]
+    assert ndcg == pytest.approx(validator(sample).ndcg.mean())
     if fusion == "blend":
-        assert told < found.valid_ndcg["fused"]
+        assert ndcg < result.valid_ndcg["fused"]
     else:
-        assert told == pytest.approx(found.contest.ranker)
+        assert ndcg == pytest.approx(result.comparison.ranker)
 
 
-def test_of_few_users_nothing_is_told_that_was_learned_on_them():
-    found = decide(make_sample(*useful(150)), **OPTIONS)
-    assert found.crossed_ndcg is None and found.plain()["crossed_ndcg"] is None
+def test_with_few_users_there_is_no_cross_validated_ndcg():
+    result = select_fusion(make_sample(*useful(150)), **OPTIONS)
+    assert result.cross_validated_ndcg is None and result.as_json()["cross_validated_ndcg"] is None
 
 
-def test_a_model_that_only_a_ranker_has_use_for_stays_where_one_ships():
-    found = decide(make_sample(*gated()), **{**OPTIONS, "fusion": "auto"})
-    assert found.plain()["ships"] == "ranker"
-    assert found.models == ("popularity", "als", "network")
-    assert found.selection.adds["network"].low > 0.02
-    blend = decide(make_sample(*gated()), **OPTIONS)
+def test_a_model_that_only_the_ranker_can_use_is_kept_where_the_ranker_is_selected():
+    result = select_fusion(make_sample(*negative_signal()), **{**OPTIONS, "fusion": "auto"})
+    assert result.as_json()["selected"] == "ranker"
+    assert result.models == ("popularity", "als", "network")
+    assert result.elimination.leave_one_out["network"].low > 0.02
+    blend = select_fusion(make_sample(*negative_signal()), **OPTIONS)
     assert blend.models == ("popularity", "als")
 
 
-def test_no_ranker_ships_where_a_sum_says_all():
-    """Normal noise and a lift: the sum of the scores has all that can be known."""
-    found = decide(make_sample(*useful()), **{**OPTIONS, "fusion": "auto"})
-    assert found.contest.difference.low <= 0
-    assert found.ranker is None and found.plain()["ships"] == "blend"
-    assert decide(make_sample(*useful()), **{**OPTIONS, "fusion": "ranker"}).ranker.startswith("tree")
+def test_the_blend_is_selected_where_a_sum_is_optimal():
+    """With normal noise and a constant lift, the sum of the scores holds all information."""
+    result = select_fusion(make_sample(*useful()), **{**OPTIONS, "fusion": "auto"})
+    assert result.comparison.difference.low <= 0
+    assert result.ranker is None and result.as_json()["selected"] == "blend"
+    assert select_fusion(make_sample(*useful()), **{**OPTIONS, "fusion": "ranker"}).ranker.startswith("tree")
 
 
-def test_a_ranker_that_loses_on_one_half_is_not_learned_again(monkeypatch):
-    fits, fit = [], model_selection.ranker.fit
-    monkeypatch.setattr(model_selection.ranker, "fit", lambda *a, **k: fits.append(1) or fit(*a, **k))
-    told = decide(make_sample(*useful()), **{**OPTIONS, "fusion": "auto"}).contest
-    assert len(fits) == 1
-    assert told.difference.mean == pytest.approx(told.ranker - told.blend) and told.difference.mean <= 0
-
-
-def test_the_same_sample_gives_the_same_decision():
-    one, other = (decide(make_sample(*both()), **{**OPTIONS, "fusion": "auto"}) for _ in range(2))
-    assert one.ranker == other.ranker and one.plain() == other.plain()
-    json.dumps(one.plain())
-    assert one.plain()["ships"] == decision.RANKER
+def test_the_same_sample_gives_the_same_result():
+    one, other = (select_fusion(make_sample(*conjunction()), **{**OPTIONS, "fusion": "auto"}) for _ in range(2))
+    assert one.ranker == other.ranker and one.as_json() == other.as_json()
+    json.dumps(one.as_json())

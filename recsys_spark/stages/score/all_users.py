@@ -1,8 +1,8 @@
-"""Every user's lists, in Spark: the shell round lists.py.
+"""Lists of all users: the Spark shell around lists.py.
 
-Users never meet in one place: each task takes a part of the histories, batch by batch, against item models that its Python worker maps
-into memory. Nothing that has a row a user is broadcast or collected, but for the sample that the fusion is learned on. Spark starts a
-worker with OMP_NUM_THREADS = spark.task.cpus, so tasks do not fight over the cores.
+Each task takes a part of the histories, batch by batch. Its Python worker memory-maps the item models, so nothing with
+a row per user is broadcast or collected, except the sample for choosing the fusion. Spark starts a worker with
+OMP_NUM_THREADS = spark.task.cpus, so tasks do not compete for cores.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ import numpy as np
 import pyarrow as pa
 from pyspark import Accumulator, AccumulatorParam, SparkContext, TaskContext
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
 
+from recsys_spark import columns as c
 from recsys_spark import registry
-from recsys_spark.columns import (
-    BECAUSE,
-    DIVERSITY,
-    ITEM_IDX,
-    MAX_PER_CATEGORY,
-    MODEL,
-    PADDING_ITEM,
-    RANK,
-    SCORE,
-    SEGMENT,
-    SOURCE,
-    USER_IDX,
-)
-from recsys_spark.fusion.sample import DDL, HELD_OUT, SCHEMA
-from recsys_spark.models.base import ItemModel
+from recsys_spark.fusion.sample import HELD_OUT, SCHEMA
 from recsys_spark.models.histories import Histories
 from recsys_spark.rules.exclusions import exhausted
-from recsys_spark.stages.score.lists import Ranked, Scored, Search, Wanted, Watch, rank, score_candidates
+from recsys_spark.stages.score.lists import (
+    Candidates,
+    CandidateSearch,
+    ListRequest,
+    Models,
+    RankedLists,
+    Stopwatch,
+    rank,
+    score_candidates,
+)
 from recsys_spark.storage import contract as contracts
 
-Opened = Mapping[str, ItemModel]
+Work = Callable[[Models, pa.RecordBatch], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Who scores: the item model of each name, in the order of the models, `batch` users at a time, in `partitions` tasks (None: in those
-    that the histories come in, without a shuffle)."""
+class ScoringPlan:
+    """The folder of each item model, in order, and how users are divided: `partitions` tasks, `batch` users at a time.
+
+    With `partitions` None there are as many tasks as the histories have partitions, and no shuffle.
+    """
 
     folders: Mapping[str, Path]
     batch: int
@@ -52,7 +52,7 @@ class Crew:
 
 
 class Seconds(AccumulatorParam[dict[str, float]]):
-    """Adds up what the watches of all tasks say."""
+    """Adds up the seconds of all tasks, by model."""
 
     def zero(self, value: dict[str, float]) -> dict[str, float]:
         return {}
@@ -63,146 +63,126 @@ class Seconds(AccumulatorParam[dict[str, float]]):
         return value1
 
 
-def stopwatch(spark: SparkContext) -> Accumulator[dict[str, float]]:
-    """For `score_users`: the seconds of all tasks together, by model. A task that Spark runs again counts again."""
+def seconds_by_model(spark: SparkContext) -> Accumulator[dict[str, float]]:
+    """Return an accumulator for `score_users`. A task that Spark runs again counts again."""
     return spark.accumulator({}, Seconds())
 
 
 def score_users(
     histories: DataFrame,
-    crew: Crew,
-    search: Search,
-    wanted: Wanted,
-    spent: Accumulator[dict[str, float]] | None = None,
+    plan: ScoringPlan,
+    search: CandidateSearch,
+    request: ListRequest,
+    seconds: Accumulator[dict[str, float]] | None = None,
 ) -> DataFrame:
-    """The wanted lists of every user, as the table `candidates`. `histories` is the table of that name, of one moment; `spent` a `stopwatch`."""
+    """Return the requested lists of every user, as the table `candidates`.
 
-    work = partial(_lists, search=search, wanted=wanted, spent=spent)
-    return _each_batch(histories, crew, work, contracts.load("candidates").spark_ddl())
-
-
-def sample_candidates(histories: DataFrame, crew: Crew, search: Search) -> DataFrame:
-    """Rows of sample.SCHEMA, one a user.
-
-    `histories` is the table of that name, of one moment, of users with a history, and a column `held_out`.
+    `histories` is the table of that name as of one moment. `seconds` comes from `seconds_by_model`.
     """
+    work = partial(_rank_batch, search=search, request=request, seconds=seconds)
+    return _map_batches(histories, plan, work, contracts.load("candidates").spark_ddl())
 
-    return _each_batch(histories, crew, partial(_sample, search=search), DDL)
+
+def sample_candidates(histories: DataFrame, plan: ScoringPlan, search: CandidateSearch) -> DataFrame:
+    """Return rows of `sample.SCHEMA`, one a user.
+
+    `histories` is the table of that name as of one moment, of users with a history, and has a column `held_out`.
+    """
+    return _map_batches(histories, plan, partial(_sample_batch, search=search), from_arrow_schema(SCHEMA))
 
 
 def count_exhausted(histories: DataFrame, banned: np.ndarray) -> int:
-    """Users of the table `histories` to whom nothing is left to show. A pass over all of it, for when somebody has no list."""
+    """Return the number of users of the table `histories` for whom no item is left. It reads the whole table."""
 
     def counts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            found = int(exhausted(Histories.from_arrow(batch), banned).sum())
-            yield pa.RecordBatch.from_pydict({"n": [found]})
+            yield pa.RecordBatch.from_pydict({"n": [int(exhausted(Histories.from_arrow(batch), banned).sum())]})
 
     return int(histories.mapInArrow(counts, "n bigint").agg({"n": "sum"}).first()[0] or 0)
 
 
-def _lists(
-    opened: Opened,
-    users: pa.RecordBatch,
-    search: Search,
-    wanted: Wanted,
-    spent: Accumulator[dict[str, float]] | None,
+def _map_batches(histories: DataFrame, plan: ScoringPlan, work: Work, schema: StructType | str) -> DataFrame:
+    if plan.partitions:
+        # sorted, so that the batches of a task do not depend on the order in which the shuffle delivers rows
+        histories = histories.repartition(plan.partitions, c.USER_IDX).sortWithinPartitions(c.USER_IDX)
+    folders = {name: str(folder) for name, folder in plan.folders.items()}
+    return histories.mapInArrow(partial(_run_task, folders=folders, size=plan.batch, work=work), schema)
+
+
+def _run_task(
+    batches: Iterator[pa.RecordBatch], folders: Mapping[str, str], size: int, work: Work
 ) -> Iterator[pa.RecordBatch]:
-    watch = Watch()
-    for ranked in rank(opened, Histories.from_arrow(users), _on_device(search), wanted, watch):
-        yield list_rows(ranked, _ids(users), list(opened))
-    if spent is not None:
-        spent.add(watch.seconds)
+    models = {name: registry.load(Path(folder)) for name, folder in folders.items()}
+    for batch in batches:
+        for start in range(0, batch.num_rows, size):
+            yield from work(models, batch.slice(start, size))
 
 
-def _sample(opened: Opened, users: pa.RecordBatch, search: Search) -> Iterator[pa.RecordBatch]:
+def _rank_batch(
+    models: Models,
+    users: pa.RecordBatch,
+    search: CandidateSearch,
+    request: ListRequest,
+    seconds: Accumulator[dict[str, float]] | None,
+) -> Iterator[pa.RecordBatch]:
+    watch = Stopwatch()
+    for lists in rank(models, Histories.from_arrow(users), _on_device(search), request, watch):
+        yield list_rows(lists, _column(users, c.USER_IDX).to_numpy())
+    if seconds is not None:
+        seconds.add(watch.seconds)
+
+
+def _sample_batch(models: Models, users: pa.RecordBatch, search: CandidateSearch) -> Iterator[pa.RecordBatch]:
     histories = Histories.from_arrow(users)
-    found = score_candidates(opened, histories, _on_device(search), list(opened), Watch())
-    yield sample_rows(found, users)
+    yield sample_rows(score_candidates(models, histories, _on_device(search), list(models), Stopwatch()), users)
 
 
-def _on_device(search: Search) -> Search:
-    """With the GPU that Spark gave this task (`spark.task.resource.gpu.amount`), if it gave one."""
+def _on_device(search: CandidateSearch) -> CandidateSearch:
+    """`search` on the GPU that Spark assigned to the task (spark.task.resource.gpu.amount), if there is one."""
     task = TaskContext.get()
     gpu = task.resources().get("gpu") if task else None
     return replace(search, device=f"cuda:{gpu.addresses[0]}") if gpu else search
 
 
-def _each_batch(
-    histories: DataFrame,
-    crew: Crew,
-    work: Callable[[Opened, pa.RecordBatch], Iterator[pa.RecordBatch]],
-    ddl: str,
-) -> DataFrame:
-    folders = {name: str(folder) for name, folder in crew.folders.items()}
-    parts = histories
-    if crew.partitions:
-        # sorted, so that the batches of a task do not depend on the order in which the shuffle delivers
-        parts = histories.repartition(crew.partitions, USER_IDX).sortWithinPartitions(USER_IDX)
-    return parts.mapInArrow(partial(_work_through, folders=folders, size=crew.batch, work=work), ddl)
-
-
-def _work_through(
-    batches: Iterator[pa.RecordBatch],
-    folders: Mapping[str, str],
-    size: int,
-    work: Callable[[Opened, pa.RecordBatch], Iterator[pa.RecordBatch]],
-) -> Iterator[pa.RecordBatch]:
-    opened = {name: registry.load(Path(folder)) for name, folder in folders.items()}
-    for batch in batches:
-        for start in range(0, batch.num_rows, size):
-            yield from work(opened, batch.slice(start, size))
-
-
-def list_rows(ranked: Ranked, ids: np.ndarray, names: list[str]) -> pa.RecordBatch:
-    """Rows of the table `candidates`, padding left out. `ids` int64 [B] are the users' indices, `names` those of the models."""
-    row, column = np.nonzero(ranked.items)
-    variety = ranked.variety
+def list_rows(lists: RankedLists, ids: np.ndarray) -> pa.RecordBatch:
+    """Return rows of the table `candidates`, without padding. `ids` int64 [B] are the user_idx of the batch."""
+    row, column = np.nonzero(lists.items)
+    settings = lists.diversification
+    because = pa.nulls(len(row), pa.int32())
+    if lists.because is not None:
+        reasons = lists.because[row, column]
+        because = pa.array(reasons, mask=reasons == c.PADDING_ITEM)
     columns = {
-        USER_IDX: pa.array(ids[ranked.users[row]]),
-        MODEL: _text(np.zeros(len(row), np.int32), [ranked.name]),
-        DIVERSITY: pa.repeat(pa.scalar(variety and variety.diversity, pa.float64()), len(row)),
-        MAX_PER_CATEGORY: pa.repeat(pa.scalar(variety and variety.cap, pa.int32()), len(row)),
-        RANK: pa.array((column + 1).astype(np.int32)),
-        ITEM_IDX: pa.array(ranked.items[row, column]),
-        SCORE: pa.array(ranked.scores[row, column]),
-        SOURCE: _text(ranked.sources[row, column].astype(np.int32), names),
-        BECAUSE: _reasons(ranked, row, column),
+        c.USER_IDX: pa.array(ids[lists.users[row]]),
+        c.MODEL: pa.repeat(lists.name, len(row)),
+        c.DIVERSITY: pa.repeat(pa.scalar(settings and settings.diversity, pa.float64()), len(row)),
+        c.MAX_PER_CATEGORY: pa.repeat(pa.scalar(settings and settings.max_per_category, pa.int32()), len(row)),
+        c.RANK: pa.array((column + 1).astype(np.int32)),
+        c.ITEM_IDX: pa.array(lists.items[row, column]),
+        c.SCORE: pa.array(lists.scores[row, column]),
+        c.SOURCE: pa.array(lists.source_names, pa.string()).take(pa.array(lists.sources[row, column])),
+        c.BECAUSE: because,
     }
     schema = pa.schema([field.with_nullable(True) for field in contracts.load("candidates").arrow_schema()])
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _reasons(ranked: Ranked, row: np.ndarray, column: np.ndarray) -> pa.Array:
-    """int32, null where there is none."""
-    if ranked.reasons is None:
-        return pa.nulls(len(row), pa.int32())
-    found = ranked.reasons[row, column]
-    return pa.array(found, mask=found == PADDING_ITEM)
-
-
-def sample_rows(found: Scored, users: pa.RecordBatch) -> pa.RecordBatch:
-    """The sample's rows of a batch; padding left out."""
-    real = found.items > 0
+def sample_rows(candidates: Candidates, users: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows of `sample.SCHEMA` for a batch of `users`, without padding."""
+    real = candidates.items != c.PADDING_ITEM
+    by_user = candidates.scores.transpose(1, 0, 2)
+    scores = by_user[np.broadcast_to(real[:, None], by_user.shape)]
     ends = np.concatenate([[0], np.cumsum(real.sum(axis=1))]).astype(np.int32)
-    by_user = found.scores.transpose(1, 0, 2)[
-        np.broadcast_to(real[:, None, :], (len(real), len(found.scores), real.shape[1]))
-    ]
-    given = {name: users.column(users.schema.names.index(name)) for name in (ITEM_IDX, SEGMENT, HELD_OUT)}
     columns = [
-        pa.array(_ids(users)),
-        given[ITEM_IDX].cast(pa.list_(pa.int32())),
-        given[SEGMENT],
-        pa.ListArray.from_arrays(pa.array(ends), pa.array(found.items[real])),
-        pa.ListArray.from_arrays(pa.array(ends * np.int32(len(found.scores))), pa.array(by_user)),
-        given[HELD_OUT].cast(pa.list_(pa.int32())),
+        _column(users, c.USER_IDX),
+        _column(users, c.ITEM_IDX).cast(pa.list_(pa.int32())),
+        _column(users, c.SEGMENT),
+        pa.ListArray.from_arrays(pa.array(ends), pa.array(candidates.items[real])),
+        pa.ListArray.from_arrays(pa.array(ends * np.int32(by_user.shape[1])), pa.array(scores)),
+        _column(users, HELD_OUT).cast(pa.list_(pa.int32())),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _ids(users: pa.RecordBatch) -> np.ndarray:
-    return users.column(users.schema.names.index(USER_IDX)).to_numpy(zero_copy_only=False)
-
-
-def _text(codes: np.ndarray, words: list[str]) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(words)).cast(pa.string())
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    return batch.column(batch.schema.names.index(name))

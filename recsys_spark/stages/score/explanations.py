@@ -1,4 +1,4 @@
-"""Why an item stands in a user's list: the history item that contributed most. Numpy only.
+"""Explanations of listed items: the history item that contributed most. Numpy only.
 
 Shapes:  M models · B users of a batch · n length of a list
 """
@@ -20,26 +20,26 @@ def explain(
     histories: Histories,
     encoded: Mapping[str, Any],
     items: np.ndarray,
-    shares: np.ndarray,
+    contributions: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(reasons int32 [B, n], sources int64 [B, n], numbers of models) of the lists `items` int32 [B, n], 0-padded.
+    """Return (because int32 [B, n], sources int64 [B, n]) of the lists `items` int32 [B, n], 0-padded.
 
-    `shares` float32 [M, B, n] is what each model gave to each item, -inf of one that has no say. The source is the model that gave most
-    (the first of equals). The reason is the source's own; where it has none it is that of the model that gave next most. An item that
-    no history item speaks for in any model has popularity as its source, and so has one that popularity gave most to: they have no
-    reason, and all others have one.
+    `contributions` float32 [M, B, n] are those of `models` to the fused score, -inf of a model without weight. The
+    source, an index into `models`, is the model with the largest one, the first of equals. `because` is the history
+    item that the source names. If it names none, the model with the next largest contribution is asked, and so on. An
+    item that no model can explain gets popularity as its source. Items of that source, and only they, have `because` 0.
     """
     names = list(models)
     popularity = names.index(POPULARITY)
-    order = np.argsort(-shares, axis=0, kind="stable")
-    sources, found = order[0].copy(), np.zeros(items.shape, np.int32)
-    unsaid = (items != PADDING_ITEM) & (sources != popularity)
-    for turn in order:
-        heard = np.isfinite(np.take_along_axis(shares, turn[None], axis=0)[0])
+    order = np.argsort(-contributions, axis=0, kind="stable")
+    sources, because = order[0].copy(), np.zeros(items.shape, np.int32)
+    unexplained = (items != PADDING_ITEM) & (sources != popularity)
+    for model_at in order:
+        has_weight = np.isfinite(np.take_along_axis(contributions, model_at[None], axis=0)[0])
         for number, name in enumerate(names):
-            asked = np.where(unsaid & heard & (turn == number), items, np.int32(PADDING_ITEM))
-            if asked.any():
-                found += models[name].reasons(histories, encoded[name], asked)
-        unsaid &= found == PADDING_ITEM
-    sources[unsaid] = popularity
-    return found, sources
+            rows = np.where(unexplained & has_weight & (model_at == number), items, np.int32(PADDING_ITEM))
+            if rows.any():
+                because += models[name].explain(histories, encoded[name], rows)
+        unexplained &= because == PADDING_ITEM
+    sources[unexplained] = popularity
+    return because, sources

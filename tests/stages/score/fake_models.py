@@ -1,4 +1,4 @@
-"""A small item model for tests: scores are sums over the history, rounded so that ties abound, and exact in float32."""
+"""A small item model for tests, with many ties: scores are sums of quarters, which float32 holds exactly."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from recsys_spark.models.histories import Histories
 
 
 class FakeModel(ItemModel):
-    """score(u, i) = sum over the history of table[j, i] + prior[i]; quarters only, so that every sum is exact.
+    """score(u, i) = prior[i] + the sum of table[j, i] over the history.
 
-    Returns views of what it keeps, memory-mapped or not, as a real model may: whoever writes into them spoils the next answer.
+    Scores are views of the model's arrays, as those of a real model may be. A caller must not write into them.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class FakeModel(ItemModel):
         np.add.at(counts, (np.repeat(np.arange(len(histories)), histories.lengths()), histories.items), 1)
         return (counts @ self.arrays["table"] + self.arrays["prior"]).astype(np.float32)
 
-    def reasons(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
-        found = np.zeros(items.shape, np.int32)
-        for user, own in enumerate(np.split(histories.items, histories.indptr[1:-1])):
-            most = np.zeros(items.shape[1])
-            for item in own:
-                part = self.arrays["table"][item, items[user]]
-                better = (items[user] > 0) & (part > 0) & (part >= most)
-                found[user, better], most[better] = item, part[better]
-        return found
+    def explain(self, histories: Histories, encoded: np.ndarray, items: np.ndarray) -> np.ndarray:
+        because = np.zeros(items.shape, np.int32)
+        for user, history in enumerate(np.split(histories.items, histories.indptr[1:-1])):
+            largest = np.zeros(items.shape[1])
+            for item in history:
+                term = self.arrays["table"][item, items[user]]
+                better = (items[user] > 0) & (term > 0) & (term >= largest)
+                because[user, better], largest[better] = item, term[better]
+        return because
 
     def score_tile(self, encoded: np.ndarray, start: int, stop: int) -> np.ndarray:
         return encoded[:, start:stop]

@@ -1,7 +1,7 @@
-"""A world with two kinds of people and of items: what newcomers are served when nothing but a segment or a category is known of them.
+"""The lists of cold-start users and items, when only a segment or a category is known.
 
-The left half likes the items of category c0, the right half those of c1; there are four of the left for one of the right, so what is popular with
-everybody is c0. From the log to the lists by the stages themselves.
+Users of side 0 like items of category c0, users of side 1 items of c1. There are four of side 0 for each of side 1, so
+items of c0 are the popular ones. The stages run from the interactions to the lists.
 """
 
 import pytest
@@ -23,17 +23,17 @@ def category(item):
     return item % 2
 
 
-def kind(user):
+def side(user):
     return int(user % 5 == 4)
 
 
 def chosen(user):
-    own = [item for item in range(1, ITEMS + 1) if category(item) == kind(user)]
-    return [own[(7 * user + at) % len(own)] for at in range(EACH)]
+    liked = [item for item in range(1, ITEMS + 1) if category(item) == side(user)]
+    return [liked[(7 * user + at) % len(liked)] for at in range(EACH)]
 
 
 def put_log(context):
-    users = [{"user_idx": u, "user_id": f"u{u}", "segment": f"side={kind(u)}", "attributes": {}} for u in range(USERS)]
+    users = [{"user_idx": u, "user_id": f"u{u}", "segment": f"side={side(u)}", "attributes": {}} for u in range(USERS)]
     items = [
         {"item_idx": i, "item_id": f"i{i}", "categories": [f"c{category(i)}"], "withdrawn": i == WITHDRAWN}
         for i in range(1, ITEMS + 1)
@@ -47,7 +47,7 @@ def put_log(context):
         "items": ("items", items),
         "interactions": ("interactions", events),
     }
-    finish_stage(context, "clean", BACKTEST, tables, n_users=USERS, n_items=ITEMS + 1)
+    finish_stage(context, "clean", None, tables, n_users=USERS, n_items=ITEMS + 1)
 
 
 def backtest(root, spark, models=("popularity", "item_knn", "content"), **shares):
@@ -77,56 +77,55 @@ def table(context, stage, name, contract):
     return store.read_arrow(context.layout.table(stage, BACKTEST, name), contract).to_pylist()
 
 
-def lists(context, name):
-    """(user, model) -> items by rank."""
-    found = {}
+def lists_by_user(context, name):
+    """{(user, model): items by rank}."""
+    result = {}
     for row in sorted(table(context, "score", name, "candidates"), key=lambda row: row["rank"]):
-        found.setdefault((row["user_idx"], row["model"]), []).append(row["item_idx"])
-    return found
+        result.setdefault((row["user_idx"], row["model"]), []).append(row["item_idx"])
+    return result
 
 
 @pytest.fixture(scope="module")
-def whole(night):
-    """Users and items that are held out whole."""
+def cold(night):
+    """The cold users and items."""
     rows = table(night, "split", "folds", "folds")
     users = {row["user_idx"] for row in rows if row["fold"] == "cold_user"}
     items = {row["item_idx"] for row in rows if row["fold"] == "cold_item"}
-    # the world is worth asking: both kinds are there, and a list cannot hold all the items
-    assert {kind(u) for u in users} == {category(i) for i in items} == {0, 1}
+    # both sides have cold users and items, and a list cannot hold all cold items
+    assert {side(u) for u in users} == {category(i) for i in items} == {0, 1}
     assert len(items) > K
     return users, items
 
 
-def test_new_users_get_what_their_segment_likes_and_beside_it_what_everybody_does(night, whole):
-    users, items = whole
-    found = lists(night, "cold_user")
-    assert set(found) == {(user, name) for user in users for name in ("fused", "popularity")}
-    assert all(len(own) == K for own in found.values())
-    for (user, name), own in found.items():
-        assert {category(item) for item in own} == {kind(user) if name == "fused" else 0}
-        assert not set(own) & {*items, WITHDRAWN}
+def test_cold_users_get_popular_items_of_their_segment_and_for_comparison_of_all(night, cold):
+    users, items = cold
+    lists = lists_by_user(night, "cold_user")
+    assert set(lists) == {(user, name) for user in users for name in ("fused", "popularity")}
+    for (user, name), listed in lists.items():
+        assert len(listed) == K
+        assert {category(item) for item in listed} == {side(user) if name == "fused" else 0}
+        assert not set(listed) & {*items, WITHDRAWN}
 
 
-def test_content_finds_the_users_of_new_items(night, whole):
-    """Its list begins with all new items of the user's category; equal ones by item."""
-    users, items = whole
-    found = lists(night, "cold_item")
-    asked = {u for u in range(USERS) if set(chosen(u)) & items and u not in users}
-    assert set(found) == {(user, name) for user in asked for name in ("content", "fused")}
-    for user in asked:
-        mine = sorted(item for item in items if category(item) == kind(user))
-        others = sorted(item for item in items if category(item) != kind(user))
-        assert found[user, "content"] == [*mine, *others][:K]
-        assert set(found[user, "fused"]) <= items and len(found[user, "fused"]) == K
+def test_content_ranks_cold_items_of_the_user_s_category_first(night, cold):
+    """Cold items of one category have equal scores, so the lower item comes first."""
+    users, items = cold
+    lists = lists_by_user(night, "cold_item")
+    expected_users = {u for u in range(USERS) if set(chosen(u)) & items and u not in users}
+    assert set(lists) == {(user, name) for user in expected_users for name in ("content", "fused")}
+    for user in expected_users:
+        liked = sorted(item for item in items if category(item) == side(user))
+        others = sorted(item for item in items if category(item) != side(user))
+        assert lists[user, "content"] == [*liked, *others][:K]
+        assert set(lists[user, "fused"]) <= items and len(lists[user, "fused"]) == K
 
 
-def test_the_ordinary_lists_are_of_test_users_only(night, whole):
-    users, _ = whole
+def test_the_ordinary_lists_are_of_test_users_only(night, cold):
+    users, _ = cold
     assert not users & {row["user_idx"] for row in table(night, "score", "lists", "candidates")}
 
 
-def test_lists_are_made_of_what_was_held_out_and_of_models_that_can(spark, tmp_path):
-    """Without content nobody can tell new items apart, and nobody was held out to be served."""
+def test_no_cold_lists_without_cold_users_or_models_for_cold_items(spark, tmp_path):
     context = backtest(tmp_path, spark, models=("popularity", "item_knn"), cold_item_share=0.3)
     written = {path.name for path in context.layout.stage("score", BACKTEST).iterdir() if path.is_dir()}
     assert written == {"lists"}
