@@ -10,7 +10,6 @@ import sys
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from recsys_spark.parallel import ahead
 from recsys_spark.spark import daemon
 
 log = logging.getLogger(__name__)
@@ -74,19 +73,6 @@ def make_session(
         cores = session.sparkContext.defaultParallelism
         session.conf.set(_PARTITIONS, str(partitions_for(input_bytes, cores)))
     return session
-
-
-def start_python_workers(session: SparkSession) -> None:
-    """In local mode, have the daemon of the Python workers start beside the first stages, which leave it time: its imports take seconds of one core,
-    and whoever needs it first would wait for them. One task waits for it, so that the other cores are free. On a cluster each executor has its own."""
-    master = session.sparkContext.master
-    if master != "local" and not master.startswith("local["):
-        return
-
-    def start() -> None:
-        session.range(0, 1, numPartitions=1).mapInArrow(lambda batches: batches, "id bigint").collect()
-
-    ahead(start, "python workers")
 
 
 def partitions_for(input_bytes: int, cores: int) -> int:
