@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
-def together(*works: Callable[[], Any]) -> list[Any]:
-    """What `works` return, each run on a thread of its own. All of them end, then the fault of the first that has one is raised."""
-    with ThreadPoolExecutor(len(works)) as pool:
-        running = [pool.submit(work) for work in works]
-    return [work.result() for work in running]
+def run_parallel(*functions: Callable[[], Any]) -> list[Any]:
+    """Return the results of `functions`, each run on its own thread.
+
+    All of them end first. Then the error of the first function that failed, in their order, is raised.
+    """
+    with ThreadPoolExecutor(len(functions)) as pool:
+        running = [pool.submit(function) for function in functions]
+    return [future.result() for future in running]

@@ -1,18 +1,16 @@
-"""Independent work at once: results in their order, faults after everybody has ended."""
-
 import threading
 
 import pytest
 
-from recsys_spark.parallel import together
+from recsys_spark.parallel import run_parallel
 
 
-def test_works_run_at_once_and_answer_in_their_order():
-    both = threading.Barrier(2, timeout=30)  # who came alone would wait for ever
-    assert together(lambda: (both.wait(), "a")[1], lambda: (both.wait(), "b")[1]) == ["a", "b"]
+def test_functions_run_in_parallel_and_results_keep_their_order():
+    both = threading.Barrier(2, timeout=30)  # a function that runs alone would time out
+    assert run_parallel(lambda: (both.wait(), "a")[1], lambda: (both.wait(), "b")[1]) == ["a", "b"]
 
 
-def test_the_first_fault_of_their_order_is_raised_when_all_have_ended():
+def test_the_first_error_in_order_is_raised_after_all_functions_have_ended():
     ended, later = [], threading.Event()
 
     def first():
@@ -25,5 +23,5 @@ def test_the_first_fault_of_their_order_is_raised_when_all_have_ended():
         raise KeyError("second")
 
     with pytest.raises(ValueError, match="first"):
-        together(first, second, lambda: ended.append("third"))
+        run_parallel(first, second, lambda: ended.append("third"))
     assert sorted(ended) == ["first", "third"]

@@ -12,7 +12,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import (
-    BACKTEST,
     CATEGORIES,
     DETAIL,
     EVENT_TS,
@@ -25,8 +24,8 @@ from recsys_spark.columns import (
     WITHDRAWN,
 )
 from recsys_spark.errors import AllQuarantined, EmptyLog
-from recsys_spark.parallel import together
-from recsys_spark.pipeline.job import Context
+from recsys_spark.parallel import run_parallel
+from recsys_spark.pipeline.context import Context
 from recsys_spark.spark.input_files import RawFile, find, format_of, identity
 from recsys_spark.stages.clean import counts, indexing, read
 from recsys_spark.stages.clean.checkpointed import pinned
@@ -54,19 +53,20 @@ from recsys_spark.storage.manifest import run_stage
 log = logging.getLogger(__name__)
 
 NAME = "clean"
-PASSES = (BACKTEST,)
+PASSES = ()
+"""The stage runs once, before both passes."""
 SCRATCH = ".rows"
 
 Files = Mapping[str, list[RawFile]]
 
 
-def run(context: Context, pass_name: str) -> None:
+def run(context: Context, pass_name: None = None) -> None:
     """Clean the log of the night, unless the same files were cleaned with the same settings before."""
     files = _files(context)
     run_stage(
         context.layout,
         NAME,
-        pass_name,
+        None,
         inputs=_identities(files),
         settings={
             "clean": context.config.clean.model_dump(mode="json"),
@@ -103,17 +103,17 @@ def _work(context: Context, files: Files, folder: Path) -> dict[str, Any]:
 
 
 def _clean(context: Context, files: Files, folder: Path, scratch: Path) -> dict[str, Any]:
-    items, users = together(lambda: _items_file(context, files), lambda: _users_file(context, files))
+    items, users = run_parallel(lambda: _items_file(context, files), lambda: _users_file(context, files))
     rows, seen = _rows(context, files, items, scratch)
     log.info("clean: %s rows read; %s", f"{seen.rows:,}", counted(seen.by_reason) or "all of them well-formed")
     _check_log(context, files, rows, seen)
 
     events, n_users = pinned(_events(rows, users, USER_ID))
-    (user_index, user_counts), (item_index, item_counts) = together(
+    (user_index, user_counts), (item_index, item_counts) = run_parallel(
         lambda: _index(context, "user", events, n_users),
         lambda: _index(context, "item", *pinned(_events(rows, items, ITEM_ID))),
     )
-    written, (user_table, user_gaps) = together(
+    written, (user_table, user_gaps) = run_parallel(
         lambda: _write_log(context, rows, seen, events, user_index, item_index, folder),
         lambda: _write_users(context, user_index, users, events, folder),
     )

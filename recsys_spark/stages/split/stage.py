@@ -22,8 +22,8 @@ from recsys_spark.columns import (
     WEIGHT,
 )
 from recsys_spark.errors import ContractViolation
-from recsys_spark.parallel import together
-from recsys_spark.pipeline.job import Context
+from recsys_spark.parallel import run_parallel
+from recsys_spark.pipeline.context import Context
 from recsys_spark.stages.split import cold, last_n, leakage, random, temporal
 from recsys_spark.storage import tables
 from recsys_spark.storage.manifest import require, run_stage
@@ -47,7 +47,7 @@ def run(context: Context, pass_name: str) -> None:
         context.layout,
         NAME,
         pass_name,
-        inputs={f"{BACKTEST}/clean": require(context.layout, "clean", BACKTEST).output_id},
+        inputs={"clean": require(context.layout, "clean").output_id},
         settings=chosen,
         work=lambda folder: _work(context, chosen, folder),
         force=context.force,
@@ -63,7 +63,7 @@ def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`settings` is empty in the release pass."""
-    table = context.layout.table("clean", BACKTEST, "interactions")
+    table = context.layout.clean_table("interactions")
     interactions = tables.read(context.spark, table, "interactions").select(USER_IDX, ITEM_IDX, EVENT_TS, WEIGHT)
     method = settings.get("method")
     cuts = _cuts(interactions, settings) if method == "temporal" else None
@@ -71,7 +71,7 @@ def _work(context: Context, settings: dict[str, Any], folder: Path) -> dict[str,
     folds = tables.read(context.spark, folder / "folds", "folds")
     whole = [lambda: leakage.audit_whole(folds)] if settings.keys() & set(_SHARES) else []
     by_user = method == "last_n"
-    *_, counts = together(*whole, lambda: leakage.audit(interactions, folds, cuts=cuts, by_user=by_user))
+    *_, counts = run_parallel(*whole, lambda: leakage.audit(interactions, folds, cuts=cuts, by_user=by_user))
     if settings:
         _check_held_out(counts, settings)
     if cuts:
