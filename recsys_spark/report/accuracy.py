@@ -98,7 +98,7 @@ def _concentration(facts: RunFacts) -> Figure:
 def _at(facts: RunFacts, k: int) -> Table:
     models = facts.metrics["models"]
     estimates = [facts.metrics["accuracy"][m][str(k)] for m in models]
-    table = metric_table(f"Which model is best by which metric at {k}?", "model", facts.names(models), estimates)
+    table = metric_table(f"Which model is best at k = {k}?", "model", facts.names(models), estimates)
     best = {
         (max(range(len(models)), key=lambda row: estimates[row][name]["mean"]), column)
         for name, column in zip(METRICS, metric_columns(METRICS))

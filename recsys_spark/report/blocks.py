@@ -9,9 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Text:
-    """One paragraph."""
+    """One paragraph, with a heading or without."""
 
     text: str
+    title: str = ""
     kind: str = "text"
 
 

@@ -40,7 +40,7 @@ def cold_start(facts: RunFacts) -> list[Block]:
 def _users(result: dict[str, Any], facts: RunFacts) -> list[Block]:
     k, lists = facts.metrics["gate_k"], result["lists"]
     segments = facts.settings("clean", None).get("clean", {}).get("segment_by")
-    text = f"New users: {number(result['users'])} users were held out completely and served like users without history"
+    text = f"{number(result['users'])} users were held out completely and served like users without history"
     if segments:
         text += f", with the popular items of their segment ({', '.join(segments)}). "
         text += _compared(result["difference"]["ndcg"], k)
@@ -51,7 +51,7 @@ def _users(result: dict[str, Any], facts: RunFacts) -> list[Block]:
     caption = "Popular items of the user's segment, and popular items of all users. Further right is better. "
     table = metric_table(f"How good are the first {k} items?", "popularity", list(_LISTS.values()), rows, _METRICS)
     return [
-        Text(text),
+        Text(text, title="New users"),
         Figure("Do segments help new users?", svg, f"{caption}The line is the interval."),
         replace(table, dots=colours, half=True),
     ]
@@ -76,14 +76,14 @@ def _items(result: dict[str, Any], facts: RunFacts) -> list[Block]:
     caption = "Each model ranked the new items alone. A line to the right of the random order means that the model "
     table = metric_table(f"How good are the first {k} new items?", "model", labels, [*rows, random], _METRICS)
     return [
-        Text(_items_text(result, facts, k)),
+        Text(_items_text(result, facts, k), title="New items"),
         Figure("Do new items reach the right users?", svg, f"{caption}can rank new items."),
         replace(table, dots=colours, half=True),
     ]
 
 
 def _items_text(result: dict[str, Any], facts: RunFacts, k: int) -> str:
-    text = f"New items: {number(result['items'])} items were held out completely, with all their interactions. For "
+    text = f"{number(result['items'])} items were held out completely, with all their interactions. For "
     text += f"{number(result['users'])} users who have some of them, the models that use content ranked these items "
     text += f"alone. A random order would reach a recall@{k} of {share(result['random']['recall'])}."
     if result["share_of_places"] is not None:

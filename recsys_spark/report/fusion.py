@@ -19,7 +19,7 @@ _METHODS = {
 def score(facts: RunFacts) -> list[Block]:
     fusion, counts = facts.fusion, facts.counts("score", RELEASE)
     text = f"The new table has {number(counts.get('rows'))} rows for {number(counts.get('users'))} users."
-    if "users_without_history" in counts:
+    if counts.get("users_without_history"):
         text += f" {number(counts['users_without_history'])} of them have no history and get popular items."
     if not fusion.get("weights"):
         return [Text(text), Note("This run has no fusion.json, so the weights of the blend are unknown.")]
@@ -34,7 +34,8 @@ def _selection(fusion: dict[str, Any]) -> str:
         return f"The {selected} makes the lists. It was not compared with another method."
     difference = comparison["difference"]
     text = f"On users that it was not trained on, a learned ranker reaches NDCG@{fusion['k']} "
-    text += f"{metric(comparison['ranker'])} and the blend {metric(comparison['blend'])}: {gap(difference)}. "
+    text += f"{metric(comparison['ranker'])} and the blend {metric(comparison['blend'])} "
+    text += f"(difference {gap(difference)}). "
     if selected == "blend":
         return f"{text}The ranker is used only if the whole interval is above 0, so the blend makes the lists."
     why = "The whole interval is above 0" if difference["low"] > 0 else "The configuration selects the ranker"

@@ -37,7 +37,8 @@ def groups(facts: RunFacts) -> list[Block]:
     if not by_grouping:
         return []
     gaps = {gap["by"]: gap for gap in metrics.get("gaps", [])}
-    blocks: list[Block] = [Text(_introduction(metrics, list(by_grouping)))]
+    text = _introduction(metrics, list(by_grouping))
+    blocks: list[Block] = [Text(text, title="Are all users served equally well?")]
     for by, rows in by_grouping.items():
         sentences = [*([_served(metrics, gaps[by])] if by in gaps else []), *_favoured(by, rows)]
         blocks += [_accuracy(metrics, by, rows), *_lift(by, rows), *([Bullets(sentences)] if sentences else [])]
@@ -46,9 +47,9 @@ def groups(facts: RunFacts) -> list[Block]:
 
 
 def _introduction(metrics: dict[str, Any], groupings: list[str]) -> str:
-    text = f"Are all users served equally well? The first {metrics['gate_k']} items of the blend are compared between "
-    text += f"groups of users: {'; '.join(_GROUPINGS[by][2] for by in groupings)}. The popularity of an item is its "
-    text += "number of users. The lift says how much more popular the lists are than the histories. The gap is the "
+    text = f"The first {metrics['gate_k']} items of the blend are compared between groups of users: "
+    text += f"{'; '.join(_GROUPINGS[by][2] for by in groupings)}. The popularity of an item is its number of users. "
+    text += "The lift says how much more popular the lists are than the histories. The gap is the "
     text += "difference between the best and the worst group. Its interval accounts for choosing these two afterwards."
     return text
 
@@ -95,7 +96,7 @@ def _lift(by: str, rows: list[dict[str, Any]]) -> list[Block]:
     known = [row for row in rows if _has_lift(row)]
     if not known:
         return []
-    x = "popularity of the lists relative to the histories"
+    x = "popularity lift"
     estimates = [row["popularity"]["lift"] for row in known]
     svg = plots.intervals(_labels(by, known), estimates, plots.SECOND, x, differences=True, form=".0%")
     caption = "Right of 0, the lists of a group are more popular than its histories; left of 0, less popular."
@@ -112,7 +113,7 @@ def _table(facts: RunFacts, by: str, rows: list[dict[str, Any]]) -> Table:
         6: "popularity of the lists: mean number of users of their items",
         7: "how much more popular the lists are than the histories",
     }
-    title = f"What are the figures, {_heading(by)}?"
+    title = f"Metrics {_heading(by)}"
     return Table(title, head, [_row(row) for row in rows], frozenset(range(1, len(head))), hints=hints)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from recsys_spark.columns import BACKTEST, RELEASE
+from recsys_spark.columns import BACKTEST, COLD_START, FORMER_NAMES, FUSED, RELEASE
 from recsys_spark.report.labels import ModelLabel
 from recsys_spark.storage import manifest
 from recsys_spark.storage.layout import Layout
@@ -28,8 +28,9 @@ class RunFacts:
         self.labels = labels or {}
 
     def label(self, model: str) -> ModelLabel:
-        """Return the label of a model; one without a label, from an old run, is called by its name in the config."""
-        return self.labels.get(model) or ModelLabel(model.replace("_", " ").capitalize(), UNKNOWN_COLOUR, "")
+        """Return the label of a model; a model that is no longer registered is called by its name in the config."""
+        label = self.labels.get(FORMER_NAMES.get(model, model))
+        return label or ModelLabel(model.replace("_", " ").capitalize(), UNKNOWN_COLOUR, "")
 
     def names(self, models: Iterable[str]) -> list[str]:
         return [self.label(model).label for model in models]
@@ -39,8 +40,8 @@ class RunFacts:
 
     def in_order(self, models: Iterable[str]) -> list[str]:
         """Return `models` in the order of the labels."""
-        order = list(self.labels)
-        return sorted(models, key=lambda name: (order.index(name) if name in order else len(order), name))
+        order = {name: at for at, name in enumerate(self.labels)}
+        return sorted(models, key=lambda name: (order.get(FORMER_NAMES.get(name, name), len(order)), name))
 
     @cached_property
     def manifests(self) -> list[Manifest]:
@@ -60,8 +61,14 @@ class RunFacts:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """`metrics.json` of the backtest."""
-        return self._json("evaluate", METRICS_FILE)
+        """`metrics.json` of the backtest, with the present names of keys that version 0.1.0 wrote."""
+        metrics = self._json("evaluate", METRICS_FILE)
+        cold = metrics.get(COLD_START, {})
+        for row in (*metrics.get("groups", []), *metrics.get("gaps", [])):
+            row["by"] = "popularity" if row["by"] == "taste" else row["by"]
+        _rename(cold.get("users", {}).get("lists", {}), segment=FUSED)
+        _rename(cold.get("items", {}), chance="random")
+        return metrics
 
     @cached_property
     def training(self) -> dict[str, Any]:
@@ -70,11 +77,18 @@ class RunFacts:
 
     @cached_property
     def fusion(self) -> dict[str, Any]:
-        """`fusion.json` of the backtest."""
-        return self._json("score", "fusion.json")
+        """`fusion.json` of the backtest, with the present names of keys that version 0.1.0 wrote."""
+        return _rename(self._json("score", "fusion.json"), ships="selected", contest="comparison")
 
     def _json(self, stage: str, name: str) -> dict[str, Any]:
         try:
             return dict(json.loads(self.layout.table(stage, BACKTEST, name).read_text(encoding="utf-8")))
         except FileNotFoundError:
             return {}
+
+
+def _rename(values: dict[str, Any], **names: str) -> dict[str, Any]:
+    for former, name in names.items():
+        if former in values:
+            values[name] = values.pop(former)
+    return values

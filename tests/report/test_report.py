@@ -311,7 +311,7 @@ def test_groups_without_a_lift(tmp_path):
         {"by": "history", "group": name, "users": 9, "metrics": {"ndcg": estimate(0.1)}} for name in ("0", "1")
     ]
     facts.metrics.pop("gaps")
-    assert "What are the figures, by length of history?" in render(facts)
+    assert "Metrics by length of history" in render(facts)
 
 
 @pytest.mark.parametrize("groups", [[], [group("history", "1–5")]])
@@ -432,7 +432,7 @@ def test_numbers_are_written_for_people(page):
 
 def test_what_models_add_and_cost_and_what_was_dropped(page):
     section = page[page.index('<section id="score">') : page.index('<section id="evaluate">')]
-    assert "NDCG@10 0.3125 and the blend 0.3000: +0.0125, interval −0.0020 to +0.0300. The ranker is used" in section
+    assert "NDCG@10 0.3125 and the blend 0.3000 (difference +0.0125, interval −0.0020 to +0.0300). The" in section
     assert "so the blend makes the lists" in section
     assert "ALS was dropped and has no part in the new table." in section
     assert "It adds at most one standard error to the best blend" in section
@@ -484,6 +484,23 @@ def test_a_bare_run_still_has_a_page(tmp_path):
     bare = render(RunFacts(context.layout), verdict={"passed": True, "gates": []}, examples=(), bad_rows=[])
     assert "No user has held-out items, so this run has no metrics." in bare
     assert "No gates are configured: the table may be published." in bare
+
+
+def test_a_run_of_version_0_1_0_has_a_page(page, tmp_path):
+    facts = make_run(tmp_path)
+    old = {**facts.metrics, "cold_start": {"users": {**COLD_START["users"]}, "items": {**COLD_START["items"]}}}
+    old["cold_start"]["users"]["lists"] = {"segment": of_all(estimate(0.3)), "popularity": of_all(estimate(0.2))}
+    old["cold_start"]["items"]["chance"] = old["cold_start"]["items"].pop("random")
+    for row in old["groups"]:
+        row["by"] = row["by"].replace("popularity", "taste")
+    fusion = {**facts.fusion, "weights": {"item_cosine": 1.0}}
+    fusion |= {"ships": fusion.pop("selected"), "contest": fusion.pop("comparison")}
+    for stage, value, name in (("evaluate", old, "metrics.json"), ("score", fusion, "fusion.json")):
+        write_json(facts.layout.table(stage, "backtest", name), value)
+    text = render(RunFacts(facts.layout, registry.labels()))
+    assert "Item kNN" in text and "The ranker is used only if" in text
+    assert ">By segment<" in text and "A random order would reach a recall@10 of 25.0%" in text
+    assert text.count("by popularity of the history?") == page.count("by popularity of the history?") == 4
 
 
 def test_a_failed_gate_is_in_the_headline(tmp_path):
