@@ -1,28 +1,29 @@
-"""Loops that numpy has no words for, compiled for the processor at hand (numba).
+"""Compiles loops that numpy cannot express, with numba, for the processor of the machine.
 
-The machine code is kept beside the source, or in the user's cache where that cannot be written, so that only the first process of a
-machine compiles. `NUMBA_CACHE_DIR` names another place. A compiled function holds no lock while it runs and uses one thread: Spark
-gives each task its core.
+The machine code is cached beside the source, or in the user's cache where that folder cannot be written, so only the first
+process of a machine compiles. `NUMBA_CACHE_DIR` names another place. A compiled function releases the GIL and uses one
+thread, because Spark gives each task one core.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
-from numba.core.registry import cpu_target
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 REORDER = {"reassoc", "contract", "arcp", "nsz"}
-"""What a sum of floats may be allowed to do so that it is vectorised. Infinities and NaN keep their meaning."""
+"""Value of `fastmath` that lets a sum of floats be vectorised. Infinities and NaN keep their meaning."""
 
 
-def compiled(function: Function | None = None, *, fastmath: set[str] | bool = False, inline: bool = False) -> Any:
-    """Decorator. `fastmath=REORDER` for reductions whose last bit does not matter; without it arithmetic is as written. `inline` for what a loop does so often
-    that counting the references to the arrays it is handed would take as long as the work itself."""
+def compiled(
+    function: Callable[..., Any] | None = None, *, fastmath: set[str] | bool = False, inline: bool = False
+) -> Any:
+    """Decorate a function so that numba compiles it when it is first called.
+
+    Pass `fastmath=REORDER` for reductions whose last bit does not matter. By default the arithmetic is exactly as written.
+    Pass `inline` for a short function in an inner loop, where counting references to arrays would take as long as the work.
+    """
     if function is None:
         return lambda f: compiled(f, fastmath=fastmath, inline=inline)
     options: dict[str, Any] = {
@@ -33,12 +34,5 @@ def compiled(function: Function | None = None, *, fastmath: set[str] | bool = Fa
     }
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for a cache can be written: every process compiles for itself
+    except RuntimeError:  # no cache folder can be written, so every process compiles for itself
         return numba.njit(**options)(function)
-
-
-@cache
-def processor_has(feature: str) -> bool:
-    """Whether what is compiled may use a feature of the processor, by LLVM's name of it ("amx-bf16")."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    return f"+{feature}" in features.split(",")

@@ -1,8 +1,8 @@
-"""The order of a user's items that were first met at the same moment.
+"""Orders the items that a user first interacted with at the same moment.
 
-Logs with coarse times have many such ties (half of MovieLens-1M), and whatever breaks them decides which item is held out as the last one.
-Breaking them by item would be the same for all users, so a model could learn the rule instead of the users' taste, and its
-backtest would flatter it. So each user has an order of their own, fixed and without meaning.
+Logs with coarse times have many such ties: half of MovieLens-1M. The order of ties decides which item is held out as the
+last one. If all users had the same order, a model could learn the rule instead of the users' taste, and the backtest would be
+too optimistic. So each user has a fixed pseudo-random order.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ Number = TypeVar("Number")
 
 
 def tie_order(user: Number, item: Number) -> Number:
-    """The key that orders `item` among the user's items of one moment, for ints and for Spark columns (int64) alike.
+    """Return the sort key of `item` among the user's items of one moment, for ints and for Spark columns (int64) alike.
 
-    Multiplication modulo a prime by a number of the user's own; two items of one user never share a key, so it ends every sort.
+    The key is `item` times a number of the user, modulo a prime. Two items of a user never share a key, so the key makes any
+    sort unique.
     """
-    own = user % _PRIME * _STEP % _PRIME + 1  # type: ignore[operator]
-    return item * own % _PRIME  # type: ignore[operator, no-any-return]
+    factor = user % _PRIME * _STEP % _PRIME + 1  # type: ignore[operator]
+    return item * factor % _PRIME  # type: ignore[operator, no-any-return]

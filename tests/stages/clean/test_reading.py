@@ -223,10 +223,10 @@ def test_nothing_there(tmp_path):
     for path, message in (
         (
             tmp_path / "none.csv",
-            f"paths.events: {tmp_path}/none.csv does not exist; give the path of a file, of a folder",
+            f"paths.events: {tmp_path}/none.csv does not exist. Set it to a file, a folder",
         ),
-        (tmp_path / "*.csv", f"paths.events: {tmp_path}/*.csv matches no file; "),
-        (tmp_path, f"paths.events: no file lies in {tmp_path}; "),
+        (tmp_path / "*.csv", f"paths.events: {tmp_path}/*.csv matches no file. "),
+        (tmp_path, f"paths.events: no file in {tmp_path}. "),
     ):
         with pytest.raises(InputMissing) as error:
             _find(path)
@@ -243,7 +243,7 @@ def test_formats_by_suffix(tmp_path):
     assert list(told.values()) == ["csv", "csv", "tsv", "jsonl", "parquet"]
     with pytest.raises(
         InputUnreadable,
-        match="log.txt: its name does not tell its format; set clean.format to one of csv, tsv, jsonl, parquet",
+        match="log.txt: unknown file suffix. Set clean.format to one of csv, tsv, jsonl, parquet",
     ):
         format_of(_find(tmp_path / "log.txt"), "auto", "k")
     with pytest.raises(InputUnreadable, match="k holds files of several formats"):
