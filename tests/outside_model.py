@@ -12,7 +12,7 @@ from recsys_spark.config.section import Count, Section
 from recsys_spark.models.item_knn import ItemTableModel
 from recsys_spark.registry import ModelEntry
 from recsys_spark.report.labels import ModelLabel
-from recsys_spark.stages.baselines.blocks import USERS
+from recsys_spark.stages.baselines.pairs import USERS
 
 NAME = "co_occurrence"
 
@@ -35,21 +35,17 @@ class OutsideBaselines(Baselines):
 
 
 def fit(context: Any, scratch: Any) -> tuple[CoOccurrenceModel, dict[str, Any]]:
-    """Fit on `context.pairs` with the settings of `context.section`."""
-    n_items = context.pairs.rows["items"]
-    together = sp.csr_matrix((n_items, n_items), dtype=np.float32)
-    for block in range(context.pairs.blocks):
-        rows = context.pairs.block(USERS, block)
-        users = sp.csr_matrix(
-            (np.ones(len(rows.indices), np.float32), rows.indices, rows.indptr), (len(rows.indptr) - 1, n_items)
-        )
-        together += users.T @ users
-    together.setdiag(0)
-    together.data[together.data < context.section.co_occurrence.min_users] = 0
-    together.eliminate_zeros()
-    together.sort_indices()
-    arrays = {"indptr": together.indptr.astype(np.int64), "neighbours": together.indices, "similarities": together.data}
-    return CoOccurrenceModel(n_items, {}, arrays), {"co_occurrences": together.nnz}
+    """Fit on the pairs of the context."""
+    users = context.pairs.csr(USERS)
+    ones = np.ones(len(users.indices), np.float32)
+    matrix = sp.csr_matrix((ones, users.indices, users.indptr), (context.pairs.rows[USERS], context.n_items))
+    counts = matrix.T @ matrix
+    counts.setdiag(0)
+    counts.data[counts.data < context.settings.min_users] = 0
+    counts.eliminate_zeros()
+    counts.sort_indices()
+    arrays = {"indptr": counts.indptr.astype(np.int64), "neighbours": counts.indices, "similarities": counts.data}
+    return CoOccurrenceModel(context.n_items, {}, arrays), {"co_occurrences": counts.nnz}
 
 
 ENTRY = ModelEntry(

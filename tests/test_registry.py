@@ -2,22 +2,27 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from outside_model import ENTRY, NAME, OutsideBaselines
+from factories import checkerboard, finish_stage, make_context, missing_item, moment
+from outside_model import ENTRY, NAME, CoOccurrence, OutsideBaselines
 from recsys_spark import registry
-from recsys_spark.columns import FUSED
+from recsys_spark.columns import BACKTEST, FUSED
 from recsys_spark.config.baselines import Baselines
 from recsys_spark.config.config import Config
 from recsys_spark.config.section import Section
 from recsys_spark.errors import ContractViolation, InputUnreadable
 from recsys_spark.models import base
 from recsys_spark.models.histories import Histories
-from stages.baselines.local import checkerboard_matrix, put_pairs
+from recsys_spark.stages.baselines import stage
+from recsys_spark.topk.exclusions import Exclusions
+from recsys_spark.topk.search import top_k
+from stages.baselines.local import checkerboard_matrix, histories_of, put_pairs
 from stages.score.fake_models import FakeModel
 from stages.score.synthetic_models import MODELS, N_ITEMS, put_models
 
@@ -103,19 +108,41 @@ def test_a_name_is_registered_once(outside):
         registry.register(outside)
 
 
-def test_a_model_from_outside_is_configured_fitted_saved_loaded_and_scored(tmp_path, outside):
-    """Items 1 and 2 share users 0 and 1, items 2 and 3 share user 2 alone, which min_users leaves out."""
-    section = OutsideBaselines.model_validate({"models": ["popularity", NAME], NAME: {"min_users": 2}})
+def test_a_model_from_outside_needs_its_section():
     with pytest.raises(ValidationError, match="unknown model co_occurrence"):
         Baselines.model_validate({"models": ["popularity", NAME]})
-    pairs = put_pairs(tmp_path / "pairs", checkerboard_matrix([(0, 1), (0, 2), (1, 1), (1, 2), (2, 2), (2, 3)], 3), 2)
+    assert OutsideBaselines.model_validate({"models": ["popularity", NAME]}).models[-1] == NAME
 
-    model, counts = outside.fit_function()(SimpleNamespace(pairs=pairs, section=section), tmp_path / "scratch")
+
+def test_a_model_from_outside_is_fitted_saved_loaded_and_scored(tmp_path, outside):
+    """Items 1 and 2 share users 0 and 1. Items 2 and 3 share user 2 alone, and min_users leaves them out."""
+    pairs = put_pairs(tmp_path / "pairs", checkerboard_matrix([(0, 1), (0, 2), (1, 1), (1, 2), (2, 2), (2, 3)], 3), 2)
+    context = SimpleNamespace(pairs=pairs, n_items=4, settings=CoOccurrence(min_users=2))
+    model, counts = outside.fit_function()(context, tmp_path / "scratch")
     assert counts == {"co_occurrences": 2}
     base.save(tmp_path / NAME, model)
     loaded = registry.load(tmp_path / NAME)
-
     histories = Histories.of([[1], [2], [3]], [[0], [0], [0]], [[1.0], [1.0], [1.0]])
     scores = loaded.score_tile(loaded.encode(histories), 0, loaded.n_items)
     np.testing.assert_array_equal(scores[:, 1:], [[0, 2, 0], [2, 0, 0], [0, 0, 0]])
     assert registry.names()[-1] == NAME and registry.labels()[NAME].label == "Co-occurrence"
+
+
+def test_the_baselines_stage_fits_a_model_from_outside(tmp_path, spark, outside):
+    n_users, n_items = 20, 12
+    pairs = checkerboard(n_users, n_items)
+    folds = [{"user_idx": u, "item_idx": i, "event_ts": moment(i), "weight": 1.0, "fold": "train"} for u, i in pairs]
+    plain = make_context(tmp_path, spark)
+    section = OutsideBaselines.model_validate({"models": ["popularity", NAME], "tasks": 2})
+    context = replace(plain, config=plain.config.model_copy(update={"baselines": section}))
+    context.__dict__["spark"] = spark
+    finish_stage(context, "clean", None, {}, n_users=n_users, n_items=n_items + 1)
+    finish_stage(context, "split", BACKTEST, {"folds": ("folds", folds)}, train=len(folds))
+
+    stage.run(context, BACKTEST)
+
+    model = registry.load(context.layout.table(outside.stage, BACKTEST, NAME))
+    histories = histories_of(checkerboard_matrix(pairs, n_items))
+    excluded = Exclusions(np.zeros(n_items + 1, bool), histories)
+    items, _ = top_k(model, model.encode(histories), excluded, 1, tile=5)
+    assert items[:, 0].tolist() == [missing_item(user, n_items) for user in range(n_users)]
