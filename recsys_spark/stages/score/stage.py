@@ -21,7 +21,7 @@ from recsys_spark.fusion.model_selection import select_fusion
 from recsys_spark.fusion.sample import HELD_OUT, Sample
 from recsys_spark.hashing import digest
 from recsys_spark.metrics.bootstrap import Bootstrap
-from recsys_spark.parallel import together
+from recsys_spark.parallel import run_parallel
 from recsys_spark.rules.exclusions import read_blocked
 from recsys_spark.stages.score.all_users import count_exhausted, sample_candidates, score_users, seconds_by_model
 from recsys_spark.stages.score.context import NAME, ScoreContext
@@ -91,7 +91,7 @@ def _backtest(score: ScoreContext) -> dict[str, Any]:
     test_users = score.table("positives", c.TEST).select(c.USER_IDX)
     histories = score.table("histories", c.TEST).join(test_users, c.USER_IDX, "left_semi")
     lists, counts = _observed_lists(score, histories, request)
-    rows, *_ = together(
+    rows, *_ = run_parallel(
         lambda: tables.write(lists, score.folder / "lists", "candidates"),
         lambda: backtest_lists.write_cold_users(score, request),
         lambda: backtest_lists.write_cold_items(score, request),

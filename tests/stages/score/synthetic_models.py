@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from factories import finish_stage, make_context
 from recsys_spark.columns import BACKTEST, RELEASE, TEST, VALID
 from recsys_spark.models import base
-from recsys_spark.models.als import AlsModel
+from recsys_spark.models.als import AlsModel, Objective
 from recsys_spark.models.item_knn import ContentModel, ItemKnnModel, ItemRidgeModel
 from recsys_spark.models.popularity import PopularityModel
 from recsys_spark.stages.baselines import svd, user_knn
@@ -19,12 +19,7 @@ from stages.baselines.local import Tasks, put_pairs, random_matrix
 
 N_USERS, N_ITEMS = 40, 31
 WITHDRAWN, UNLISTED = 5, 30
-OBJECTIVE = {
-    "confidence": 1.0,
-    "unobserved_weight": 0.1,
-    "regularization": 0.05,
-    "regularization_exponent": 1.0,
-}
+OBJECTIVE = Objective(confidence=1.0, unobserved_weight=0.1, regularization=0.05, regularization_exponent=1.0)
 MODELS = ("popularity", "als", "item_knn", "item_ridge", "user_knn", "svd", "content")
 
 
@@ -43,7 +38,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
         "popularity": PopularityModel(
             N_ITEMS, {"segments": ["a"]}, {"scores": rng.integers(0, 5, (2, N_ITEMS)).astype(np.float32)}
         ),
-        "als": AlsModel(N_ITEMS, OBJECTIVE, {"items": items, "gram": items.T @ items}),
+        "als": AlsModel.of(OBJECTIVE, items),
         "item_knn": ItemKnnModel(N_ITEMS, {}, arrays),
         "item_ridge": ItemRidgeModel(N_ITEMS, {}, {**arrays, "similarities": near.data - np.float32(0.4)}),
         "content": ContentModel(N_ITEMS, {}, {**arrays, "similarities": near.data[::-1].copy()}),
