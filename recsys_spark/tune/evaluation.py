@@ -1,6 +1,6 @@
 """Evaluates settings: fits a model, or all models for the fused list, and measures the NDCG on the validation set.
 
-The stages themselves make the tables and fit the models, in a run of the study's own. The blocks of the user-item pairs
+The stages themselves make the tables and fit the models, in a run of the study's own. The user-item pairs
 are written once and serve the trials of all models that read nothing else. The test fold is never read.
 
 Shapes:  I items, counting the padding item 0
@@ -28,6 +28,7 @@ from recsys_spark.models.base import ItemModel
 from recsys_spark.pipeline.context import Context
 from recsys_spark.rules.exclusions import banned_items, read_blocked
 from recsys_spark.stages.baselines import stage as baselines
+from recsys_spark.stages.baselines.fit_context import FitContext
 from recsys_spark.stages.clean import stage as clean
 from recsys_spark.stages.features import stage as features
 from recsys_spark.stages.score import stage as score
@@ -95,14 +96,14 @@ class TrialEvaluator:
 
     def objective(self, model: str) -> Objective:
         """Return the objective of `model`, one of TUNABLE. Only the network reports while it trains, after each epoch."""
-        if model in baselines.OF_PAIRS:
+        if model in registry.names() and registry.entry(model).fits_on == "pairs":
             return partial(self._fit_on_pairs, model)
         return {c.NETWORK: self._train_network, c.FUSED: self._fuse}.get(model) or partial(self._fit_by_stage, model)
 
     @cached_property
-    def _desk(self) -> baselines.Desk:
-        fold, sizes = baselines.train_fold(self.context, c.BACKTEST)
-        return baselines.open_desk(fold, self.layout.scratch, section=self.context.config.baselines, **sizes)
+    def _fit_context(self) -> FitContext:
+        inputs = baselines.read_inputs(self.context, c.BACKTEST)
+        return baselines.with_pairs(inputs, self.layout.scratch / "pairs")
 
     def _config(self, values: Mapping[str, Any]) -> Config:
         return self.settings.config_with({**values, "paths.root": str(self.layout.root)})
@@ -113,10 +114,9 @@ class TrialEvaluator:
         return {"baselines.models": list(dict.fromkeys([c.POPULARITY, *models])), "score.diversity": 0.0}
 
     def _fit_on_pairs(self, name: str, values: dict[str, Any], report: Report) -> float:
-        desk = replace(self._desk, section=self._config(values).baselines)
-        files = self.layout.scratch / name
+        entry, files = registry.entry(name), self.layout.scratch / name
         shutil.rmtree(files, ignore_errors=True)
-        model, _ = baselines.OF_PAIRS[name](desk, files)
+        model, _ = entry.fit_function()(replace(self._fit_context, settings=entry.settings(self._config(values))), files)
         return self._ndcg(model)
 
     def _fit_by_stage(self, name: str, values: dict[str, Any], report: Report) -> float:

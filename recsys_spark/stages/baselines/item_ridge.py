@@ -1,14 +1,16 @@
-"""Item-item ridge regression over Spark: which of the items most like it tell best who has an item, told apart from what they only share.
+"""Item-item ridge regression over Spark: predicts an item from the items most similar to it.
 
-Each task takes a range of items. For an item it finds the K most similar others (item_knn.py), adds up their Gram matrix from the rows of
-the memory-mapped pairs and solves one system of size K; the tables of the tasks, by candidate, are then turned round to be by history item.
-Sums run over users in ascending order, so the table is the same, bit for bit, for any number of blocks and tasks. The work is that of
-item_knn, K pairs of each item, and I K^3 / 3 for the systems; the memory of a task some 50 I bytes, K^2 numbers, and WINDOW entries.
+Each task takes a range of items. For an item it reads the K most similar others (item_knn.py), adds up their Gram
+matrix and solves one system of size K. The table of the tasks, by candidate, is then transposed to be by history item.
+Sums run over users in ascending order, so the table does not depend on the number of tasks. The work is that of
+item_knn, K pairs of each item, and I K^3 / 3 for the systems. A task needs some 50 I bytes, K^2 numbers, and WINDOW
+entries.
 
-EASE (Steck, WWW 2019) solves for all items at once, I^3; that an item's regression reads its nearest neighbours alone is fsSLIM's idea (Ning and
-Karypis, ICDM 2011), with ridge in the place of the elastic net, users weighed by their degree, and weights of either sign.
+EASE (Steck, WWW 2019) solves for all items at once, I^3. To regress an item on its nearest neighbours alone is the idea
+of fsSLIM (Ning and Karypis, ICDM 2011). Here ridge takes the place of the elastic net, users are weighted by their
+degree, and weights have either sign.
 
-Shapes:  I items counting the padding item 0 · J items of a chunk · K neighbours of an item · S = K rounded up to whole LANES · N weights kept
+Shapes:  I items, counting the padding item 0 · K neighbours of an item · n neighbours of one item
 """
 
 from __future__ import annotations
@@ -18,39 +20,37 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from pyspark import SparkContext
+from scipy.linalg import cho_factor, cho_solve
 
 from recsys_spark.jit import compiled
 from recsys_spark.models.item_knn import ItemRidgeModel
-from recsys_spark.models.llvm import LANES
-from recsys_spark.models.ridge_kernels import finish_long, start_long
-from recsys_spark.stages.baselines import item_knn
-from recsys_spark.stages.baselines.blocks import ITEMS, USERS, Pairs
-from recsys_spark.stages.baselines.item_knn import Similarity
+from recsys_spark.stages.baselines.fit_context import FitContext
+from recsys_spark.stages.baselines.item_knn import Similarity, compare_items, user_weights
 from recsys_spark.stages.baselines.neighbour_table import Chunk, make_table
-from recsys_spark.stages.baselines.rows import row_of
+from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Pairs
 
 log = logging.getLogger(__name__)
 
 NEAREST = Similarity(user_power=0.5, source_power=0.5, target_power=0.5, similarity_power=1.0, shrinkage=0.0)
-"""What is read for an item: the items of the largest cosine when every user counts as much as any other."""
+"""An item is regressed on the items of the largest cosine when every user counts the same."""
 WINDOW = 1 << 20
-"""Entries of the neighbours' rows that a task sorts at a time, as far as users can be told apart: 8 MB."""
+"""Entries of the neighbours' rows that a task sorts at a time, unless one user has more: 8 MB."""
 _PLACES = 1 << 16
-"""More than there are neighbours: an entry is user * _PLACES + place of the item among them."""
+"""More than the number of neighbours: an entry is user * _PLACES + place of the item among them."""
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """With x_ui 1 where user u has item i, and degrees d, the weights w_j of the neighbours j of i are those of the least
+    """With x_ui 1 where user u has item i, and degrees d, the weights w_j of the neighbours j of i minimise
 
-        sum over users u of d_u^(-2 user_power) (x_ui - sum over j of w_j x_uj)^2 + regularization * sum over j of w_j^2,
+        sum over users u of d_u^(-2 user_power) (x_ui - sum over j of w_j x_uj)^2 + regularization * sum over j of w_j^2.
 
-    and what j then says of i is w_j d_i^-target_power.
+    The table holds w_j d_i^-target_power.
     """
 
     user_power: float
@@ -58,179 +58,101 @@ class Ridge:
     target_power: float
 
 
-def fit(spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, ridge: Ridge) -> ItemRidgeModel:
-    """The model: each item told by its `neighbours` most similar others, fewer than 65,536. `folder` takes the arrays of the table."""
+def fit(context: FitContext, scratch: Path) -> tuple[ItemRidgeModel, dict[str, Any]]:
+    """Fit the model of the registry entry `item_ridge`."""
+    settings = context.settings.model_dump()
+    neighbours = settings.pop("neighbours")
+    model = fit_pairs(context.spark, context.pairs, scratch, neighbours=neighbours, ridge=Ridge(**settings))
+    return model, {"ridge_weights": len(model.arrays["neighbours"])}
+
+
+def fit_pairs(spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, ridge: Ridge) -> ItemRidgeModel:
+    """Return the model that predicts each item from its `neighbours` (fewer than 65,536) most similar others.
+
+    `folder` takes the table.
+    """
     regress = partial(regress_items, pairs, ridge, neighbours)
-    table = turned(make_table(spark, pairs, ITEMS, folder, regress), pairs.rows[ITEMS])
+    table = _transposed(make_table(spark, pairs, folder, regress), pairs.rows[ITEMS])
     log.info("item_ridge: %d weights of %d items", len(table["neighbours"]), pairs.active[ITEMS])
     return ItemRidgeModel(pairs.rows[ITEMS], {}, table)
 
 
 def regress_items(pairs: Pairs, ridge: Ridge, neighbours: int, start: int, stop: int) -> Iterator[Chunk]:
-    """One task: what the neighbours of the items start:stop say of them."""
-    sides = pairs.side(ITEMS), pairs.side(USERS)  # the loops hold addresses in their maps
-    formula, scratch = _formula(ridge, pairs.degrees(ITEMS)), _scratch(neighbours)
-    lo = start
-    for lengths, found, _ in item_knn.compare_items(pairs, NEAREST, neighbours, start, stop):
-        weights = np.empty(len(found), np.float32)
-        _regress(sides[0].starts, sides[1].starts, lo, lengths, found, formula, scratch, weights)
-        lo += len(lengths)
-        yield lengths, found, weights
+    """One task: yield the regression weights of the items start:stop."""
+    by_item, by_user = pairs.csr(ITEMS), pairs.csr(USERS)
+    targets = np.maximum(pairs.degrees(ITEMS), 1.0) ** -ridge.target_power
+    users = user_weights(len(targets), ridge.user_power)
+    item = start
+    for lengths, others, _ in compare_items(pairs, NEAREST, neighbours, start, stop):
+        weights, first = np.empty(len(others), np.float32), 0
+        for n in lengths:
+            read = slice(first, first + n)
+            if n:
+                gram = weighted_gram(by_item, by_user, np.append(others[read], np.int32(item)), users, WINDOW)
+                system = gram[:n, :n] + ridge.regularization * np.eye(n)
+                factor = cho_factor(system, overwrite_a=True, check_finite=False)
+                weights[read] = targets[item] * cho_solve(factor, gram[:n, n], check_finite=False)
+            first += n
+            item += 1
+        yield lengths, others, weights
 
 
-def turned(table: dict[str, np.ndarray], n_items: int) -> dict[str, np.ndarray]:
-    """The table by history item, ascending by candidate, of one by candidate; weights of zero are left out."""
+def _transposed(table: dict[str, np.ndarray], n_items: int) -> dict[str, np.ndarray]:
+    """Return a table by candidate as a table by history item. Weights of zero are left out."""
     parts = (table[name] for name in ("similarities", "neighbours", "indptr"))
-    found = sp.csr_matrix(tuple(parts), (n_items, n_items)).tocsc()
-    found.eliminate_zeros()
+    by_source = sp.csr_matrix(tuple(parts), (n_items, n_items)).tocsc()
+    by_source.eliminate_zeros()
     return {
-        "indptr": found.indptr.astype(np.int64),
-        "neighbours": found.indices.astype(np.int32, copy=False),
-        "similarities": found.data,
+        "indptr": by_source.indptr.astype(np.int64),
+        "neighbours": by_source.indices.astype(np.int32, copy=False),
+        "similarities": by_source.data,
     }
 
 
-class _Formula(NamedTuple):
-    """`Ridge` for the degrees at hand: d_u^(-2 user_power) by d_u and d_i^-target_power by item, float64 [I]."""
-
-    user: np.ndarray
-    target: np.ndarray
-    penalty: float
-
-
-class _Scratch(NamedTuple):
-    """A task's arrays: the Gram matrix of the neighbours and the item float64 [K + 1, K + 1], the system [S * S], its right side, its solution and
-    as many ones [S]."""
-
-    gram: np.ndarray
-    system: np.ndarray
-    side: np.ndarray
-    solution: np.ndarray
-    ones: np.ndarray
-
-
-def _formula(ridge: Ridge, item_degrees: np.ndarray) -> _Formula:
-    degrees = np.maximum(item_degrees, 1).astype(np.float64)
-    return _Formula(
-        item_knn.user_weights(len(degrees), ridge.user_power),
-        degrees**-ridge.target_power,
-        float(ridge.regularization),
-    )
-
-
-def _scratch(neighbours: int) -> _Scratch:
-    size = -(-neighbours // LANES) * LANES
-    vectors = np.empty(size, np.float32), np.empty(size, np.float32), np.ones(size, np.float32)
-    return _Scratch(np.empty((neighbours + 1, neighbours + 1)), np.empty(size * size, np.float32), *vectors)
-
-
 @compiled
-def _regress(
-    by_item: np.ndarray,
-    by_user: np.ndarray,
-    lo: int,
-    lengths: np.ndarray,
-    found: np.ndarray,
-    formula: _Formula,
-    scratch: _Scratch,
-    weights: np.ndarray,
-) -> None:
-    """Set `weights` of the neighbours `found` of the items from `lo` on, as many as `lengths` [J] says of each."""
-    at = 0
-    for row in range(len(lengths)):
-        item, n = lo + row, lengths[row]
-        others = found[at : at + n]
-        if n:
-            _add_up(by_item, by_user, others, item, formula.user, scratch.gram, WINDOW)
-            _solve(scratch, formula.penalty, weights[at : at + n])
-        for k in range(at, at + n):
-            weights[k] *= formula.target[item]
-        at += n
+def weighted_gram(by_item, by_user, items, weights, window):  # type: ignore[no-untyped-def]
+    """Return float64 [n, n] whose upper triangle holds the weights of the users that two of `items` [n] share, summed.
 
-
-@compiled
-def _add_up(
-    by_item: np.ndarray,
-    by_user: np.ndarray,
-    others: np.ndarray,
-    item: int,
-    user: np.ndarray,
-    gram: np.ndarray,
-    most: int,
-) -> None:
-    """Set the upper triangle of gram[:n + 1, :n + 1] to the weights of the users that each two of `others` [n] and `item`, the last, share.
-    About `most` entries are sorted at a time."""
-    n = len(others)
-    read = np.append(others, np.int32(item))
-    gram[: n + 1, : n + 1] = 0
-    total, last = 0, 0
-    for k in range(n + 1):
-        users = row_of(by_item, read[k])
-        total += len(users)
-        if len(users):
-            last = max(last, users[-1])
-    windows = total // most + 1
-    ends = np.zeros(n + 1, np.int64)
-    for window in range(windows):
-        limit = (last + 1) * (window + 1) // windows
+    `weights` [I+1] is by a user's degree. About `window` entries are sorted at a time.
+    """
+    gram = np.zeros((len(items), len(items)))
+    total, last_user = 0, 0
+    for item in items:
+        first, last = by_item.indptr[item], by_item.indptr[item + 1]
+        total += last - first
+        if last > first:
+            last_user = max(last_user, by_item.indices[last - 1])
+    windows = total // window + 1
+    ends = by_item.indptr[items]
+    for number in range(windows):
+        limit = (last_user + 1) * (number + 1) // windows
         begins = ends.copy()
-        size = 0
-        for k in range(n + 1):
-            users = row_of(by_item, read[k])
-            ends[k] = begins[k] + np.searchsorted(users[begins[k] :], limit)
-            size += ends[k] - begins[k]
-        entries = np.empty(size, np.int64)
+        for k in range(len(items)):
+            rest = by_item.indices[begins[k] : by_item.indptr[items[k] + 1]]
+            ends[k] = begins[k] + np.searchsorted(rest, limit)
+        entries = np.empty((ends - begins).sum(), np.int64)
         filled = 0
-        for k in range(n + 1):
-            users = row_of(by_item, read[k])
-            for x in range(begins[k], ends[k]):
-                entries[filled] = np.int64(users[x]) * _PLACES + k
+        for k in range(len(items)):
+            for at in range(begins[k], ends[k]):
+                entries[filled] = np.int64(by_item.indices[at]) * _PLACES + k
                 filled += 1
         entries.sort()
-        _add_users(entries, by_user, user, gram)
+        _add_users(entries, by_user.indptr, weights, gram)
+    return gram
 
 
 @compiled
-def _add_users(entries: np.ndarray, by_user: np.ndarray, user: np.ndarray, gram: np.ndarray) -> None:
-    """Add to `gram` what the users of the sorted `entries` have in common."""
+def _add_users(entries, indptr, weights, gram):  # type: ignore[no-untyped-def]
+    """Add the users of the sorted entries to the pairs of places that they have."""
     first = 0
     while first < len(entries):
-        own = entries[first] // _PLACES
+        user = entries[first] // _PLACES
         end = first + 1
-        while end < len(entries) and entries[end] // _PLACES == own:
+        while end < len(entries) and entries[end] // _PLACES == user:
             end += 1
-        weight = user[len(row_of(by_user, own))]
+        weight = weights[indptr[user + 1] - indptr[user]]
         for x in range(first, end):
             row = gram[entries[x] % _PLACES]
             for y in range(x, end):
                 row[entries[y] % _PLACES] += weight
         first = end
-
-
-@compiled
-def _solve(scratch: _Scratch, penalty: float, weights: np.ndarray) -> None:
-    """Set `weights` [n] to the solution of (G + penalty I) w = b, divided by the penalty: the identity and a positive semidefinite matrix."""
-    n, gram, system = len(weights), scratch.gram, scratch.system
-    width = (n + LANES - 1) // LANES * LANES
-    side, ones, solution = scratch.side[:width], scratch.ones[:width], scratch.solution[:width]
-    side[:] = 0
-    start_long(system[: width * width], width)
-    for k in range(n):
-        side[k] = gram[k, n] / penalty
-        for x in range(k, n):
-            system[k * width + x] += gram[k, x] / penalty
-    if np.isnan(finish_long(system[: width * width], side, ones, solution)):
-        _solve_in_doubles(gram, penalty, solution[:n])
-    weights[:] = solution[:n]
-
-
-@compiled
-def _solve_in_doubles(gram: np.ndarray, penalty: float, solution: np.ndarray) -> None:
-    """The same where float32 is too short for it."""
-    n = len(solution)
-    whole = np.empty((n, n))
-    for k in range(n):
-        for x in range(k, n):
-            whole[k, x] = whole[x, k] = gram[k, x]
-        whole[k, k] += penalty
-    solution[:] = np.linalg.solve(whole, gram[:n, n].copy())

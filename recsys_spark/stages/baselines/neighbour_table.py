@@ -1,95 +1,166 @@
-"""A table of neighbours over Spark: each task finds the neighbours of a range of items and writes them, and the ranges are joined in their order.
+"""Tables of neighbours over Spark: each task compares a range of items with all others, and the driver joins the tables.
 
-Shapes:  I items counting the padding item 0 · J items of a chunk · N neighbours kept · K neighbours of an item at most
+The comparison is Gustavson's sparse product, an item at a time. It adds up the rows of the columns (users or terms) that
+an item has, in ascending order, in one array of I sums. So the table does not depend on the number of tasks. The work
+is the sum over columns of their squared number of items. A task needs some 50 I bytes and its output, however many
+entries the longest row has.
+
+Shapes:  I items, counting the padding item 0 · J items of a chunk · K maximum number of neighbours of an item
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pyspark import SparkContext
 
-from recsys_spark.stages.baselines.blocks import Pairs, blocks_for, save_array, whole_file, write_header
+from recsys_spark.jit import compiled
+from recsys_spark.models.heap import item_of, largest
+from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Pairs
+from recsys_spark.stages.baselines.parts import even_ranges, join, part_path, whole_file
 
 OUTPUT = 1 << 21
-"""Neighbours that a task holds before it writes them to its files: 16 MB."""
-_TYPES = {"neighbours": np.dtype(np.int32), "similarities": np.dtype(np.float32)}
-_LENGTHS = "lengths"
-_CHUNK = 1 << 22
+"""Neighbours that a task holds before it writes them: 16 MiB."""
 
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Neighbours of consecutive items: how many of each int32 [J], who int32 and how alike float32, item after item."""
+"""The neighbours of J consecutive items: their numbers int32 [J], then items int32, ascending for each item, and
+similarities float32, item after item."""
+
+
+class Formula(NamedTuple):
+    """The similarity of the items j and i with the columns C in common and n of them:
+
+        n / (n + shrinkage) * (source_j target_i * sum over c in C of column[d_c] x_jc x_ic)^power
+
+    d_c is the number of items of a column. x are the weights of the entries if `weighted`, else 1.
+    """
+
+    column: np.ndarray
+    """float64 [I+1], above zero"""
+    source: np.ndarray
+    """float64 [I]"""
+    target: np.ndarray
+    """float64 [I]"""
+    power: float = 1.0
+    shrinkage: float = 0.0
+    weighted: bool = False
+
+
+class _Scratch(NamedTuple):
+    """Arrays of a task, for the comparison of an item with all others: sums and the number of common columns (both zero
+    between items), the items touched and their order, and the keys of the largest."""
+
+    sums: np.ndarray
+    common: np.ndarray
+    touched: np.ndarray
+    order: np.ndarray
+    keys: np.ndarray
 
 
 def make_table(
-    spark: SparkContext,
-    pairs: Pairs,
-    side: str,
-    folder: Path,
-    compare: Callable[[int, int], Iterator[Chunk]],
+    spark: SparkContext, pairs: Pairs, folder: Path, compare: Callable[[int, int], Iterator[Chunk]]
 ) -> dict[str, np.ndarray]:
-    """The arrays of a `NeighbourModel` whose items are the rows of `side`; `folder` takes them.
+    """Return the arrays of an `ItemTableModel`, memory-mapped from `folder`.
 
-    `compare(start, stop)` is what a task does: the neighbours of the items start:stop, chunk by chunk, ascending for each item.
+    `compare(start, stop)` is the work of a task: it yields the neighbours of the items start:stop, chunk by chunk.
     """
     folder.mkdir(parents=True)
-    # a Python task costs a tenth of a second before it does anything: few of them for few pairs
-    tasks = blocks_for(pairs.pairs, cores=spark.defaultParallelism, most=pairs.blocks)
-    ranges = even_ranges(pairs.degrees(side), tasks)
-    kept = spark.parallelize(ranges, len(ranges)).map(partial(_write, folder, compare)).collect()
-    return _join(folder, [start for start, _ in ranges], sum(kept))
+    ranges = even_ranges(pairs.degrees(ITEMS), pairs.parts)
+    spark.parallelize(ranges, len(ranges)).map(partial(_write, folder, compare)).collect()
+    starts = [start for start, _ in ranges]
+    lengths = join(folder, "lengths", starts, np.int32)
+    return {
+        "indptr": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        "neighbours": join(folder, "neighbours", starts, np.int32),
+        "similarities": join(folder, "similarities", starts, np.float32),
+    }
 
 
-def even_ranges(degrees: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Consecutive (start, stop) of all items, `count` at most, of about the same number of pairs."""
-    ends = np.cumsum(degrees)
-    inner = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
-    edges = np.unique(np.concatenate([[0], inner, [len(ends)]])).tolist()
-    return list(pairwise(edges))
+def _write(folder: Path, compare: Callable[[int, int], Iterator[Chunk]], items: tuple[int, int]) -> None:
+    paths = [part_path(folder, name, items[0]) for name in ("lengths", "neighbours", "similarities")]
+    with whole_file(paths[0]) as lengths, whole_file(paths[1]) as neighbours, whole_file(paths[2]) as similarities:
+        for chunk in compare(*items):
+            for file, array in zip((lengths, neighbours, similarities), chunk, strict=True):
+                file.write(array)
 
 
-def room_for(n_items: int, neighbours: int) -> tuple[int, int]:
-    """(J, K): how many items a task compares before it writes, and the most neighbours of one of them."""
+def nearest_items(pairs: Pairs, formula: Formula, neighbours: int, start: int, stop: int) -> Iterator[Chunk]:
+    """Yield the `neighbours` most similar others of the items start:stop. Of equal ones the lower items are kept."""
+    by_item, by_column, n_items = pairs.csr(ITEMS), pairs.csr(USERS), pairs.rows[ITEMS]
     k = min(neighbours, n_items)
-    return max(1, OUTPUT // k), k
+    scratch = _Scratch(
+        np.zeros(n_items),
+        np.zeros(n_items),
+        np.empty(n_items + 1, np.int32),
+        np.empty(n_items, np.float32),
+        np.empty(k, np.uint64),
+    )
+    step = max(1, OUTPUT // k)
+    items, similarities = np.empty(step * k, np.int32), np.empty(step * k, np.float32)
+    for lo in range(start, stop, step):
+        lengths = np.empty(min(step, stop - lo), np.int32)
+        total = _compare(by_item, by_column, formula, lo, scratch, lengths, items, similarities)
+        yield lengths, items[:total], similarities[:total]
 
 
-def _write(folder: Path, compare: Callable[[int, int], Iterator[Chunk]], items: tuple[int, int]) -> int:
-    """One task; returns how many neighbours its items have."""
-    start, stop = items
-    lengths = []
-    with (
-        whole_file(_path(folder, "neighbours", start)) as ids,
-        whole_file(_path(folder, "similarities", start)) as values,
-    ):
-        for found, neighbours, similarities in compare(start, stop):
-            lengths.append(found.copy())  # the chunk's arrays may be filled anew
-            ids.write(neighbours)
-            values.write(similarities)
-    save_array(_path(folder, _LENGTHS, start), np.concatenate(lengths))
-    return sum(int(found.sum()) for found in lengths)
+@compiled
+def _compare(by_item, by_column, formula, lo, scratch, lengths, neighbours, similarities):  # type: ignore[no-untyped-def]
+    """Fill lengths [J] for the items from `lo` on, and the other two without gaps. Returns the number of neighbours.
+
+    Neighbours are chosen by the factors that differ within a row, in float32.
+    """
+    sums, common, touched, order, keys = scratch
+    total = 0
+    for row in range(len(lengths)):
+        j = lo + row
+        n = _add_up(by_item, by_column, formula, j, sums, common, touched)
+        sums[j] = 0
+        for at in range(n):
+            i = touched[at]
+            key = sums[i] * formula.target[i]
+            if formula.shrinkage > 0:
+                key *= (common[i] / (common[i] + formula.shrinkage)) ** (1 / formula.power)
+            order[at] = key
+        count = largest(touched, order, n, len(keys), keys)
+        chosen = neighbours[total : total + count]
+        for at in range(count):
+            chosen[at] = item_of(keys[at])
+        chosen.sort()
+        for at in range(count):
+            i = chosen[at]
+            value = sums[i] * formula.source[j] * formula.target[i]
+            if formula.power != 1:
+                value **= formula.power
+            if formula.shrinkage > 0:
+                value *= common[i] / (common[i] + formula.shrinkage)
+            similarities[total + at] = value
+        for at in range(n):
+            sums[touched[at]] = common[touched[at]] = 0
+        lengths[row] = count
+        total += count
+    return total
 
 
-def _join(folder: Path, starts: list[int], total: int) -> dict[str, np.ndarray]:
-    """The ranges' rows one after the other, file after file."""
-    lengths = np.concatenate([np.load(_path(folder, _LENGTHS, start)) for start in starts])
-    arrays = {"indptr": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])}
-    for part, dtype in _TYPES.items():
-        path = folder / f"{part}.npy"
-        with open(path, "wb") as whole:
-            write_header(whole, dtype, (total,))
-            for start in starts:
-                with open(_path(folder, part, start), "rb") as file:
-                    shutil.copyfileobj(file, whole, _CHUNK)
-                _path(folder, part, start).unlink()
-        arrays[part] = np.load(path, mmap_mode="r")
-    return arrays
-
-
-def _path(folder: Path, part: str, start: int) -> Path:
-    return folder / f"{part}-{start}"
+@compiled
+def _add_up(by_item, by_column, formula, j, sums, common, touched):  # type: ignore[no-untyped-def]
+    """Add to sums and common [I] the columns that each item shares with j. Returns the number of items touched."""
+    n = 0
+    for at in range(by_item.indptr[j], by_item.indptr[j + 1]):
+        column = by_item.indices[at]
+        first, last = by_column.indptr[column], by_column.indptr[column + 1]
+        value = formula.column[last - first]
+        if formula.weighted:
+            value *= by_item.weights[at]
+        for entry in range(first, last):
+            item = by_column.indices[entry]
+            before = sums[item]
+            touched[n] = item  # overwritten by the next one if it is not new
+            n += before == 0
+            sums[item] = before + (value * by_column.weights[entry] if formula.weighted else value)
+            if formula.shrinkage > 0:
+                common[item] += 1
+    return n

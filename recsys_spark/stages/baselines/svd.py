@@ -1,46 +1,59 @@
-"""The top singular vectors of the normalised pairs over Spark, by block subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011).
+"""Truncated SVD of the normalised pairs over Spark, by block subspace iteration (Halko, Martinsson and Tropp, SIAM
+Review 2011).
 
-A half-step multiplies the vectors of one side by N or its transpose: for each row of the other side, the sum of the vectors of the row's
-entries. Tasks read the pairs and the vectors memory-mapped and write their own, a block at a time; through the driver go Gram matrices and
-what they are turned by. A Gram matrix's eigenvectors make the next factor orthonormal (Stathopoulos and Wu, SIAM J. Sci. Comput. 2002): like Cholesky's
-factor at the price of the same two products, but a block of less than full rank only becomes narrower.
+A half-step multiplies the vectors of one side by N or its transpose: a row of the other side is the sum of the vectors
+of its entries. Tasks map the pairs and the vectors into memory and write their own rows to part files. Gram matrices
+and the rotations made of them go through the driver. The eigenvectors of a Gram matrix make the next factor
+orthonormal (Stathopoulos and Wu, SIAM J. Sci. Comput. 2002). This costs the same two products as Cholesky's factor, but
+a block of less than full rank only becomes narrower.
 
-Vectors are multiplied in float32, Gram matrices summed in float64. The start depends on nothing but the rows' numbers, and a row's sum on no
-block, so the model is the same for any number of tasks but for the rounding of the Gram matrices' sums.
+Vectors are multiplied in float32, Gram matrices summed in float64. The start depends on the rows' numbers alone, so the
+model is the same for any number of tasks, up to the rounding of the Gram matrices.
 
-Shapes:  I items counting the padding item 0 · R rows of a block · F factors · L factors and some more: width of the vectors · n blocks
+Shapes:  I items, counting the padding item 0 · F factors · L factors and some more: width of the vectors
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pyspark import SparkContext
 
 from recsys_spark.hashing import mixed
 from recsys_spark.jit import compiled
-from recsys_spark.models.svd import SpectralModel
-from recsys_spark.stages.baselines.blocks import ITEMS, USERS, Pairs, Shards, whole_file, write_header
-from recsys_spark.stages.baselines.rows import vector_of
+from recsys_spark.models.svd import SvdModel
+from recsys_spark.stages.baselines.fit_context import FitContext
+from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Pairs
+from recsys_spark.stages.baselines.parts import even_ranges, join, load, part_path, whole_file
 
 log = logging.getLogger(__name__)
 
-MORE = 64
-"""Vectors beyond the factors: what they hold of the wanted ones is not lost."""
+OVERSAMPLING = 64
+"""Vectors beyond the factors. They hold what the wanted vectors lack."""
 PASSES = 4
-"""Multiplications by N^T N after the first by N^T. On Gowalla three give as good lists as the exact vectors do, which takes ten times as long."""
+"""Multiplications by N^T N after the first by N^T. On Gowalla three give lists as good as those of the exact vectors,
+which take ten times as long."""
 ROWS = 4096
-"""Rows worked on at a time: with 576 vectors three arrays of 9 or 18 MB."""
-NOTHING = 1e-9
-"""An eigenvalue of a Gram matrix beside the largest, below which there are float32's roundings only."""
+"""Rows multiplied at a time: three arrays of 9 or 18 MB with 576 vectors."""
+_ROUNDING = 1e-9
+"""Eigenvalues of a Gram matrix below this share of the largest are float32 rounding."""
+
+Rows = tuple[int, int]
 
 
-def fit(
+def fit(context: FitContext, scratch: Path) -> tuple[SvdModel, dict[str, Any]]:
+    """Fit the model of the registry entry `svd`."""
+    model = fit_pairs(context.spark, context.pairs, scratch, **context.settings.model_dump())
+    return model, {"svd_factors": len(model.arrays["spectrum"])}
+
+
+def fit_pairs(
     spark: SparkContext,
     pairs: Pairs,
     folder: Path,
@@ -50,133 +63,116 @@ def fit(
     item_power: float,
     singular_power: float,
     target_power: float,
-) -> SpectralModel:
-    """The model, with fewer factors where the pairs have no more. `folder` takes the vectors while the fit runs."""
+) -> SvdModel:
+    """Return the model, with fewer factors if the pairs have a lower rank. `folder` takes the vectors."""
     folder.mkdir(parents=True)
     degrees = np.maximum(pairs.degrees(ITEMS), 1).astype(np.float64)
     powers = {USERS: user_power, ITEMS: item_power}
-    width = min(factors + MORE, pairs.active[USERS], pairs.active[ITEMS])
+    width = min(factors + OVERSAMPLING, pairs.active[USERS], pairs.active[ITEMS])
     if width:
-        values, turn = _iterate(partial(_on_blocks, spark, pairs), pairs, folder, powers, width)
-        sigma, items = np.sqrt(values[:factors]), _items(pairs, folder, turn[:, :factors])
+        values, rotation = _iterate(partial(_run, spark, pairs, folder), pairs, folder, powers, width)
+        sigma, items = np.sqrt(values[:factors]), _items(folder, rotation[:, :factors])
     else:
         sigma, items = np.zeros(1), np.zeros((pairs.rows[ITEMS], 1), np.float32)
-    # the files hold D^-power times a vector, see `_multiply_block`
+    # the files hold D^-power times a vector, see `_multiply`
     items *= (degrees ** (item_power + target_power)).astype(np.float32)[:, None]
-    arrays = {
-        "items": items,
-        "weights": degrees ** -(item_power + target_power),
-        "spectrum": sigma**singular_power,
-    }
-    return SpectralModel(pairs.rows[ITEMS], {}, arrays)
-
-
-Blocks = Callable[[Callable[[int], np.ndarray]], np.ndarray]
-"""Calls a function for every block and adds up what it returns."""
+    arrays = {"items": items, "weights": degrees ** -(item_power + target_power), "spectrum": sigma**singular_power}
+    return SvdModel(pairs.rows[ITEMS], {}, arrays)
 
 
 def _iterate(
-    on_blocks: Blocks, pairs: Pairs, folder: Path, powers: dict[str, float], width: int
+    run: Callable[[str, Callable[[Rows], np.ndarray]], np.ndarray],
+    pairs: Pairs,
+    folder: Path,
+    powers: dict[str, float],
+    width: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squares of the singular values float64 [L], falling, and the turn float32 [L, L] that makes the singular vectors of the items' files."""
+    """Return the squares of the singular values float64 [L], falling, and the rotation float64 [L, L] that turns the
+    items' file into singular vectors."""
     clock = time.monotonic()
-    on_blocks(partial(_start_block, pairs, folder, powers[USERS], width))
+    run(USERS, partial(_start, pairs, folder, powers[USERS], width))
     basis = np.eye(width)
     for _ in range(PASSES + 1):
         for side, other in ((ITEMS, USERS), (USERS, ITEMS)):
-            turn = basis
-            gram = on_blocks(partial(_multiply_block, pairs, folder, side, other, powers[side], turn))
-            values, vectors = _spectrum(gram)
+            rotation = basis
+            gram = run(side, partial(_multiply, pairs, folder, side, other, powers[side], rotation))
+            values, vectors = _eigen(gram)
             basis = vectors / np.sqrt(values)
         log.info("svd: largest singular value %.6g, %.1f s", np.sqrt(values[0]), time.monotonic() - clock)
-    # the items' files times `turn` are orthonormal, and the Gram matrix is that of N times them (Rayleigh and Ritz)
-    return values, turn @ vectors
+    # the items' file times `rotation` is orthonormal, and the Gram matrix is that of N times it (Rayleigh and Ritz)
+    return values, rotation @ vectors
 
 
-def _spectrum(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, falling, and eigenvectors of a Gram matrix; what is nothing but rounding is left out."""
+def _eigen(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues, falling, and the eigenvectors of a Gram matrix, without those that are rounding."""
     values, vectors = np.linalg.eigh(gram)
-    real = values > NOTHING * values[-1]
-    return values[real][::-1], vectors[:, real][:, ::-1]
+    kept = values > _ROUNDING * values[-1]
+    return values[kept][::-1], vectors[:, kept][:, ::-1]
 
 
-def _on_blocks(spark: SparkContext, pairs: Pairs, work: Callable[[int], np.ndarray]) -> np.ndarray:
+def _run(spark: SparkContext, pairs: Pairs, folder: Path, side: str, write: Callable[[Rows], np.ndarray]) -> np.ndarray:
+    """Write the vectors of `side` in tasks, join them, and return the sum of their Gram matrices."""
     # a Python task costs a tenth of a second before it does anything: no more of them than cores
-    tasks = min(pairs.blocks, spark.defaultParallelism)
-    blocks = [range(first, pairs.blocks, tasks) for first in range(tasks)]
-    return np.sum(spark.parallelize(blocks, tasks).map(partial(_total, work)).collect(), axis=0)
+    ranges = even_ranges(pairs.degrees(side), min(pairs.parts, spark.defaultParallelism))
+    gram = np.sum(spark.parallelize(ranges, len(ranges)).map(write).collect(), axis=0)
+    join(folder, side, [start for start, _ in ranges], np.float32, len(gram))
+    return gram
 
 
-def _total(work: Callable[[int], np.ndarray], blocks: Iterable[int]) -> np.ndarray:
-    """One task."""
-    return sum(work(block) for block in blocks)  # type: ignore[return-value]
-
-
-def _start_block(pairs: Pairs, folder: Path, power: float, width: int, block: int) -> np.ndarray:
-    """Write vectors of signs that look thrown, one a user. Nothing is added up."""
-    lengths = np.diff(pairs.block(USERS, block).indptr)
+def _start(pairs: Pairs, folder: Path, power: float, width: int, rows: Rows) -> np.ndarray:
+    """Write a vector of hashed signs for each user. Returns an empty Gram matrix."""
+    (start, stop), indptr = rows, pairs.csr(USERS).indptr
     words = -(-width // 64)
-    with whole_file(_path(folder, USERS, block)) as file:
-        write_header(file, np.dtype(np.float32), (len(lengths), width))
-        for lo in range(0, len(lengths), ROWS):
-            rows = block + pairs.blocks * np.arange(lo, min(lo + ROWS, len(lengths)))
-            bits = np.unpackbits(mixed(rows[:, None] * words + np.arange(words)).view(np.uint8), axis=1)
-            scale = _scale(lengths[lo : lo + ROWS], power)
-            file.write((2 * bits[:, :width].astype(np.float32) - 1) * scale[:, None])
-    return np.zeros(())
+    with whole_file(part_path(folder, USERS, start)) as file:
+        for lo in range(start, stop, ROWS):
+            users = np.arange(lo, min(lo + ROWS, stop))
+            bits = np.unpackbits(mixed(users[:, None] * words + np.arange(words)).view(np.uint8), axis=1)
+            scale = _scale(indptr[lo : users[-1] + 2], power)
+            file.write((2 * bits[:, :width].astype(np.float32) - 1) * scale)
+    return np.zeros((width, width))
 
 
-def _multiply_block(
-    pairs: Pairs, folder: Path, side: str, other: str, power: float, turn: np.ndarray, block: int
+def _multiply(
+    pairs: Pairs, folder: Path, side: str, other: str, power: float, rotation: np.ndarray, rows: Rows
 ) -> np.ndarray:
-    """Write a block's rows of N (or its transpose) times the other side's vectors times `turn` [L, L']; returns their Gram matrix float64 [L', L'].
+    """Write some rows of N (or its transpose) times the other side's vectors times `rotation` [L, L'].
 
-    A file holds D^-power times its vectors: this is what the other side adds up, so each side's degrees are met at home.
+    Returns their Gram matrix float64 [L', L']. A file holds D^-power times its vectors, because the other side adds
+    these up. So each side reads its own degrees only.
     """
-    csr = pairs.block(side, block)
-    others = Shards([_path(folder, other, b) for b in range(pairs.blocks)])
-    lengths, turn = np.diff(csr.indptr), turn.astype(np.float32)
-    gram = np.zeros((turn.shape[1], turn.shape[1]))
-    sums = np.empty((ROWS, others.shape[1]), np.float32)
-    with whole_file(_path(folder, side, block)) as file:
-        write_header(file, np.dtype(np.float32), (len(lengths), turn.shape[1]))
-        for lo in range(0, len(lengths), ROWS):
-            part = sums[: len(lengths) - lo]
-            _add_vectors(csr.indptr[lo : lo + len(part) + 1], csr.indices, others.starts, part)
-            scale = _scale(lengths[lo : lo + ROWS], power)[:, None]
-            vectors = (part * scale) @ turn
+    (start, stop), csr = rows, pairs.csr(side)
+    others, rotation = load(folder / f"{other}.npy"), rotation.astype(np.float32)
+    gram = np.zeros((rotation.shape[1], rotation.shape[1]))
+    with whole_file(part_path(folder, side, start)) as file:
+        for lo in range(start, stop, ROWS):
+            indptr = csr.indptr[lo : min(lo + ROWS, stop) + 1]
+            sums = np.zeros((len(indptr) - 1, others.shape[1]), np.float32)
+            _add_vectors(indptr, csr.indices, others, sums)
+            scale = _scale(indptr, power)
+            vectors = (sums * scale) @ rotation
             wide = vectors.astype(np.float64)
             gram += wide.T @ wide
             file.write(vectors * scale)
     return gram
 
 
-def _scale(degrees: np.ndarray, power: float) -> np.ndarray:
-    return (np.maximum(degrees, 1).astype(np.float64) ** -power).astype(np.float32)
+def _scale(indptr: np.ndarray, power: float) -> np.ndarray:
+    """Return float32 [rows, 1], the degrees to the power -`power`."""
+    degrees = np.maximum(np.diff(indptr), 1).astype(np.float64)
+    return (degrees**-power).astype(np.float32)[:, None]
 
 
 @compiled
-def _add_vectors(indptr: np.ndarray, indices: np.ndarray, starts: np.ndarray, sums: np.ndarray) -> None:
-    """sums float32 [rows, L] of the vectors of each row's entries, in their order."""
-    width = sums.shape[1]
+def _add_vectors(indptr, indices, others, sums):  # type: ignore[no-untyped-def]
+    """Add to sums float32 [rows, L] the vectors of each row's entries, without a copy of the entries."""
     for row in range(len(sums)):
-        total = sums[row]
-        total[:] = 0
         for at in range(indptr[row], indptr[row + 1]):
-            vector = vector_of(starts, indices[at], width)
-            for f in range(width):
-                total[f] += vector[f]
+            for f in range(sums.shape[1]):
+                sums[row, f] += others[indices[at], f]
 
 
-def _items(pairs: Pairs, folder: Path, turn: np.ndarray) -> np.ndarray:
-    """float32 [I, F]: the items' files times `turn`, each column with the sign that makes its largest entry one above zero."""
-    items = np.empty((pairs.rows[ITEMS], turn.shape[1]), np.float32)
-    for block in range(pairs.blocks):
-        vectors = np.load(_path(folder, ITEMS, block), mmap_mode="r")
-        items[block :: pairs.blocks] = vectors @ turn.astype(np.float32)
+def _items(folder: Path, rotation: np.ndarray) -> np.ndarray:
+    """Return the items' file times `rotation`, float32 [I, F]. The largest entry of each column is above zero."""
+    items = load(folder / f"{ITEMS}.npy") @ rotation.astype(np.float32)
     items *= np.where(items.max(axis=0) >= -items.min(axis=0), np.float32(1), np.float32(-1))
     return items
-
-
-def _path(folder: Path, side: str, block: int) -> Path:
-    return folder / f"{side}-{block}.npy"

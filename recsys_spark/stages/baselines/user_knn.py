@@ -1,36 +1,38 @@
-"""User-user neighbours: nothing is learned but the items' weights. The pairs of the reference users are laid out for scoring, where they
-are compared with everybody (models/user_knn.py has the formulas).
+"""User-based k-nearest neighbours: lays out the pairs of the reference users for scoring (models/user_knn.py).
 
-The driver copies block after block from one mapped file to another; what it holds are arrays of a number a user and a number an item.
+The driver copies rows from one mapped file to another. It holds arrays of a number a user and a number an item.
 
-Shapes:  U reference users · I items counting the padding item 0 · T pairs of the reference users
+Shapes:  U reference users · I items, counting the padding item 0 · T pairs of the reference users
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from recsys_spark.hashing import mixed
-from recsys_spark.models.ragged import ranges
+from recsys_spark.hashing import hash64
+from recsys_spark.jit import compiled
 from recsys_spark.models.user_knn import UserKnnModel, measure
-from recsys_spark.stages.baselines.blocks import ITEMS, USERS, Pairs
+from recsys_spark.stages.baselines.fit_context import FitContext
+from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Csr, Pairs
 
 log = logging.getLogger(__name__)
 
 PEARSON = "pearson"
-_CHUNK = 1 << 20
-"""Items whose values are written at a time."""
+_USERS = 1 << 14
+"""Users measured at a time."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """`UserKnnModel`'s formula with the weights w_i = d_i^-item_power and the factors target_i = d_i^-target_power of items with d_i
-    users in the fit, reference users or not; `similarity` is cosine or pearson."""
+    """The formula of `UserKnnModel` with weights w_i = d_i^-item_power and factors target_i = d_i^-target_power.
+
+    d_i is the number of all users of item i, reference users or not. `similarity` is cosine or pearson.
+    """
 
     similarity: str
     item_power: float
@@ -39,43 +41,51 @@ class Similarity:
     target_power: float
 
 
-def fit(pairs: Pairs, folder: Path, *, neighbours: int, max_users: int | None, similarity: Similarity) -> UserKnnModel:
-    """The model, whose reference users are those with pairs, or `max_users` of them, chosen by hash: the same ones every night, as far as
-    they are there. `folder` takes the arrays of the pairs."""
+def fit(context: FitContext, scratch: Path) -> tuple[UserKnnModel, dict[str, Any]]:
+    """Fit the model of the registry entry `user_knn`."""
+    settings = context.settings.model_dump()
+    sizes = {name: settings.pop(name) for name in ("neighbours", "max_users")}
+    model = fit_pairs(context.pairs, scratch, similarity=Similarity(**settings), **sizes)
+    return model, {"reference_users": len(model.arrays["masses"])}
+
+
+def fit_pairs(
+    pairs: Pairs, folder: Path, *, neighbours: int, max_users: int | None, similarity: Similarity
+) -> UserKnnModel:
+    """Return the model. `folder` takes the arrays of the pairs.
+
+    The reference users are those with pairs, or `max_users` of them, chosen by hash: so most stay from night to night.
+    """
     folder.mkdir(parents=True)
     references = _references(pairs.degrees(USERS), max_users)
     numbers = np.full(pairs.rows[USERS], -1, np.int32)
     numbers[references] = np.arange(len(references), dtype=np.int32)
     items = np.arange(pairs.rows[ITEMS], dtype=np.int32)
-    user_indptr, user_items = _rows(pairs, USERS, references, items, folder / "user_items.npy")
-    item_indptr, item_users = _rows(pairs, ITEMS, items, numbers, folder / "item_users.npy")
-
     degrees = pairs.degrees(ITEMS)
-    known = np.maximum(degrees, 1).astype(np.float64)
-    # above zero, whatever the power, as a sum above zero marks a user as touched
-    weights = np.where(degrees > 0, np.maximum(known**-similarity.item_power, np.finfo(np.float64).tiny), 0)
-    centre = 1 / weights.sum() if similarity.similarity == PEARSON and pairs.pairs else 0.0
-    masses, scales = measure(user_indptr, user_items, weights, centre, similarity.user_power)
+    counts = np.maximum(degrees, 1).astype(np.float64)
+    weights = np.where(degrees > 0, np.maximum(counts**-similarity.item_power, np.finfo(np.float32).tiny), 0)
+    centre = float(1 / weights.sum()) if similarity.similarity == PEARSON and pairs.count else 0.0
+
+    length = int(pairs.degrees(USERS)[references].sum())
+    by_user = _empty(folder, "user", len(references), length)
+    _select(pairs.csr(USERS), references, items, counts**-similarity.target_power, False, by_user)
+    by_item = _empty(folder, "item", len(items), length)
+    _select(pairs.csr(ITEMS), items, numbers, weights, True, by_item)
+    masses, scales = _measure(by_user, weights, centre, similarity.user_power)
     log.info("user_knn: %d reference users of %d", len(references), pairs.active[USERS])
     parameters = {
         "neighbours": neighbours,
         "user_power": similarity.user_power,
         "similarity_power": similarity.similarity_power,
-        "centre": float(centre),
+        "centre": centre,
     }
-    targets = known**-similarity.target_power
-    item_of_pair = (
-        np.repeat(items[i : i + _CHUNK], np.diff(item_indptr[i : i + _CHUNK + 1])) for i in range(0, len(items), _CHUNK)
-    )
     arrays = {
-        "user_indptr": user_indptr,
-        "user_items": user_items,
-        "user_targets": _values(
-            targets, np.array_split(user_items, len(user_items) // _CHUNK + 1), folder / "user_targets.npy"
-        ),
-        "item_indptr": item_indptr,
-        "item_users": item_users,
-        "item_weights": _values(weights, item_of_pair, folder / "item_weights.npy"),
+        "user_indptr": by_user.indptr,
+        "user_items": by_user.indices,
+        "user_targets": by_user.weights,
+        "item_indptr": by_item.indptr,
+        "item_users": by_item.indices,
+        "item_weights": by_item.weights,
         "weights": weights,
         "masses": masses,
         "scales": scales,
@@ -83,45 +93,42 @@ def fit(pairs: Pairs, folder: Path, *, neighbours: int, max_users: int | None, s
     return UserKnnModel(pairs.rows[ITEMS], parameters, arrays)
 
 
-def _values(of_item: np.ndarray, items: Iterable[np.ndarray], path: Path) -> np.ndarray:
-    """Write float32 `of_item` [I] of each of `items`, chunk by chunk, as raw numbers to `path`; returns them memory-mapped."""
-    with open(path, "wb") as file:
-        for chunk in items:
-            file.write(of_item[chunk].astype(np.float32))
-    return np.memmap(path, np.float32) if path.stat().st_size else np.empty(0, np.float32)
-
-
-def _references(degrees: np.ndarray, most: int | None) -> np.ndarray:
-    """int64: the users with pairs, `most` at most, ascending."""
+def _references(degrees: np.ndarray, maximum: int | None) -> np.ndarray:
+    """Return int64, ascending: the users with pairs, at most `maximum`."""
     active = np.flatnonzero(degrees)
-    if most is None or len(active) <= most:
+    if maximum is None or len(active) <= maximum:
         return active
-    return np.sort(active[np.argpartition(mixed(active), most)[:most]])
+    return np.sort(active[np.argpartition(hash64(active), maximum)[:maximum]])
 
 
-def _rows(
-    pairs: Pairs, side: str, wanted: np.ndarray, numbers: np.ndarray, path: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """CSR of the rows `wanted` (ascending) of `side`: indptr int64, and, mapped from `path`, int32 the `numbers` int32 of the other side's rows,
-    which rise with them; those below 0 are left out."""
-    mine = [np.flatnonzero(wanted % pairs.blocks == block) for block in range(pairs.blocks)]
-    lengths = np.zeros(len(wanted), np.int64)
-    for block, at in enumerate(mine):
-        entries, rows = _entries(pairs, side, block, wanted[at], numbers)
-        lengths[at] = np.bincount(rows[entries >= 0], minlength=len(at))
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    indices = np.lib.format.open_memmap(path, "w+", np.int32, (int(indptr[-1]),))
-    for block, at in enumerate(mine):
-        entries, _ = _entries(pairs, side, block, wanted[at], numbers)
-        indices[ranges(indptr[at], lengths[at])] = entries[entries >= 0]
-    return indptr, indices
+def _empty(folder: Path, name: str, rows: int, length: int) -> Csr:
+    """Return rows to fill, in files."""
+    types = {"indices": np.int32, "weights": np.float32}
+    arrays = (np.lib.format.open_memmap(folder / f"{name}.{part}.npy", "w+", t, (length,)) for part, t in types.items())
+    return Csr(np.zeros(rows + 1, np.int64), *(array.view(np.ndarray) for array in arrays))
 
 
-def _entries(
-    pairs: Pairs, side: str, block: int, wanted: np.ndarray, numbers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(numbers of the entries of a block's rows `wanted`, the position in `wanted` that each belongs to)."""
-    csr, at = pairs.block(side, block), wanted // pairs.blocks
-    lengths = csr.indptr[at + 1] - csr.indptr[at]
-    entries = csr.indices[ranges(csr.indptr[at], lengths)]
-    return numbers[entries], np.repeat(np.arange(len(at)), lengths)
+def _measure(by_user: Csr, weights: np.ndarray, centre: float, user_power: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return (masses, scales) float64 [U] of the reference users, some users at a time."""
+    masses, scales = np.zeros((2, len(by_user.indptr) - 1))
+    for lo in range(0, len(masses), _USERS):
+        indptr = by_user.indptr[lo : lo + _USERS + 1]
+        items = by_user.indices[indptr[0] : indptr[-1]]
+        rows = slice(lo, lo + _USERS)
+        masses[rows], scales[rows] = measure(indptr - indptr[0], items, weights, centre, user_power)
+    return masses, scales
+
+
+@compiled
+def _select(source, rows, numbers, factors, rows_are_items, selected):  # type: ignore[no-untyped-def]
+    """Fill `selected` with `rows` of `source`: the `numbers` of their columns, without those below 0, and as weights the
+    `factors` [I] of the items."""
+    n = 0
+    for row in range(len(rows)):
+        for at in range(source.indptr[rows[row]], source.indptr[rows[row] + 1]):
+            column = source.indices[at]
+            if numbers[column] >= 0:
+                selected.indices[n] = numbers[column]
+                selected.weights[n] = factors[rows[row] if rows_are_items else column]
+                n += 1
+        selected.indptr[row + 1] = n

@@ -1,4 +1,4 @@
-"""The similarities against a naive loop over users, with every option."""
+"""Item kNN: the similarities against a naive loop over pairs of items, with every option."""
 
 import uuid
 from dataclasses import replace
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from factories import checkerboard, missing_item
 from recsys_spark.models.histories import Histories
-from recsys_spark.models.item_knn import NeighbourModel
+from recsys_spark.models.item_knn import ItemKnnModel
 from recsys_spark.stages.baselines import item_knn
 from recsys_spark.stages.baselines.item_knn import Similarity
 from stages.baselines.local import Tasks, checkerboard_matrix, dense, put_pairs, random_matrix
@@ -20,13 +20,13 @@ COSINE = Similarity(user_power=0, source_power=0.5, target_power=0.5, similarity
 FULL = Similarity(user_power=0.5, source_power=0.6, target_power=0.4, similarity_power=0.7, shrinkage=3)
 
 
-def fit(folder, matrix, *, neighbours=1000, similarity=FULL, blocks=3) -> NeighbourModel:
-    pairs = put_pairs(folder / "pairs", matrix, blocks)
-    return item_knn.fit(Tasks(), pairs, folder / "table", neighbours=neighbours, similarity=similarity)
+def fit(folder, matrix, *, neighbours=1000, similarity=FULL, parts=3) -> ItemKnnModel:
+    pairs = put_pairs(folder / "pairs", matrix, parts)
+    return item_knn.fit_pairs(Tasks(), pairs, folder / "table", neighbours=neighbours, similarity=similarity)
 
 
 def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.ndarray:
-    """The formula of the docstring, pair of items by pair of items, cut row by row."""
+    """Return the formula of the docstring, pair by pair, with the largest `neighbours` of each row."""
     chosen = matrix.toarray() > 0
     users, items = chosen.sum(axis=1), chosen.sum(axis=0)
     table = np.zeros((len(items), len(items)))
@@ -70,17 +70,17 @@ def test_plain_cosine_of_two_items(tmp_path):
     np.testing.assert_allclose(table, 2 / np.sqrt(4 * 3) * np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), rtol=1e-6)
 
 
-def test_a_candidate_that_is_a_little_like_everything_comes_behind_one_that_is_like_few(tmp_path):
-    """Item 5 goes with each of the items 1 to 4, item 6 with item 1 alone and no more often; plain cosine has them alike for who has item 1."""
+def test_norms_rank_a_candidate_that_resembles_many_items_behind_one_that_resembles_few(tmp_path):
+    """Item 5 shares users with the items 1 to 4, item 6 with item 1 alone. Plain cosine to item 1 is the same."""
     rows = [[1, 5]] * 2 + [[1, 6]] * 2 + [[j, 5] for j in (2, 3, 4)] * 2 + [[6]] * 6
     matrix = np.zeros((len(rows), 7), np.float32)
     for user, items in enumerate(rows):
         matrix[user, items] = 1
-    table, divided = (
+    plain, divided = (
         dense(fit(tmp_path / str(power), sp.csr_matrix(matrix), similarity=replace(COSINE, norm_power=power)))
         for power in (0.0, 1.0)
     )
-    assert table[1, 5] == table[1, 6] > 0
+    assert plain[1, 5] == plain[1, 6] > 0
     assert divided[1, 6] == pytest.approx(1)
     assert divided[1, 5] < 0.6
 
@@ -102,38 +102,37 @@ CHOSEN = st.lists(st.sets(st.integers(1, 9)), max_size=12)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(chosen=CHOSEN, similarity=SIMILARITIES, neighbours=st.integers(1, 10), blocks=st.integers(1, 14))
-def test_equals_the_formula_with_any_option(tmp_path, chosen, similarity, neighbours, blocks):
+@given(chosen=CHOSEN, similarity=SIMILARITIES, neighbours=st.integers(1, 10), parts=st.integers(1, 14))
+def test_equals_the_formula_with_any_option(tmp_path, chosen, similarity, neighbours, parts):
     matrix = np.zeros((len(chosen) + 1, 10), np.float32)
     for user, items in enumerate(chosen):
         matrix[user, list(items)] = 1
     folder = tmp_path / uuid.uuid4().hex
-    model = fit(folder, sp.csr_matrix(matrix), neighbours=neighbours, similarity=similarity, blocks=blocks)
+    model = fit(folder, sp.csr_matrix(matrix), neighbours=neighbours, similarity=similarity, parts=parts)
     expected = naive(sp.csr_matrix(matrix), similarity, neighbours)
     np.testing.assert_allclose(dense(model), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 17])
+@pytest.mark.parametrize("parts", [1, 2, 17])
 @pytest.mark.parametrize("output", [1, 40, 1 << 21])
-def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, blocks, output):
+def test_any_number_of_tasks_and_any_chunks_give_the_same_table(tmp_path, monkeypatch, parts, output):
     options = {"neighbours": 7, "similarity": replace(FULL, norm_power=0.5)}
     expected = fit(tmp_path / "a", random_matrix(), **options).arrays
     monkeypatch.setattr("recsys_spark.stages.baselines.neighbour_table.OUTPUT", output)  # 1: an item at a time
-    monkeypatch.setattr("recsys_spark.stages.baselines.blocks.PAIRS", 1)  # as many tasks as blocks
-    found = fit(tmp_path / "b", random_matrix(), blocks=blocks, **options).arrays
+    arrays = fit(tmp_path / "b", random_matrix(), parts=parts, **options).arrays
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(arrays[name], array)
 
 
 @pytest.mark.parametrize("heavy", [True, False])
-def test_few_candidates_of_many_or_all_of_them(tmp_path, heavy):
-    # heavy: user 0 chose all 300 items, and item 7 has all 200 users, so every item is a candidate of every other
+def test_with_few_and_with_all_items_as_candidates(tmp_path, heavy):
+    # heavy: user 0 has all 300 items and item 7 all 200 users, so every item is a candidate of every other
     rng = np.random.default_rng(0)
     matrix = (rng.random((200, 301)) < 0.01).astype(np.float32)
     if heavy:
         matrix[0], matrix[:, 7] = 1, 1
     matrix[:, 0] = 0
-    found = dense(fit(tmp_path, sp.csr_matrix(matrix), neighbours=20))
+    table = dense(fit(tmp_path, sp.csr_matrix(matrix), neighbours=20))
     users, items = np.maximum(matrix.sum(axis=1), 1), np.maximum(matrix.sum(axis=0), 1)
     shared = (matrix / users[:, None]).T.astype(np.float64) @ matrix
     common = matrix.T @ matrix
@@ -142,18 +141,18 @@ def test_few_candidates_of_many_or_all_of_them(tmp_path, heavy):
     for j in range(1, 301):
         kept = np.lexsort((np.arange(301), -expected[j].astype(np.float32)))[:20]
         kept = kept[expected[j][kept] > 0]
-        assert np.flatnonzero(found[j]).tolist() == sorted(kept.tolist())
-        np.testing.assert_allclose(found[j][kept], expected[j][kept], rtol=1e-6)
+        assert np.flatnonzero(table[j]).tolist() == sorted(kept.tolist())
+        np.testing.assert_allclose(table[j][kept], expected[j][kept], rtol=1e-6)
 
 
-def test_ties_at_the_cut_go_to_the_smaller_item(tmp_path):
+def test_of_equal_similarities_the_lower_items_are_kept(tmp_path):
     everyone = np.ones((6, 9), np.float32)
     everyone[:, 0] = 0
     table = dense(fit(tmp_path, sp.csr_matrix(everyone), neighbours=3, similarity=COSINE))
     assert [np.flatnonzero(table[j]).tolist() for j in (1, 3, 8)] == [[2, 3, 4], [1, 2, 4], [1, 2, 3]]
 
 
-def test_weights_do_not_count(tmp_path):
+def test_weights_change_nothing(tmp_path):
     matrix = random_matrix()
     ones = sp.csr_matrix((np.ones_like(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
     first, second = fit(tmp_path / "a", matrix).arrays, fit(tmp_path / "b", ones).arrays
@@ -169,7 +168,7 @@ def test_types_and_rows_of_the_arrays(tmp_path):
         np.float32,
     ]
     assert len(arrays["indptr"]) == 30 + 1
-    assert np.diff(arrays["indptr"])[[0, 5]].tolist() == [0, 0]  # the padding item, and one that nobody chose
+    assert np.diff(arrays["indptr"])[[0, 5]].tolist() == [0, 0]  # the padding item, and one without pairs
     assert np.diff(arrays["indptr"]).max() == 4
     for row in range(30):
         candidates = arrays["neighbours"][arrays["indptr"][row] : arrays["indptr"][row + 1]].tolist()

@@ -1,4 +1,4 @@
-"""The stage over Spark: what it leaves on disk, and that it equals the fits without Spark."""
+"""The stage over Spark: its models and counts equal those of fits without Spark."""
 
 import logging
 from types import SimpleNamespace
@@ -9,24 +9,23 @@ import pytest
 from factories import checkerboard, finish_stage, make_context, missing_item, moment
 from recsys_spark.errors import StageMissing
 from recsys_spark.models import base
-from recsys_spark.models.als import FactorModel
+from recsys_spark.models.als import AlsModel, Objective
 from recsys_spark.models.histories import Histories
-from recsys_spark.models.item_knn import ContentModel, ItemRidgeModel, NeighbourModel
+from recsys_spark.models.item_knn import ContentModel, ItemKnnModel, ItemRidgeModel
 from recsys_spark.models.popularity import PopularityModel
-from recsys_spark.models.ridge import Objective
-from recsys_spark.models.svd import SpectralModel
-from recsys_spark.models.user_knn import UserNeighbourModel
+from recsys_spark.models.svd import SvdModel
+from recsys_spark.models.user_knn import UserKnnModel
 from recsys_spark.stages.baselines import als, item_knn, stage
 from recsys_spark.storage import manifest
-from stages.baselines.local import Tasks, checkerboard_matrix, put_pairs
+from stages.baselines.local import Tasks, checkerboard_matrix, histories_of, put_pairs
 
 CLASSES = (
     PopularityModel,
-    FactorModel,
-    NeighbourModel,
+    AlsModel,
+    ItemKnnModel,
     ItemRidgeModel,
-    UserNeighbourModel,
-    SpectralModel,
+    UserKnnModel,
+    SvdModel,
     ContentModel,
 )
 KINDS = {model.kind: model for model in CLASSES}
@@ -55,14 +54,14 @@ SECTIONS = {
 
 def fold_rows() -> list[dict]:
     rows = [{"user_idx": u, "item_idx": i, "event_ts": moment(i), "weight": 1.0, "fold": "train"} for u, i in TRAIN]
-    # the held-out pairs are the answers: a fit that read them would put them nowhere, as seen
+    # the held-out pairs are the missing items: a fit that read them would exclude them as seen
     held = [{"user_idx": u, "item_idx": missing_item(u, ITEMS), "fold": "test"} for u in range(USERS)]
     return rows + [{**row, "event_ts": moment(99), "weight": 1.0} for row in held]
 
 
 def put_inputs(context) -> None:
     segments = [{"user_idx": u, "user_id": f"u{u}", "segment": f"side {u % 2}", "attributes": []} for u in range(USERS)]
-    # the last item is of nobody, and even by its title
+    # the last item has no users, and an even title
     items = [
         {"item_idx": i, "item_id": f"i{i}", "title": ("Odd", "Even")[i % 2 == 0], "categories": [f"only {i}"]}
         | {"withdrawn": False}
@@ -70,7 +69,7 @@ def put_inputs(context) -> None:
     ]
     items[-1]["title"] = "even"
     tables = {"users": ("users", segments), "items": ("items", items)}
-    finish_stage(context, "clean", "backtest", tables, n_users=USERS + 3, n_items=ITEMS + 2)
+    finish_stage(context, "clean", None, tables, n_users=USERS + 3, n_items=ITEMS + 2)
     finish_stage(context, "split", "backtest", {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
 
 
@@ -84,30 +83,19 @@ def done(spark, tmp_path_factory):
     return SimpleNamespace(context=context, folder=folder, models=models, counts=manifest.read(folder).counts)
 
 
-def test_nothing_but_models_and_manifest_is_left(done):
-    assert sorted(p.name for p in done.folder.iterdir()) == [
-        "als",
-        "content",
-        "item_knn",
-        "item_ridge",
-        "manifest.json",
-        "popularity",
-        "svd",
-        "user_knn",
-    ]
+def test_only_models_and_the_manifest_are_left(done):
+    names = ["als", "content", "item_knn", "item_ridge", "manifest.json", "popularity", "svd", "user_knn"]
+    assert sorted(p.name for p in done.folder.iterdir()) == names
 
 
 def test_counts(done):
-    assert (done.counts["pairs"], done.counts["users"], done.counts["items"]) == (
-        USERS * (ITEMS // 2 - 1),
-        USERS,
-        ITEMS,
-    )
+    sizes = (done.counts["pairs"], done.counts["users"], done.counts["items"])
+    assert sizes == (USERS * (ITEMS // 2 - 1), USERS, ITEMS)
     assert done.counts["segments"] == 2
-    assert done.counts["neighbours"] == ITEMS * (ITEMS // 2 - 1)  # of its own side, itself left out
+    assert done.counts["neighbours"] == ITEMS * (ITEMS // 2 - 1)  # the other items of its side
     assert done.counts["ridge_weights"] == done.counts["neighbours"]
     assert (done.counts["reference_users"], done.counts["svd_factors"]) == (USERS - 1, 2)
-    # odd and even; each item's category is its own; the last item is even where the others of even numbers are
+    # "even" is in more than half of the items, "odd" is kept, and each category has one item
     assert {name: n for name, n in done.counts.items() if name.startswith("content")} == {
         "content_items": ITEMS + 1,
         "content_terms": 1,
@@ -115,7 +103,7 @@ def test_counts(done):
         "content_terms_common": 1,
         "content_neighbours": 6 * 5,
     }
-    assert sorted(done.counts["seconds"]) == sorted(["blocks", "popularity", "content", *OF_PAIRS])
+    assert sorted(done.counts["seconds"]) == sorted(["pairs", "popularity", "content", *OF_PAIRS])
     objectives = done.counts["als_objective"]
     assert len(objectives) == 5
     assert objectives == sorted(objectives, reverse=True)
@@ -130,14 +118,14 @@ def test_the_missing_item_comes_first(done, name):
     assert scores.argmax(axis=1).tolist() == [missing_item(user, ITEMS) for user in range(USERS)]
 
 
-def test_content_is_of_the_table_items_of_the_pass(done):
+def test_content_reads_the_items_table(done):
     table = done.models["content"].arrays
     rows = [table["neighbours"][lo:hi].tolist() for lo, hi in zip(table["indptr"], table["indptr"][1:])]
     odd = set(range(1, ITEMS + 1, 2))
     assert [set(row) for row in rows[1:]] == [odd - {i} if i in odd else set() for i in range(1, ITEMS + 2)]
 
 
-def test_popularity_knows_the_segments(done):
+def test_popularity_is_fitted_by_segment(done):
     model = done.models["popularity"]
     assert model.parameters["segments"] == ["side 0", "side 1"]
     odd = model.arrays["scores"][2]
@@ -145,16 +133,18 @@ def test_popularity_knows_the_segments(done):
     np.testing.assert_allclose(model.arrays["scores"].sum(axis=1), 1, rtol=1e-6)
 
 
-def test_spark_and_its_blocks_change_nothing(done, tmp_path):
+def test_fits_without_spark_give_the_same_models(done, tmp_path):
     matrix = checkerboard_matrix(TRAIN, ITEMS)
     matrix.resize(USERS + 3, ITEMS + 2)
     pairs = put_pairs(tmp_path / "pairs", matrix, 5)
     sizes = {"factors": 4, "iterations": 5, "seed": 7}
-    model, _ = als.fit(Tasks(), pairs, tmp_path / "als", objective=Objective(**OBJECTIVE), **sizes)
-    np.testing.assert_allclose(done.models["als"].arrays["items"], model.arrays["items"], rtol=1e-3, atol=1e-4)
+    model, _ = als.fit_pairs(Tasks(), pairs, tmp_path / "als", objective=Objective(**OBJECTIVE), **sizes)
+    seen = histories_of(matrix)
+    scores = [m.score_tile(m.encode(seen), 0, ITEMS + 2) for m in (done.models["als"], model)]
+    np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-4)
     options = done.context.config.baselines.item_knn.model_dump(exclude={"neighbours"})
     similarity = item_knn.Similarity(**options)
-    table = item_knn.fit(Tasks(), pairs, tmp_path / "table", neighbours=1000, similarity=similarity)
+    table = item_knn.fit_pairs(Tasks(), pairs, tmp_path / "table", neighbours=1000, similarity=similarity)
     for name, array in table.arrays.items():
         np.testing.assert_allclose(done.models["item_knn"].arrays[name], array, rtol=1e-6)
 
@@ -167,22 +157,21 @@ def test_a_second_run_is_skipped_without_spark(done, caplog):
     assert "backtest baselines: done before, skipped" in caplog.text
 
 
-def test_what_it_reads_must_be_there(tmp_path):
+def test_missing_inputs_are_an_error(tmp_path):
     with pytest.raises(StageMissing, match="no finished clean stage"):
         stage.run(make_context(tmp_path), "backtest")
 
 
-def test_without_a_model_of_pairs_their_blocks_are_not_written(spark, tmp_path):
+def test_pairs_are_not_written_if_no_model_reads_them(spark, tmp_path):
     paths = {"paths": {"items": "items.csv"}}
     context = make_context(tmp_path, spark, baselines={"models": ["popularity", "content"]}, **paths)
     put_inputs(context)
     stage.run(context, "backtest")
-    assert sorted(
-        manifest.read(context.layout.stage("baselines", "backtest")).counts["seconds"]
-    ) == ["content", "popularity"]  # fmt: skip
+    seconds = manifest.read(context.layout.stage("baselines", "backtest")).counts["seconds"]
+    assert sorted(seconds) == ["content", "popularity"]
 
 
-def test_popularity_alone_writes_no_blocks(spark, tmp_path):
+def test_popularity_can_be_the_only_model(spark, tmp_path):
     context = make_context(tmp_path, spark, baselines={"models": ["popularity"]})
     put_inputs(context)
     stage.run(context, "backtest")
@@ -204,7 +193,7 @@ def test_a_model_that_the_backtest_dropped_is_not_fitted_in_the_release(spark, t
         stage.run(context, "release")
         assert sorted(p.name for p in folder.iterdir()) == ["item_knn", "manifest.json", "popularity"]
         assert "als" not in manifest.read(folder).counts["seconds"]
-        finish_stage(context, "score", "backtest", {}, dropped=["als"])  # made again, and found the same
+        finish_stage(context, "score", "backtest", {}, dropped=["als"])  # a second run with the same result
         stage.run(context, "release")
         assert "release baselines: done before, skipped" in caplog.text
     finish_stage(context, "score", "backtest", {}, dropped=["als", "item_knn"])

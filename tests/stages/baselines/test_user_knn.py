@@ -1,6 +1,7 @@
-"""User-user neighbours against a naive loop over pairs of users, with every option."""
+"""User kNN: the scores against a naive loop over pairs of users, with every option."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import scipy.sparse as sp
 
 from factories import checkerboard, missing_item
 from models.model_contract import ItemModelContract, all_scores
-from recsys_spark.hashing import mixed
+from recsys_spark.hashing import hash64
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.user_knn import UserKnnModel, measure
 from recsys_spark.stages.baselines import user_knn
@@ -23,15 +24,16 @@ PEARSON = replace(COSINE, similarity="pearson")
 FORMULAS = [COSINE, FULL, PEARSON, replace(FULL, similarity="pearson")]
 
 
-def fit(folder, matrix, *, neighbours=1000, max_users=None, similarity=FULL, blocks=3) -> UserKnnModel:
-    pairs = put_pairs(folder / "pairs", matrix, blocks)
-    return user_knn.fit(pairs, folder / "user_knn", neighbours=neighbours, max_users=max_users, similarity=similarity)
+def fit(folder, matrix, *, neighbours=1000, max_users=None, similarity=FULL, parts=3) -> UserKnnModel:
+    pairs = put_pairs(folder / "pairs", matrix, parts)
+    sizes = {"neighbours": neighbours, "max_users": max_users}
+    return user_knn.fit_pairs(pairs, folder / "user_knn", similarity=similarity, **sizes)
 
 
 def naive(
     matrix: sp.csr_matrix, lists: list[list[int]], s: Similarity, neighbours: int = 1000, users=None
 ) -> np.ndarray:
-    """The formula of the docstring, user by user, with whole rows; float64 [B, I]. `users` are the references, None: all."""
+    """Return float64 [B, I] by the formula of the docstring, user by user. `users` are the references. None: all."""
     chosen = matrix.toarray() > 0
     degrees = chosen.sum(axis=0)
     known = degrees > 0
@@ -70,22 +72,22 @@ def test_equals_a_naive_loop(tmp_path, similarity, neighbours):
     lists = lists_of(matrix)
     expected = naive(matrix, lists, similarity, neighbours)
     np.testing.assert_allclose(all_scores(model, Histories.of(lists)), expected, rtol=1e-5, atol=1e-9)
-    assert expected[:8].any(axis=1).sum() == 6  # user 3 has nothing, and to user 4 nobody can add anything
+    assert expected[:8].any(axis=1).sum() == 6  # user 3 has no items, and user 4 has all items that others have
 
 
 def test_pearson_is_the_correlation_of_two_rows(tmp_path):
     matrix = random_matrix(n_users=12)
     model = fit(tmp_path, matrix, similarity=PEARSON)
     rows = (matrix.toarray() > 0)[:, np.asarray(matrix.sum(axis=0))[0] > 0]
-    found = model.encode(Histories.of([matrix[0].indices.tolist()]))
-    similarities = dict(zip(found.indices.tolist(), found.data.tolist()))
+    neighbours = model.encode(Histories.of([matrix[0].indices.tolist()]))
+    similarities = dict(zip(neighbours.indices.tolist(), neighbours.data.tolist(), strict=True))
     active = [v for v in range(12) if rows[v].any()]  # the reference users, in this order
     expected = {n: np.corrcoef(rows[0], rows[v])[0, 1] for n, v in enumerate(active) if not rows[v].all()}
     expected = {n: r for n, r in expected.items() if r > 0 and active[n] != 0}
     assert expected and similarities == pytest.approx(expected, rel=1e-5)
 
 
-def test_who_has_everything_has_no_variance_in_whatever_order_it_is_summed():
+def test_users_with_all_items_have_no_variance_in_any_order_of_summation():
     rng = np.random.default_rng(0)
     weights = rng.random(40)
     items = np.concatenate([rng.permutation(40) for _ in range(50)]).astype(np.int32)
@@ -102,20 +104,20 @@ def test_cosine_of_two_users(tmp_path):
     np.testing.assert_allclose(scores[0], 2 / np.sqrt(3 * 4) * np.array([0, 0, 1, 1, 1, 1]), rtol=1e-6)
 
 
-def test_the_user_himself_takes_no_neighbour_s_place(tmp_path):
+def test_a_user_is_not_a_neighbour_of_themselves(tmp_path):
     matrix = random_matrix()
     own = matrix[0].indices.tolist()
     others = sp.csr_matrix(np.delete(matrix.toarray(), 0, axis=0))
-    with_him = fit(tmp_path / "a", matrix, neighbours=5, similarity=COSINE)
+    with_user = fit(tmp_path / "a", matrix, neighbours=5, similarity=COSINE)
     without = fit(tmp_path / "b", others, neighbours=5, similarity=COSINE)
-    hidden = Exclusions(np.zeros(30, bool), Histories.of([own]))
-    lists = [top_k(m, m.encode(Histories.of([own])), hidden, 8, 64)[0].tolist() for m in (with_him, without)]
+    exclusions = Exclusions(np.zeros(30, bool), Histories.of([own]))
+    lists = [top_k(m, m.encode(Histories.of([own])), exclusions, 8, 64)[0].tolist() for m in (with_user, without)]
     assert lists[0] == lists[1]
-    found = with_him.encode(Histories.of([own]))
-    assert len(found.indices) == 5 and 0 not in found.indices
+    neighbours = with_user.encode(Histories.of([own]))
+    assert len(neighbours.indices) == 5 and 0 not in neighbours.indices
 
 
-def test_ties_between_neighbours_go_to_the_smaller_number(tmp_path):
+def test_of_equal_neighbours_the_lower_numbers_are_kept(tmp_path):
     # users 0 … 4 share item 1 with the history, and each has one more of their own
     matrix = np.zeros((5, 7), np.float32)
     matrix[:, 1] = 1
@@ -129,35 +131,31 @@ def test_checkerboard_missing_item_comes_first(tmp_path, similarity):
     matrix = checkerboard_matrix(checkerboard(24, 14), 14)
     model = fit(tmp_path, matrix, similarity=similarity, neighbours=6)
     histories = Histories.of([matrix[user].indices.tolist() for user in range(24)])
-    hidden = Exclusions(np.arange(15) == 0, histories)
-    items, _ = top_k(model, model.encode(histories), hidden, 1, 64)
+    exclusions = Exclusions(np.arange(15) == 0, histories)
+    items, _ = top_k(model, model.encode(histories), exclusions, 1, 64)
     assert items[:, 0].tolist() == [missing_item(user, 14) for user in range(24)]
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 17])
-def test_any_number_of_blocks_gives_the_same_bytes(tmp_path, blocks):
+@pytest.mark.parametrize("parts", [1, 2, 17])
+def test_any_number_of_parts_gives_the_same_bytes(tmp_path, parts):
     expected = fit(tmp_path / "a", random_matrix(), max_users=20)
-    found = fit(tmp_path / "b", random_matrix(), max_users=20, blocks=blocks)
-    assert found.parameters == expected.parameters
+    other = fit(tmp_path / "b", random_matrix(), max_users=20, parts=parts)
+    assert other.parameters == expected.parameters
     for name, array in expected.arrays.items():
-        np.testing.assert_array_equal(found.arrays[name], array)
+        np.testing.assert_array_equal(other.arrays[name], array)
 
 
 def test_reference_users_are_capped_by_hash_but_items_keep_their_degrees(tmp_path):
     matrix = random_matrix()
     active = np.flatnonzero(np.diff(matrix.indptr))
-    kept = sorted(active[np.argsort(mixed(active))][:9].tolist())
+    kept = sorted(active[np.argsort(hash64(active))][:9].tolist())
     assert kept != active[:9].tolist()
     model = fit(tmp_path, matrix, max_users=9)
-    own = [model.arrays["user_items"][lo:hi].tolist() for lo, hi in zip(*ends(model.arrays["user_indptr"]))]
+    own = [model.arrays["user_items"][lo:hi].tolist() for lo, hi in pairwise(model.arrays["user_indptr"])]
     assert own == [sorted(matrix[user].indices.tolist()) for user in kept]
     lists = lists_of(matrix)
     expected = naive(matrix, lists, FULL, users=kept)
     np.testing.assert_allclose(all_scores(model, Histories.of(lists)), expected, rtol=1e-5, atol=1e-9)
-
-
-def ends(indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return indptr[:-1], indptr[1:]
 
 
 def test_no_pairs_at_all(tmp_path):
@@ -183,7 +181,7 @@ class TestUserNeighbours(ItemModelContract):
     def test_scores_tell_items_apart(self, model, histories):
         scores = all_scores(model, histories)
         assert np.ptp(scores[4:, 1:], axis=1).min() > 0
-        assert not scores[2].any()  # to a user who has everything nobody can add anything
+        assert not scores[2].any()  # the user has all items
 
     @pytest.mark.parametrize("k", [1, 5, 29, 40])
     def test_lists_equal_a_full_sort(self, model, histories, k):

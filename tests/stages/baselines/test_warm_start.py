@@ -20,7 +20,7 @@ TONIGHT = "2026-03-09T00:00:00+00:00"
 def put_run(root, run_id: str, day: int, *, factors: int = 4, models=("popularity", "als"), finished=True):
     layout = Layout(root, run_id)
     cutoff = {"cutoff": f"2026-03-{day:02}T00:00:00+00:00"}
-    run_stage(layout, "clean", "backtest", inputs={}, settings=cutoff, work=lambda folder: {})
+    run_stage(layout, "clean", None, inputs={}, settings=cutoff, work=lambda folder: {})
     if not finished:
         layout.stage("baselines", "release").mkdir(parents=True)
         return None
@@ -60,7 +60,7 @@ def night(root, spark, day: int, **als):
     )
     settings = {"cutoff": context.cutoff.isoformat()}
     counts = {"n_users": USERS, "n_items": ITEMS + 1}
-    run_stage(context.layout, "clean", "backtest", inputs={}, settings=settings, work=lambda folder: dict(counts))
+    run_stage(context.layout, "clean", None, inputs={}, settings=settings, work=lambda folder: dict(counts))
     for pass_name in ("backtest", "release"):
         finish_stage(context, "split", pass_name, {"folds": ("folds", fold_rows())}, train=len(fold_rows()))
         stage.run(context, pass_name)
