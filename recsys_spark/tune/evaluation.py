@@ -23,7 +23,7 @@ from recsys_spark import columns as c
 from recsys_spark import registry
 from recsys_spark.errors import ContractViolation
 from recsys_spark.fusion.model_selection import MIN_INFORMATIVE_USERS
-from recsys_spark.metrics.ranking import hit_matrix, user_metrics
+from recsys_spark.metrics.ranking import hit_matrix, ndcg
 from recsys_spark.models.base import ItemModel
 from recsys_spark.pipeline.context import Context
 from recsys_spark.rules.exclusions import banned_items, read_blocked
@@ -34,7 +34,7 @@ from recsys_spark.stages.features import stage as features
 from recsys_spark.stages.score import stage as score
 from recsys_spark.stages.split import stage as split
 from recsys_spark.stages.train import stage as train
-from recsys_spark.stages.train.validation_set import Held, read_held
+from recsys_spark.stages.train.validation_set import ValidationSet, read_validation_set
 from recsys_spark.storage import manifest, tables
 from recsys_spark.storage.layout import StudyLayout
 from recsys_spark.topk import Exclusions, top_k
@@ -47,23 +47,25 @@ if TYPE_CHECKING:
 TUNABLE = (*registry.names(), c.FUSED)
 
 
-def mean_ndcg(model: ItemModel, users: Held, banned: np.ndarray, *, k: int, batch: int, tile: int) -> float:
+def mean_ndcg(
+    model: ItemModel, validation: ValidationSet, banned: np.ndarray, *, k: int, batch: int, tile: int
+) -> float:
     """Return the mean NDCG@k of the users' held-out items in their lists.
 
     The lists leave out `banned` items (bool [I]) and the user's history. Each core takes `batch` users at a time.
     """
 
-    def total(start: int) -> float:
-        histories = users.histories.rows(start, start + batch)
-        items, _ = top_k(model, model.encode(histories), Exclusions(banned, histories), k, tile)
-        indptr = users.indptr[start : start + batch + 1]
-        positives = users.items[indptr[0] : indptr[-1]]
-        hits = hit_matrix(items[:, None, :], indptr - indptr[0], positives)
-        return float(user_metrics(hits, np.diff(indptr), k)["ndcg"].sum())
+    n = len(validation.histories)
 
-    # threads suffice, because the compiled loops release the interpreter's lock
+    def total(start: int) -> float:
+        part = validation.users(start, start + batch)
+        items, _ = top_k(model, model.encode(part.histories), Exclusions(banned, part.histories), k, tile)
+        hits = hit_matrix(items[:, None, :], part.indptr, part.items)[:, 0]
+        return float(ndcg(hits, np.diff(part.indptr), k).sum())
+
+    # threads suffice, because numpy and the compiled loops release the interpreter's lock
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return sum(pool.map(total, range(0, len(users.histories), batch))) / len(users.histories)
+        return sum(pool.map(total, range(0, n, batch))) / n
 
 
 class TrialEvaluator:
@@ -75,8 +77,8 @@ class TrialEvaluator:
         clean.run(context)
         for stage in (split, features):
             stage.run(context, c.BACKTEST)
-        self.users = read_held(layout.stage("features", c.BACKTEST), context.config.train.valid_users)
-        if not len(self.users.histories):
+        self.validation = read_validation_set(layout.stage("features", c.BACKTEST), context.config.train.valid_users)
+        if not self.n_users:
             raise ContractViolation(
                 "the validation set is empty: no user has both a history and held-out items. "
                 "Hold out more by the keys of split"
@@ -88,7 +90,7 @@ class TrialEvaluator:
 
     @property
     def n_users(self) -> int:
-        return len(self.users.histories)
+        return len(self.validation.histories)
 
     def close(self) -> None:
         """Delete the files that trials share."""
@@ -116,7 +118,9 @@ class TrialEvaluator:
     def _fit_on_pairs(self, name: str, values: dict[str, Any], report: Report) -> float:
         entry, files = registry.entry(name), self.layout.scratch / name
         shutil.rmtree(files, ignore_errors=True)
-        model, _ = entry.fit_function()(replace(self._fit_context, settings=entry.settings(self._config(values))), files)
+        model, _ = entry.fit_function()(
+            replace(self._fit_context, settings=entry.settings(self._config(values))), files
+        )
         return self._ndcg(model)
 
     def _fit_by_stage(self, name: str, values: dict[str, Any], report: Report) -> float:
@@ -160,4 +164,4 @@ class TrialEvaluator:
     def _ndcg(self, model: ItemModel) -> float:
         config = self.context.config
         k, batch, tile = config.evaluate.gate_k, config.score.user_batch, config.score.item_tile
-        return mean_ndcg(model, self.users, self.banned, k=k, batch=batch, tile=tile)
+        return mean_ndcg(model, self.validation, self.banned, k=k, batch=batch, tile=tile)
