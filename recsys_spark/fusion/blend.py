@@ -69,7 +69,7 @@ def weighted_sum(weights: Sequence[float], normalised: np.ndarray, items: np.nda
 
 
 def _standard_scores(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """(score - mean) / standard deviation over a user's candidates; 0 where all of them have the same score."""
+    """Return (score - mean) / standard deviation over a user's candidates, 0 where all scores are equal."""
     n = np.maximum(real.sum(axis=1, keepdims=True), 1)
     values = np.where(real, scores, 0).astype(np.float64)
     centred = np.where(real, values - values.sum(axis=1, keepdims=True) / n, 0)
@@ -80,7 +80,7 @@ def _standard_scores(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def _reciprocal_ranks(scores: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """1 / (60 + rank by (-score, item)); the items of a user ascend."""
+    """Return 1 / (60 + rank by (-score, item)). The items of a user ascend."""
     order = np.argsort(np.where(real, -scores, np.inf), axis=1, kind="stable")
     ranks = np.arange(1, scores.shape[1] + 1)
     reciprocal = np.zeros(scores.shape)

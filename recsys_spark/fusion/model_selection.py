@@ -51,8 +51,8 @@ class CrossValidation:
 class Elimination:
     """The result of backward elimination; estimates are over all users of the sample.
 
-    `leave_one_out` has the NDCG of all models minus that without the model. `dropped` has, in the order of dropping, the
-    best NDCG so far minus that without the model and those dropped before it.
+    `leave_one_out` has the NDCG of all models minus that without the model. `dropped` has, in the order of dropping,
+    the best NDCG so far minus that without the model and those dropped before it.
     """
 
     kept: CrossValidation
@@ -108,17 +108,12 @@ def select_fusion(
 
     `drop` allows backward elimination. Without informative users all models get equal weights.
     """
-    names, n_informative = sample.models, len(sample.users)
+    n_informative = len(sample.users)
     if not n_informative:
-        log.warning(
-            "fusion: no held-out item of the %d sampled users is among the candidates. All models get equal weights",
-            sample.n_users,
-        )
-        equal = Blend(ZSCORE, (1 / len(names),) * len(names))
-        return SelectedFusion(names, equal, None, dict.fromkeys((*names, FUSED), 0.0))
+        return _equal_weights(sample)
     blend, ndcg = best_blend(sample, k)
     single = single_model_ndcg(sample, blend.method, k)
-    use_ranker, cross_validated, elimination, comparison = fusion == RANKER, None, None, None
+    use_ranker, comparison, elimination, cross_validated = fusion == RANKER, None, None, None
     if n_informative < MIN_INFORMATIVE_USERS:
         log.info("fusion: %d informative users are too few to drop a model or compare a ranker", n_informative)
     else:
@@ -128,19 +123,27 @@ def select_fusion(
             ranked = validator.rerank(sample, full)
             comparison = compare(sample, full, ranked, bootstrap)
             use_ranker = use_ranker or comparison.difference.low > 0
-            log.info("fusion: the ranker changes validation NDCG@%d by %+.5f", k, comparison.difference.mean)
             full = ranked if use_ranker else full
         validator = replace(validator, use_ranker=use_ranker)
         elimination = eliminate(sample, full, validator, drop=drop, bootstrap=bootstrap)
         cross_validated = sample.mean(elimination.kept.ndcg)
-        for name, loss in elimination.dropped.items():
-            log.info("fusion: %s is dropped. It adds %.5f to validation NDCG@%d", name, loss.mean, k)
         if elimination.dropped:
             sample = sample.only(elimination.kept.models)
             blend, ndcg = best_blend(sample, k)
     text = fit_ranker(sample, blend, length=length, k=k) if use_ranker else None
     valid_ndcg = {**single, FUSED: ndcg}
     return SelectedFusion(sample.models, blend, text, valid_ndcg, cross_validated, elimination, comparison)
+
+
+def _equal_weights(sample: Sample) -> SelectedFusion:
+    """Return a blend of all models with equal weights."""
+    log.warning(
+        "fusion: no held-out item of the %d sampled users is among the candidates. All models get equal weights",
+        sample.n_users,
+    )
+    names = sample.models
+    blend = Blend(ZSCORE, (1 / len(names),) * len(names))
+    return SelectedFusion(names, blend, None, dict.fromkeys((*names, FUSED), 0.0))
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,7 @@ def eliminate(
             break
         name = min(small, key=lambda n: mean[n])
         dropped[name] = _estimates(sample, loss[name][:, None], bootstrap)[0]
+        log.info("fusion: %s is dropped. It adds %.5f to validation NDCG@%d", name, mean[name], validator.k)
         kept = without[name]
         best = max(best, kept.ndcg, key=sample.mean)
         without = without_each(kept)
@@ -229,6 +233,7 @@ def _without(sample: Sample, fusion: CrossValidation, name: str, validator: Cros
 def compare(sample: Sample, blend: CrossValidation, ranked: CrossValidation, bootstrap: Bootstrap) -> Comparison:
     """Return the comparison of a blend and of a ranker over it."""
     difference = _estimates(sample, (ranked.ndcg - blend.ndcg)[:, None], bootstrap)[0]
+    log.info("fusion: the ranker changes the validation NDCG by %+.5f", difference.mean)
     return Comparison(sample.mean(blend.ndcg), sample.mean(ranked.ndcg), difference)
 
 
@@ -245,6 +250,6 @@ def standard_error(values: np.ndarray) -> float:
 
 
 def _estimates(sample: Sample, values: np.ndarray, bootstrap: Bootstrap) -> list[Estimate]:
-    """Estimates of the means of the columns of `values` float64 [U, columns] over all users of the sample."""
+    """Return estimates of the means of the columns of `values` float64 [U, columns] over all users of the sample."""
     every = sample.over_all_users(values)
     return bootstrap(every.mean(axis=0), every)[0]

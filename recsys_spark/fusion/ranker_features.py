@@ -82,5 +82,5 @@ class UserItemFeatures:
 
 
 def _popularity(model: ItemModel, encoded: Any, items: np.ndarray) -> np.ndarray:
-    """float32 [R]: the score of each item for the encoded user in the same place."""
+    """Return float32 [R]: the score of each item for the encoded user in the same place."""
     return np.asarray(model.score_items(encoded, items[:, None])[:, 0])

@@ -80,18 +80,20 @@ class Sample:
         scores[np.broadcast_to((items > 0)[:, None], scores.shape)] = _flat(table[SCORES])
         scores = np.ascontiguousarray(scores.transpose(1, 0, 2))
         ranks = normalise(RRF, scores, items)
-        return cls(
+        sample = cls(
             models=tuple(models),
             n_users=n_users,
             users=np.asarray(table[USER_IDX], np.int64),
             held_out=_lengths(table[HELD_OUT]),
             items=items,
             scores=scores,
-            listed=among_best(ranks, depth) & (items > 0),
+            listed=among_best(ranks, depth),
             relevant=relevant,
             user_item=UserItemFeatures.of(_histories(table), popularity, categories),
             depth=depth,
         )
+        sample._normalised[RRF] = ranks
+        return sample
 
     def only(self, models: Sequence[str]) -> Sample:
         """Return the sample for a fusion of `models` alone: their scores, and the candidates that one of them lists."""
@@ -114,6 +116,7 @@ class Sample:
         return self._normalised[method]
 
     def ranker_inputs(self) -> RankerInputs:
+        """Return the sample as the ranker reads it."""
         normalised = {method: self.normalised(method) for method in METHODS}
         return RankerInputs(self.models, self.items, normalised, self.user_item, self.depth)
 
@@ -136,7 +139,7 @@ class Sample:
 
 
 def _histories(table: pa.Table) -> Histories:
-    """The histories, with times and weights of 0, which no feature reads."""
+    """Return the histories with times and weights of 0, which no feature reads."""
     items = _flat(table[HISTORY])
     indptr = np.concatenate([[0], np.cumsum(_lengths(table[HISTORY]))])
     times, weights = np.zeros(len(items), np.int64), np.zeros(len(items), np.float32)
@@ -144,7 +147,7 @@ def _histories(table: pa.Table) -> Histories:
 
 
 def _padded(column: pa.ChunkedArray) -> np.ndarray:
-    """int32 [rows, longest list], 0-padded at the right."""
+    """Return int32 [rows, longest list], 0-padded at the right."""
     lengths = _lengths(column)
     padded = np.zeros((len(lengths), lengths.max(initial=0)), np.int32)
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = _flat(column)

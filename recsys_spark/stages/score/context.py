@@ -123,8 +123,8 @@ class ScoreContext:
     def version(self, fusion: Fusion) -> str:
         """Return the model version: a hash of the item models, the fusion and the diversification.
 
-        It includes the categories if the ranker or the diversification reads them. Of one version, equal histories get
-        equal lists.
+        It includes the categories if the ranker or the diversification reads them. Equal versions make equal lists for
+        equal histories.
         """
         headers = {name: base.read_header(folder) for name, folder in self.models.items()}
         weights = dict(zip(fusion.models, fusion.blend.weights))

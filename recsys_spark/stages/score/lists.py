@@ -48,8 +48,8 @@ class CandidateSearch:
 class ListRequest:
     """The lists to make: the fused top `length`, and with `each_model` the top `length` of every model as well.
 
-    `explained` adds the reason of each item of the fused list. Each of `diversifications` makes one diversified fused
-    list; without any there is one plain fused list.
+    `explained` adds to each item of a fused list the history item that contributed most. Each of `diversifications`
+    makes one diversified fused list. Without any there is one plain fused list.
     """
 
     fusion: Fusion
@@ -170,7 +170,7 @@ def _rank_cold(
 
 
 def _single(name: str, source: str, items: np.ndarray, scores: np.ndarray, n: int) -> RankedLists:
-    """The lists of one model, with one source."""
+    """Return the lists of one model, with one source."""
     items, scores = items[:, :n], scores[:, :n]
     return RankedLists(name, np.arange(len(items)), items, scores, np.zeros(items.shape, np.int64), (source,))
 
@@ -183,7 +183,7 @@ def _fused_lists(
     fused: FusedCandidates,
     request: ListRequest,
 ) -> list[RankedLists]:
-    """The fused lists of `request`. `members` are the models that `fused.contributions` belong to."""
+    """Return the fused lists of `request`. `members` are the models that `fused.contributions` belong to."""
     als = models.get(ALS)
     vectors = als.vectors if isinstance(als, InnerProductModel) else None
     lists = []

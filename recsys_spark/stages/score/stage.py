@@ -105,8 +105,8 @@ def _backtest(score: ScoreContext) -> dict[str, Any]:
 def _choose_fusion(score: ScoreContext) -> dict[str, Any]:
     """Return the content of fusion.json, chosen on validation users with a history; writes the selected ranker.
 
-    Only this sample comes to the driver. With seven models of 200 candidates a user takes about 40 kB, and some four
-    times that while models are dropped or a ranker is fitted.
+    Only this sample comes to the driver. With seven models of 200 candidates a user takes about 30 kB, and up to 200 kB
+    while models are dropped or a ranker is fitted.
     """
     from pyspark.sql import functions as F
 
@@ -163,6 +163,8 @@ def _release(score: ScoreContext) -> dict[str, Any]:
 def _read_fusion(score: ScoreContext) -> dict[str, Any]:
     path: Path = score.context.layout.table(NAME, c.BACKTEST, FUSION_FILE)
     fusion_json = dict(json.loads(path.read_text(encoding="utf-8")))
+    if "selected" not in fusion_json:
+        raise StageMissing(f"{path}: written by another version. Run jobs/score.py again for both passes")
     if set(fusion_json["weights"]) != set(score.models):
         raise StageMissing(
             f"{path}: the weights are of {', '.join(fusion_json['weights'])}, but the models are "
