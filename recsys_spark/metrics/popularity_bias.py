@@ -6,6 +6,7 @@ Shapes:  U users · E items of all U users, one user after the other · I items 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 HEAD = 0.2
 """Share of the items that count as popular."""
@@ -32,12 +33,12 @@ def mean_by_user(indptr: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(lengths > 0, np.diff(sums[indptr]) / np.maximum(lengths, 1), np.nan)
 
 
-def lift(profile: np.ndarray, listed: np.ndarray) -> np.ndarray:
+def lift(profile: ArrayLike, listed: ArrayLike) -> np.ndarray:
     """Return (listed - profile) / profile as float64 in the inputs' shape, NaN where `profile` is 0.
 
     For group means this is the Delta-GAP of Abdollahpouri, Mansoury, Burke & Mobasher, "The Unfairness of Popularity
     Bias in Recommendation" (RMSE workshop, RecSys 2019). It is 0 when lists are as popular as histories and 1 when they
     are twice as popular. The paper's popularity is a share of users, ours a count; the ratio is the same.
     """
-    profile = np.asarray(profile, np.float64)
+    profile, listed = np.asarray(profile, np.float64), np.asarray(listed)
     return np.where(profile > 0, (listed - profile) / np.where(profile > 0, profile, 1), np.nan)

@@ -101,7 +101,7 @@ def _at(facts: RunFacts, k: int) -> Table:
     table = metric_table(f"Which model is best at k = {k}?", "model", facts.names(models), estimates)
     best = {
         (max(range(len(models)), key=lambda row: estimates[row][name]["mean"]), column)
-        for name, column in zip(METRICS, metric_columns(METRICS))
+        for name, column in zip(METRICS, metric_columns(list(METRICS)))
     }
     return Table(
         table.title, table.head, table.rows, table.numeric, frozenset(best), table.hints, dots=facts.colours(models)

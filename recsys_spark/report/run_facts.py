@@ -29,7 +29,7 @@ class RunFacts:
 
     def label(self, model: str) -> ModelLabel:
         """Return the label of a model; a model that is no longer registered is called by its name in the config."""
-        label = self.labels.get(FORMER_NAMES.get(model, model))
+        label = self.labels.get(FORMER_NAMES.get(model) or model)
         return label or ModelLabel(model.replace("_", " ").capitalize(), UNKNOWN_COLOUR, "")
 
     def names(self, models: Iterable[str]) -> list[str]:
@@ -41,7 +41,7 @@ class RunFacts:
     def in_order(self, models: Iterable[str]) -> list[str]:
         """Return `models` in the order of the labels."""
         order = {name: at for at, name in enumerate(self.labels)}
-        return sorted(models, key=lambda name: (order.get(FORMER_NAMES.get(name, name), len(order)), name))
+        return sorted(models, key=lambda name: (order.get(FORMER_NAMES.get(name) or name, len(order)), name))
 
     @cached_property
     def manifests(self) -> list[Manifest]:

@@ -16,7 +16,7 @@ MODELS, CUTOFFS = ["als", "fused"], [5, 10]
 
 
 def make_metrics(ndcg, history=None, segments=None, profile=None, listed=None, popular=None):
-    """Return metrics: at 10 those of fused are `ndcg` times their position in `METRICS`, of als half; at 5 all are 0."""
+    """Return metrics: at 10 those of fused are `ndcg` times their position in `METRICS`, of als half; at 5 all 0."""
     ndcg = np.asarray(ndcg, float)
     n, nothing = len(ndcg), np.full(len(ndcg), np.nan)
     values = np.zeros((n, len(CUTOFFS), len(MODELS), len(METRICS)))
@@ -51,7 +51,8 @@ def test_groups_are_quarters_segments_and_thirds():
     assert sizes == [
         ("history", "0–10", 2), ("history", "20–30", 2), ("history", "40–50", 2), ("history", "60–70", 2),
         ("segment", "odd", 4), ("segment", "others or unknown", 4),
-        ("popularity", "niche (0–25%)", 3), ("popularity", "mixed (38–50%)", 2), ("popularity", "mainstream (62–88%)", 3),
+        ("popularity", "niche (0–25%)", 3), ("popularity", "mixed (38–50%)", 2),
+        ("popularity", "mainstream (62–88%)", 3),
     ]  # fmt: skip
 
 
