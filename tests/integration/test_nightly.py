@@ -1,6 +1,7 @@
 """The whole night on a small log, through spark-submit, as an operator runs it."""
 
 import json
+import re
 
 import pytest
 
@@ -69,6 +70,19 @@ def test_the_report_is_there(night):
     root = night.root
     page = (root / "runs" / RUN_DATE / "report.html").read_text()
     assert all(f">{word}" in page.lower() for word in ("clean", "split", "train", "score"))
+
+
+def test_the_report_is_written_again_without_spark(night, tmp_path):
+    night = night.copy(tmp_path)
+    report = night.root / "runs" / RUN_DATE / "report.html"
+    before = report.read_text()
+    report.unlink()
+    done = recsys("report", str(night.root))
+    assert (done.returncode, done.stdout) == (0, f"{report}\n")
+    headings = re.compile(r"<h[1-3].*?</h[1-3]>", re.DOTALL)
+    page = report.read_text()
+    assert headings.findall(page) == headings.findall(before)
+    assert "unparsable time" in page and "u16" in page
 
 
 def test_the_same_night_again_does_nothing(night):
