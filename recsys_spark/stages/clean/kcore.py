@@ -1,7 +1,8 @@
-"""The k-core: the largest set of users and items in which every user has enough of the items and every item enough of the users.
+"""Computes the k-core of the user-item graph.
 
-Seidman (1983), Network structure and minimum degree, Social Networks 5(3); here on a bipartite graph with one threshold a side. Taking away the
-poor of one side can make others poor, so the sides take turns until a side has none left. The result does not depend on the order.
+The k-core is the largest set of users and items in which every user has enough of the items and every item enough of
+the users. Source: Seidman (1983), Network structure and minimum degree, Social Networks 5(3), here for a bipartite
+graph with one threshold for each side.
 """
 
 from __future__ import annotations
@@ -13,35 +14,36 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import ITEM_IDX, USER_IDX
-from recsys_spark.stages.clean.checkpointed import pinned
+from recsys_spark.stages.clean.checkpointed import checkpointed
 
 log = logging.getLogger(__name__)
 
 
-def outside_core(pairs: DataFrame, *, users: int, items: int) -> dict[str, DataFrame | None]:
-    """What is not in the core: under USER_IDX the users with fewer than `users` items left, under ITEM_IDX the items with fewer than `items` users.
+def outside_core(pairs: DataFrame, *, min_items: int, min_users: int) -> dict[str, DataFrame | None]:
+    """Return the users (key USER_IDX) and items (key ITEM_IDX) that are not in the core, None for a side without any.
 
-    `pairs`: distinct (user_idx, item_idx). None for a side of which all are in the core. A pair is in the core when both its ends are.
-    `pairs` are persisted; each turn runs a few small jobs.
+    `pairs` are distinct (user_idx, item_idx). In the core a user has at least `min_items` items and an item at least
+    `min_users` users. Removing nodes of one side lowers degrees on the other, so the sides alternate until one has
+    nothing to remove. The order does not change the result. `pairs` are persisted. Each turn runs a few small jobs.
     """
-    least = {ITEM_IDX: items, USER_IDX: users}
-    gone: dict[str, DataFrame | None] = {ITEM_IDX: None, USER_IDX: None}
+    min_degree = {ITEM_IDX: min_users, USER_IDX: min_items}
+    removed: dict[str, DataFrame | None] = {ITEM_IDX: None, USER_IDX: None}
     pairs = pairs.persist()
-    for turn, side in enumerate(cycle(least)):
-        left = _without(_without(pairs, gone[ITEM_IDX], ITEM_IDX), gone[USER_IDX], USER_IDX)
-        degrees = left.groupBy(side).agg(F.count(F.lit(1)).alias("n"))
-        poor, n_poor = pinned(degrees.where(F.col("n") < least[side]).select(side))
-        # the other side was made sound in the turn before and has lost nothing since
-        if n_poor == 0 and turn > 0:
+    for turn, side in enumerate(cycle(min_degree)):
+        remaining = _without(_without(pairs, removed[ITEM_IDX], ITEM_IDX), removed[USER_IDX], USER_IDX)
+        degrees = remaining.groupBy(side).agg(F.count(F.lit(1)).alias("n"))
+        below, n_below = checkpointed(degrees.where(F.col("n") < min_degree[side]).select(side))
+        # the previous turn made the other side valid, and nothing was removed since
+        if n_below == 0 and turn > 0:
             break
-        if n_poor:
-            what = "items" if side == ITEM_IDX else "users"
-            log.info("clean: k-core turn %d takes away %s %s", turn + 1, f"{n_poor:,}", what)
-            before = gone[side]
-            gone[side] = poor if before is None else pinned(before.unionAll(poor))[0]
+        if n_below:
+            name = "items" if side == ITEM_IDX else "users"
+            log.info("clean: k-core, turn %d removes %s %s", turn + 1, f"{n_below:,}", name)
+            earlier = removed[side]
+            removed[side] = below if earlier is None else checkpointed(earlier.unionAll(below))[0]
     pairs.unpersist()
-    return gone
+    return removed
 
 
-def _without(pairs: DataFrame, gone: DataFrame | None, side: str) -> DataFrame:
-    return pairs if gone is None else pairs.join(gone, side, "left_anti")
+def _without(pairs: DataFrame, removed: DataFrame | None, side: str) -> DataFrame:
+    return pairs if removed is None else pairs.join(removed, side, "left_anti")

@@ -1,7 +1,9 @@
-"""Text of the log to typed columns. What cannot be typed becomes null here and gets its reason in `rules`; nothing ever fails.
+"""Parses the text columns of the log into typed columns.
 
-A frame of rows has, beside FILE and MALFORMED of `read`: `raw_<column>` text as it was read, for each mapped column; and the typed
-`user_id item_id event_type` string, `event_ts` timestamp, `rating quantity price` float, null where the log has no such column.
+A value that cannot be parsed becomes null, and `rules` finds its reason. Nothing fails here. A parsed frame has FILE
+and MALFORMED of `read`, and for each mapped column `raw_<column>`, the text as it was read. Its typed columns are
+`user_id`, `item_id`, `event_type` (string), `event_ts` (timestamp) and `rating`, `quantity`, `price` (float). They are
+null where the log has no such column.
 """
 
 from __future__ import annotations
@@ -13,50 +15,51 @@ from recsys_spark.columns import EVENT_TS, EVENT_TYPE, ITEM_ID, PRICE, QUANTITY,
 
 FIELDS = (USER_ID, ITEM_ID, EVENT_TS, EVENT_TYPE, RATING, QUANTITY, PRICE)
 NUMBERS = (RATING, QUANTITY, PRICE)
-_SECOND = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0}
-_LARGEST = 9.2e18
-"""Just below the largest timestamp, in microseconds."""
-# blanks, the no-break space among them: trim() alone takes only the first of these
+_MICROSECONDS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0}
+_MAX_TIMESTAMP = 9.2e18
+"""Microseconds, just below the largest timestamp."""
+# trim() alone removes only plain blanks; this adds the no-break space and others
 _BLANKS = " \t\r\n\u00a0\u3000\ufeff"
-# Spark's own cast also takes '2026' for a year and '12:30' for a time of today
+# Spark's cast also accepts '2026' as a year and '12:30' as a time of today
 _ISO = r"^\s*\d{4}-\d{1,2}-\d{1,2}([T ].*)?$"
 
 
 def raw(name: str) -> str:
-    """Name of the column with the text of `name`."""
+    """Return the name of the column with the unparsed text of `name`."""
     return f"raw_{name}"
 
 
 def trimmed(column: Column) -> Column:
-    """The text without blanks at its ends; null when nothing is left."""
+    """Return the text without leading and trailing blanks, or null when nothing remains."""
     text = F.trim(column, F.lit(_BLANKS))
     return F.when(text != "", text)
 
 
-def typed(rows: DataFrame, *, time_unit: str, default_event_type: str) -> DataFrame:
-    """`rows` with the seven typed columns. `time_unit` is iso, s, ms or us."""
-    have = set(rows.columns)
+def parse(rows: DataFrame, *, time_unit: str, default_event_type: str) -> DataFrame:
+    """Return `rows` with the seven typed columns. `time_unit` is iso, s, ms or us."""
+    mapped = set(rows.columns)
 
-    def column(name: str) -> Column:
-        return F.col(raw(name)) if raw(name) in have else F.lit(None).cast("string")
+    def text(name: str) -> Column:
+        return F.col(raw(name)) if raw(name) in mapped else F.lit(None).cast("string")
 
     return rows.select(
         "*",
-        trimmed(column(USER_ID)).alias(USER_ID),
-        trimmed(column(ITEM_ID)).alias(ITEM_ID),
-        _moment(column(EVENT_TS), time_unit).alias(EVENT_TS),
-        (trimmed(column(EVENT_TYPE)) if raw(EVENT_TYPE) in have else F.lit(default_event_type)).alias(EVENT_TYPE),
-        *[_number(column(name)).alias(name) for name in NUMBERS],
+        trimmed(text(USER_ID)).alias(USER_ID),
+        trimmed(text(ITEM_ID)).alias(ITEM_ID),
+        _timestamp(text(EVENT_TS), time_unit).alias(EVENT_TS),
+        (trimmed(text(EVENT_TYPE)) if raw(EVENT_TYPE) in mapped else F.lit(default_event_type)).alias(EVENT_TYPE),
+        *[_number(text(name)).alias(name) for name in NUMBERS],
     )
 
 
-def _moment(text: Column, unit: str) -> Column:
-    """UTC timestamp; null when unreadable or beyond what a timestamp holds."""
+def _timestamp(text: Column, unit: str) -> Column:
+    """Return a UTC timestamp, or null when the text is invalid or out of range."""
     if unit == "iso":
         return F.when(text.rlike(_ISO), text.try_cast("timestamp"))
-    micros = text.try_cast("double") * F.lit(_SECOND[unit])
-    # NaN is above every number, so it fails the comparison as well
-    return F.when(F.abs(micros) < _LARGEST, F.timestamp_micros(F.round(micros).cast("bigint")))
+    microseconds = text.try_cast("double") * F.lit(_MICROSECONDS[unit])
+    # NaN compares as greater than every number, so the condition rejects it too
+    in_range = F.abs(microseconds) < _MAX_TIMESTAMP
+    return F.when(in_range, F.timestamp_micros(F.round(microseconds).cast("bigint")))
 
 
 def _number(text: Column) -> Column:

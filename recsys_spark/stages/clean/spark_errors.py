@@ -1,4 +1,7 @@
-"""Turns Spark's complaints about raw files into one line that names the file. Spark meets a broken file only where an action runs."""
+"""Translates Spark's errors about input files into one line that names the file.
+
+Spark reads a file only when an action runs, so these errors can come from any job of the stage.
+"""
 
 from __future__ import annotations
 
@@ -14,63 +17,66 @@ from pyspark.errors.exceptions.captured import CapturedException
 from recsys_spark.errors import InputMismatch, InputUnreadable, RecsysError
 
 _FILE = re.compile(r"FAILED_READ_FILE.*?reading file (\S+?)\.(?:\s|$)", re.DOTALL)
-_PHRASES = (
+_WRONG_CONTENT = "it is damaged, or its suffix names the wrong compression"
+_CAUSES = (
     ("Permission denied", "permission denied"),
-    ("is not a Parquet file", "it is no Parquet file, or its end is missing"),
-    ("EOFException", "it ends too early; its end is missing or it is not compressed as its name says"),
-    ("not a gzip file", "it is not the compressed file that its name says, or it is damaged"),
-    ("ZipException", "it is not the compressed file that its name says, or it is damaged"),
+    ("is not a Parquet file", "it is not a Parquet file, or it is truncated"),
+    ("EOFException", "it is truncated, or its suffix names the wrong compression"),
+    ("not a gzip file", _WRONG_CONTENT),
+    ("ZipException", _WRONG_CONTENT),
     ("IOException", "it is damaged"),
 )
+"""Texts of Java exceptions and the causes that they stand for. The first match wins."""
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise `InputUnreadable` or `InputMismatch` instead of Spark's error, if that is about an input file."""
+def translated_errors() -> Iterator[None]:
+    """Raise `InputUnreadable` or `InputMismatch` in place of a Spark error about an input file."""
     try:
         yield
     except (Py4JJavaError, CapturedException) as error:
-        known = _known(causes(error))
-        if known is None:
+        translation = _translate(java_messages(error))
+        if translation is None:
             raise
-        raise known from error
+        raise translation from error
 
 
-def causes(error: Any) -> list[str]:
-    """What Java said, from the outermost exception to the root cause."""
-    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
-    said = []
-    while java is not None and len(said) < 20:
-        said.append(java.toString())
-        java = java.getCause()
-    return said or [str(error)]
+def java_messages(error: Any) -> list[str]:
+    """Return the messages of Java's exceptions, from the outermost to the root cause."""
+    exception = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    messages = []
+    while exception is not None and len(messages) < 20:
+        messages.append(exception.toString())
+        exception = exception.getCause()
+    return messages or [str(error)]
 
 
-def unreadable(path: str, said: list[str]) -> InputUnreadable:
-    """The error for the file at `path` (a path or a URL-encoded file: URL)."""
+def unreadable(path: str, messages: list[str]) -> InputUnreadable:
+    """Return the error for the file at `path`, a path or a URL-encoded file: URL."""
     name = re.sub(r"^file:/+", "/", unquote(path))
-    text = "\n".join(said)
-    root = said[-1].splitlines()[0]
-    what = next((phrase for sign, phrase in _PHRASES if sign in text), root)
-    return InputUnreadable(f"{name} cannot be read: {what}; deliver it again or take it away")
+    text, root_cause = "\n".join(messages), messages[-1].splitlines()[0]
+    cause = next((cause for pattern, cause in _CAUSES if pattern in text), root_cause)
+    return InputUnreadable(f"{name} cannot be read: {cause}. Deliver the file again or remove it from the input")
 
 
-def _known(said: list[str]) -> RecsysError | None:
-    text = "\n".join(said)
-    match = _FILE.search(text)
+def _translate(messages: list[str]) -> RecsysError | None:
+    text = "\n".join(messages)
+    file = _FILE.search(text)
     if "PARQUET_TYPE_ILLEGAL" in text:
-        kind = re.search(r"Illegal Parquet type: (.*?)\. SQLSTATE", text)
-        hint = "write times in microseconds" if "NANOS" in text else "write the column in another type"
+        illegal = re.search(r"Illegal Parquet type: (.*?)\. SQLSTATE", text)
         return InputMismatch(
-            f"a Parquet file holds a column of type {kind[1] if kind else 'unknown'}, which Spark cannot read; {hint}"
+            f"a Parquet file has a column of type {illegal[1] if illegal else 'unknown'}, which Spark cannot read. "
+            + ("Write times in microseconds" if "NANOS" in text else "Write the column with another type")
         )
     if "CANNOT_MERGE_SCHEMAS" in text:
-        kinds = re.search(r"incompatible data types (.*?)\. ", text)
+        types = re.search(r"incompatible data types (.*?)\. ", text)
         return InputMismatch(
-            f"Parquet files give one column different types ({kinds[1] if kinds else 'unlike'}); write all of them alike"
+            f"the Parquet files of an input have different types for one column{f': {types[1]}' if types else ''}. "
+            "Write the column with the same type in all files"
         )
     if "PARQUET_CONVERSION_FAILURE" in text or "PARQUET_COLUMN_DATA_TYPE_MISMATCH" in text:
         return InputMismatch(
-            f"{unquote(match[1]) if match else 'a Parquet file'}: a column has another type than in the other files; write all alike"
+            f"{unquote(file[1]) if file else 'a Parquet file'}: a column has another type than in the other files. "
+            "Write the column with the same type in all files"
         )
-    return unreadable(match[1], said) if match else None
+    return unreadable(file[1], messages) if file else None

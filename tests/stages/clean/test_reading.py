@@ -1,4 +1,4 @@
-"""Raw files of every kind come in as the same text; what cannot be read is named."""
+"""Tests that files of every format are read as the same text, and that errors name the file."""
 
 import gzip
 import json
@@ -11,12 +11,12 @@ import pytest
 
 from recsys_spark.errors import InputMismatch, InputMissing, InputUnreadable
 from recsys_spark.spark.input_files import _remote, find, format_of, identity
-from recsys_spark.stages.clean.read import FILE, MALFORMED, Wanted, file_name, read
-from recsys_spark.stages.clean.spark_errors import translated
+from recsys_spark.stages.clean.read import FILE, MALFORMED, ColumnSpec, file_name, read
+from recsys_spark.stages.clean.spark_errors import translated_errors
 
-WANTED = {
-    "user": Wanted("who", "clean.columns.user_id", "id"),
-    "item": Wanted("what", "clean.columns.item_id", "id"),
+SPECS = {
+    "user": ColumnSpec("who", "clean.columns.user_id", "id"),
+    "item": ColumnSpec("what", "clean.columns.item_id", "id"),
 }
 
 
@@ -28,17 +28,17 @@ def _find(path):
     return find(str(path), "paths.events", _no_session)
 
 
-def _read(spark, path, wanted=WANTED, **how):
+def _read(spark, path, specs=SPECS, **options):
     files = _find(path)
-    with translated():
-        rows = read(spark, files, format_of(files, "auto", "paths.events"), wanted, **how)
+    with translated_errors():
+        rows = read(spark, files, format_of(files, "auto", "paths.events"), specs, **options)
         return sorted(
-            (tuple(row) for row in rows.select(*wanted, MALFORMED, file_name(rows[FILE])).collect()),
+            (tuple(row) for row in rows.select(*specs, MALFORMED, file_name(rows[FILE])).collect()),
             key=lambda row: [str(v) for v in row],
         )
 
 
-def test_files_of_other_columns_and_order_in_one_input(spark, tmp_path):
+def test_files_of_one_input_may_have_different_columns(spark, tmp_path):
     folder = tmp_path / "a b+[c]"
     folder.mkdir()
     (folder / "1.csv").write_text('\ufeffwho,what\nann,"green ""tea"", hot"\n')
@@ -53,7 +53,7 @@ def test_files_of_other_columns_and_order_in_one_input(spark, tmp_path):
     ]
 
 
-def test_torn_csv_rows_are_kept_apart(spark, tmp_path):
+def test_malformed_csv_rows_keep_their_line(spark, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text('who,what,more\nann,tea,1\nbob,ale\n\neve,rum,2,3\nkim,"cut off')
     assert {row[0]: row[2] for row in _read(spark, path)} == {
@@ -64,7 +64,7 @@ def test_torn_csv_rows_are_kept_apart(spark, tmp_path):
     }
 
 
-def test_tsv_knows_no_quotes(spark, tmp_path):
+def test_quotes_in_tsv_are_text(spark, tmp_path):
     path = tmp_path / "log.tsv"
     path.write_text('who\twhat\nann\t"Great" tea\nbob\t"ale\n')
     assert [row[:3] for row in _read(spark, path)] == [("ann", '"Great" tea', None), ("bob", '"ale', None)]
@@ -80,18 +80,18 @@ def test_json_lines(spark, tmp_path):
     ]
 
 
-def test_a_folders_name_is_a_column(spark, tmp_path):
+def test_a_partition_folder_is_a_column(spark, tmp_path):
     for day in ("2026-01-01", "2026-01-02"):
         (tmp_path / f"date={day}").mkdir()
         (tmp_path / f"date={day}" / "part.csv").write_text(f"who,what\nann,tea {day}\n")
-    wanted = {**WANTED, "day": Wanted("date", "clean.columns.event_ts", "time")}
-    assert [row[:3] for row in _read(spark, tmp_path, wanted)] == [
+    specs = {**SPECS, "day": ColumnSpec("date", "clean.columns.event_ts", "time")}
+    assert [row[:3] for row in _read(spark, tmp_path, specs)] == [
         ("ann", f"tea {day}", day) for day in ("2026-01-01", "2026-01-02")
     ]
     assert len(_read(spark, tmp_path / "date=*" / "*.csv")) == 2
 
 
-def test_parquet_of_sensible_types(spark, tmp_path):
+def test_parquet_types_are_read_as_text(spark, tmp_path):
     at = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
     table = pa.table(
         {
@@ -106,9 +106,9 @@ def test_parquet_of_sensible_types(spark, tmp_path):
     )
     pq.write_table(table, tmp_path / "log.parquet")
     kinds = {"zone": "time", "plain": "time", "day": "time", "price": "number", "kinds": "list"}
-    wanted = {**WANTED, **{name: Wanted(name, name, kind) for name, kind in kinds.items()}}
+    specs = {**SPECS, **{name: ColumnSpec(name, name, kind) for name, kind in kinds.items()}}
     times = "2026-01-02 03:04:05.678901"
-    assert _read(spark, tmp_path / "log.parquet", wanted)[0][:7] == (
+    assert _read(spark, tmp_path / "log.parquet", specs)[0][:7] == (
         "7",
         "8",
         times,
@@ -125,21 +125,23 @@ def test_parquet_of_sensible_types(spark, tmp_path):
         (
             "a.csv",
             "who,whet\n",
-            "a.csv has no column 'what', which clean.columns.item_id names; its columns: who, whet; nearest: whet",
+            'a.csv: column "what" not found. Found: who, whet. The nearest name is "whet". '
+            "Set clean.columns.item_id to the right name",
         ),
         (
             "a.csv",
             "who,what,who\n",
-            "a.csv has 2 columns 'who', which clean.columns.user_id names; rename one",
+            'a.csv: column "who" (clean.columns.user_id) occurs 2 times in the header. Rename the others',
         ),
         (
             "a.jsonl",
             '{"who": {"id": 1}, "what": 1}\n',
-            "a.jsonl: 'who', which clean.columns.user_id names, holds {'id': 1}; it must be a plain value",
+            "a.jsonl: column \"who\" (clean.columns.user_id) has the value {'id': 1}. "
+            "Only texts, numbers and booleans are allowed. Choose another column or flatten this one",
         ),
     ],
 )
-def test_text_of_other_columns(spark, tmp_path, name, content, message):
+def test_a_wrong_column_is_an_error(spark, tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputMismatch) as error:
         _read(spark, tmp_path / name)
@@ -151,34 +153,34 @@ def test_text_of_other_columns(spark, tmp_path, name, content, message):
     [
         (
             pa.array([{"id": 1}]),
-            "column 'who', which clean.columns.user_id names, is struct<id:bigint>; it must be one of string, tinyint",
+            r'column "who" \(clean.columns.user_id\) has type struct<id:bigint>. Allowed types: string, tinyint',
         ),
         (
             pa.array([b"x"], pa.binary()),
-            "column 'who', which clean.columns.user_id names, is binary; it must be one of string",
+            r'column "who" \(clean.columns.user_id\) has type binary. Allowed types: string',
         ),
         (
             pa.array([1.5]),
-            "column 'who', which clean.columns.user_id names, is double; it must be one of string",
+            r'column "who" \(clean.columns.user_id\) has type double. Allowed types: string',
         ),
         (
             pa.array([1], pa.timestamp("ns")),
-            r"a Parquet file holds a column of type INT64 \(TIMESTAMP\(NANOS,false\)\), which Spark cannot read; ",
+            r"a Parquet file has a column of type INT64 \(TIMESTAMP\(NANOS,false\)\), which Spark cannot read. ",
         ),
     ],
 )
-def test_parquet_of_unfit_types(spark, tmp_path, column, message):
+def test_an_unsupported_parquet_type_is_an_error(spark, tmp_path, column, message):
     pq.write_table(pa.table({"who": column, "what": ["tea"]}), tmp_path / "a.parquet", version="2.6")
     with pytest.raises(InputMismatch, match=message):
         _read(spark, tmp_path / "a.parquet")
 
 
-def test_parquet_files_at_odds(spark, tmp_path):
+def test_parquet_files_with_different_types_are_an_error(spark, tmp_path):
     pq.write_table(pa.table({"who": ["ann"], "what": ["tea"]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"who": [1], "what": ["tea"]}), tmp_path / "b.parquet")
     with pytest.raises(
         InputMismatch,
-        match='Parquet files give one column different types \\("(STRING|BIGINT)" and "(STRING|BIGINT)"\\)',
+        match='Parquet files of an input have different types for one column: "(STRING|BIGINT)" and "(STRING|BIGINT)"',
     ):
         _read(spark, tmp_path)
 
@@ -202,24 +204,24 @@ def _damage(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name, what",
+    "name, cause",
     [
-        ("cut.csv.gz", "it ends too early"),
-        ("plain.csv.gz", "it is not the compressed file that its name says, or it is damaged"),
-        ("cut.jsonl.gz", "it ends too early"),
-        ("cut.parquet", "it is no Parquet file, or its end is missing"),
-        ("text.parquet", "it is no Parquet file, or its end is missing"),
+        ("cut.csv.gz", "it is truncated, or its suffix names the wrong compression"),
+        ("plain.csv.gz", "it is damaged, or its suffix names the wrong compression"),
+        ("cut.jsonl.gz", "it is truncated, or its suffix names the wrong compression"),
+        ("cut.parquet", "it is not a Parquet file, or it is truncated"),
+        ("text.parquet", "it is not a Parquet file, or it is truncated"),
     ],
 )
-def test_a_damaged_file_is_named(spark, tmp_path, name, what):
+def test_the_error_names_a_damaged_file(spark, tmp_path, name, cause):
     _damage(tmp_path, name)
     with pytest.raises(InputUnreadable) as error:
         _read(spark, tmp_path)
-    assert str(error.value).startswith(f"{tmp_path / name} cannot be read: {what}")
+    assert str(error.value).startswith(f"{tmp_path / name} cannot be read: {cause}. ")
     assert "\n" not in str(error.value)
 
 
-def test_nothing_there(tmp_path):
+def test_an_input_without_files_is_an_error(tmp_path):
     for path, message in (
         (
             tmp_path / "none.csv",
@@ -233,14 +235,14 @@ def test_nothing_there(tmp_path):
         assert str(error.value).startswith(message)
 
 
-def test_formats_by_suffix(tmp_path):
+def test_the_suffix_gives_the_format(tmp_path):
     for name in ("a.csv", "b.CSV.gz", "c.tsv", "d.ndjson", "part-0.c000.snappy.parquet", "log.txt"):
         (tmp_path / name).write_text("x")
-    told = {
+    formats = {
         name: format_of(_find(tmp_path / name), "auto", "k")
         for name in ("a.csv", "b.CSV.gz", "c.tsv", "d.ndjson", "part-0.c000.snappy.parquet")
     }
-    assert list(told.values()) == ["csv", "csv", "tsv", "jsonl", "parquet"]
+    assert list(formats.values()) == ["csv", "csv", "tsv", "jsonl", "parquet"]
     with pytest.raises(
         InputUnreadable,
         match="log.txt: unknown file suffix. Set clean.format to one of csv, tsv, jsonl, parquet",
@@ -251,7 +253,7 @@ def test_formats_by_suffix(tmp_path):
     assert format_of(_find(tmp_path / "log.txt"), "csv", "k") == "csv"
 
 
-def test_a_file_that_changes_has_another_identity(tmp_path):
+def test_the_identity_changes_with_the_file(tmp_path):
     (tmp_path / "a.csv").write_text("x")
     before = identity(_find(tmp_path))
     assert identity(_find(tmp_path)) == before

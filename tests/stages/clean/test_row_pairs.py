@@ -1,4 +1,4 @@
-"""Rules between rows: duplicates, returns, volume. Rows are judged already; only the columns these rules see matter."""
+"""Tests the rules on several rows: duplicates, returns and bots. The rows have passed the rules for single rows."""
 
 import random
 from collections import defaultdict
@@ -7,18 +7,18 @@ import pytest
 from pyspark.sql import functions as F
 
 from factories import moment
-from recsys_spark.stages.clean.bot_filter import bots
+from recsys_spark.stages.clean.bot_filter import bot_users
 from recsys_spark.stages.clean.dedup import mark_duplicates
 from recsys_spark.stages.clean.returns import mark_returns
 
 DDL = (
-    "raw_rating string, __file string, user_id string, item_id string, event_ts timestamp, event_type string, rating float, "
-    "quantity float, price float, reason string, detail string"
+    "raw_rating string, __file string, user_id string, item_id string, event_ts timestamp, event_type string, "
+    "rating float, quantity float, price float, reason string, detail string"
 )
 
 
 def _rows(spark, rows):
-    """Rows of (user, item, day, changes)."""
+    """Return a frame of rows given as (user, item, day, changes)."""
     columns = (
         "raw_rating",
         "__file",
@@ -47,7 +47,7 @@ def _rows(spark, rows):
     return spark.createDataFrame(values, DDL)
 
 
-def test_one_of_equal_rows_is_kept_from_the_first_file(spark):
+def test_the_duplicate_in_the_first_file_is_kept(spark):
     rows = _rows(
         spark,
         [
@@ -59,22 +59,22 @@ def test_one_of_equal_rows_is_kept_from_the_first_file(spark):
             ("ann", "tea", 1, {"__file": "a", "rating": 5.0, "raw_rating": "5", "reason": "too_old"}),
         ],
     )
-    found = sorted(
+    invalid = sorted(
         (row["__file"], row["raw_rating"], row["event_ts"].day, row["reason"])
         for row in mark_duplicates(rows).collect()
         if row["reason"]
     )
-    assert found == [("a", "5", 2, "too_old"), ("b", "5", 2, "duplicate"), ("c", "5", 2, "duplicate")]
+    assert invalid == [("a", "5", 2, "too_old"), ("b", "5", 2, "duplicate"), ("c", "5", 2, "duplicate")]
     assert mark_duplicates(rows).count() == 6
 
 
-def test_a_log_without_duplicates_comes_back_untouched(spark):
+def test_a_log_without_duplicates_is_returned_unchanged(spark):
     rows = _rows(spark, [("ann", "tea", 1, {}), ("ann", "tea", 2, {}), ("bob", "tea", None, {})])
     assert mark_duplicates(rows) is rows
 
 
 def _cancelled(quantities):
-    """Which purchases returns take back whole: a stack, piece by piece."""
+    """Return the positions of the purchases that are returned in full, by a stack of purchases."""
     left, stack = list(quantities), []
     for position, quantity in enumerate(quantities):
         if quantity > 0:
@@ -103,19 +103,19 @@ def _sequences():
 
 @pytest.fixture(scope="module")
 def returned(spark):
-    """One user a sequence, one day an event."""
+    """Return the reason of each event. Each sequence is a user, and its events are one day apart."""
     rows = [
         (user, "tea", day, {"quantity": float(n)})
         for user, sequence in _sequences().items()
         for day, n in enumerate(sequence, 1)
     ]
-    found = defaultdict(dict)
+    reasons = defaultdict(dict)
     for row in mark_returns(_rows(spark, rows).repartition(3)).collect():
-        found[row["user_id"]][(row["event_ts"] - moment(0).replace(tzinfo=None)).days - 1] = row["reason"]
-    return found
+        reasons[row["user_id"]][(row["event_ts"] - moment(0).replace(tzinfo=None)).days - 1] = row["reason"]
+    return reasons
 
 
-def test_the_docstrings_example():
+def test_the_example_in_the_docstring():
     assert _cancelled(EXAMPLE) == {0, 1, 3}
     assert _cancelled(EXAMPLE[:5]) == {1}
 
@@ -123,28 +123,33 @@ def test_the_docstrings_example():
 @pytest.mark.parametrize("user", _sequences())
 def test_returns_take_back_the_latest_purchases(returned, user):
     sequence = _sequences()[user]
-    wanted = {
+    expected = {
         day: "return" if n < 0 else "cancelled_by_return" if day in _cancelled(sequence) else None
         for day, n in enumerate(sequence)
     }
-    assert returned[user] == wanted
+    assert returned[user] == expected
 
 
-def test_returns_touch_only_their_own(spark):
+def test_returns_affect_only_the_same_user_item_and_event_type(spark):
     rows = [
         ("ann", "tea", 1, {"quantity": 1.0, "price": 1.0}),
-        ("ann", "tea", 1, {"quantity": -1.0, "price": 2.0}),  # at the same time counts as after
+        (
+            "ann",
+            "tea",
+            1,
+            {"quantity": -1.0, "price": 2.0},
+        ),  # a return counts as later than a purchase at the same time
         ("ann", "ale", 1, {"quantity": 1.0}),
         ("bob", "tea", 1, {"quantity": 1.0}),
         ("ann", "tea", 1, {"quantity": 1.0, "event_type": "cart"}),
         ("ann", "tea", 1, {"price": 3.0}),
         ("ann", "tea", 1, {"quantity": 1.0, "price": 4.0, "reason": "duplicate", "detail": "as it was"}),
         ("ann", "tea", 2, {"quantity": 1.0, "price": 5.0}),
-        # in floats 0.1 + 0.2 - 0.3 is not 0
+        # in floating point 0.1 + 0.2 - 0.3 is not 0
         ("eve", "tea", 1, {"quantity": 0.1}),
         ("eve", "tea", 2, {"quantity": 0.2}),
         ("eve", "tea", 3, {"quantity": -0.3}),
-        # without times purchases come first
+        # without times all purchases come before all returns
         ("kim", "tea", None, {"quantity": -1.0}),
         ("kim", "tea", None, {"quantity": 1.0}),
     ]
@@ -170,16 +175,17 @@ def test_returns_touch_only_their_own(spark):
     ]
 
 
-def test_bots(spark):
+def test_users_above_a_limit_are_bots(spark):
     rows = [("busy", str(i), 1, {}) for i in range(4)] + [("steady", str(i), i, {}) for i in range(5)]
     rows += [("calm", str(i), 1, {}) for i in range(3)] + [("calm", "x", 1, {"reason": "too_old"})]
     rows += [("timeless", str(i), None, {}) for i in range(4)]
     frame = _rows(spark, rows)
     events = frame.groupBy("user_id").agg(F.count("*").alias("n"))
-    found = {row["user_id"]: row["detail"] for row in bots(frame, events, per_day=3, in_all=4).collect()}
-    assert found == {"busy": "4 events on 2026-01-02", "steady": "5 events in all"}
-    assert [row["user_id"] for row in bots(frame, events, per_day=None, in_all=4).collect()] == ["steady"]
-    assert (
-        bots(frame, events, per_day=4, in_all=None) is None
-    )  # calm and timeless reach it only by rows that do not count
-    assert bots(frame, events, per_day=None, in_all=None) is None
+    details = {row["user_id"]: row["detail"] for row in bot_users(frame, events, max_per_day=3, max_total=4).collect()}
+    assert details == {"busy": "4 events on 2026-01-02", "steady": "5 events in all"}
+    assert [row["user_id"] for row in bot_users(frame, events, max_per_day=None, max_total=4).collect()] == ["steady"]
+    # calm exceeds the limit only with an invalid row, and the events of timeless have no day
+    assert bot_users(frame, events, max_per_day=3, max_total=None).collect() == [("busy", "4 events on 2026-01-02")]
+    # steady has one event a day
+    assert bot_users(frame, events, max_per_day=4, max_total=None) is None
+    assert bot_users(frame, events, max_per_day=None, max_total=None) is None

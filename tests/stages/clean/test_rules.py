@@ -1,13 +1,13 @@
-"""One row for each reason, all judged in one frame; and what the typed columns hold."""
+"""Tests the rules for single rows, with one row for each reason, and the typed columns."""
 
 from datetime import date, datetime, timezone
 
 import pytest
 
-from recsys_spark.stages.clean.parse import raw, typed
-from recsys_spark.stages.clean.quarantine import quarantined, tallied
+from recsys_spark.stages.clean.parse import parse, raw
+from recsys_spark.stages.clean.quarantine import count_log, quarantine_table
 from recsys_spark.stages.clean.read import FILE, MALFORMED
-from recsys_spark.stages.clean.rules import judged, row_rules
+from recsys_spark.stages.clean.rules import apply_rules, row_rules
 
 NAMES = {
     "user_id": "visitor",
@@ -18,7 +18,7 @@ NAMES = {
     "quantity": "pieces",
     "price": "paid",
 }
-GOOD = {
+VALID = {
     "user_id": "ann",
     "item_id": "tea",
     "event_ts": "2026-02-01",
@@ -38,7 +38,7 @@ DEFAULTS = {
     "require_known_items": False,
 }
 
-# (change of the good row, reason, detail); a row with several faults has the reason of the first rule
+# (change to the valid row, reason, detail); a row that breaks several rules has the reason of the first
 CASES = [
     ({}, None, None),
     ({"user_id": None}, "missing_user", "visitor=null"),
@@ -69,7 +69,7 @@ CASES = [
     ({"quantity": "0"}, "quantity_out_of_range", "pieces=0"),
     ({"quantity": "101"}, "quantity_out_of_range", "pieces=101"),
     ({"quantity": "0.1"}, None, None),
-    ({"quantity": "-101"}, None, None),  # a return, which the range is not for
+    ({"quantity": "-101"}, None, None),  # a return, to which the range does not apply
     ({"price": "-0.01"}, "price_out_of_range", "paid=-0.01"),
     ({"malformed": 'ann,tea,"'}, "malformed_row", 'line=ann,tea,"'),
 ]
@@ -84,49 +84,50 @@ def _frame(spark, rows, names=NAMES):
     return spark.createDataFrame(values, ddl)
 
 
-def _judged(spark, rows, names=NAMES, time_unit="iso", **changes):
-    frame = typed(_frame(spark, rows, names), time_unit=time_unit, default_event_type="view")
-    return judged(frame, row_rules(names, **{**DEFAULTS, **changes}))
+def _checked(spark, rows, names=NAMES, time_unit="iso", **changes):
+    frame = parse(_frame(spark, rows, names), time_unit=time_unit, default_event_type="view")
+    return apply_rules(frame, row_rules(names, **{**DEFAULTS, **changes}))
 
 
 @pytest.fixture(scope="module")
 def cases(spark):
-    frame = _judged(spark, [{**GOOD, **change} for change, _, _ in CASES]).coalesce(1).persist()
-    return frame, frame.collect(), [row.asDict() for row in quarantined(frame).collect()]
+    frame = _checked(spark, [{**VALID, **change} for change, _, _ in CASES]).coalesce(1).persist()
+    return frame, frame.collect(), [row.asDict() for row in quarantine_table(frame).collect()]
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{reason}-{change}" for change, reason, _ in CASES])
-def test_reason(cases, number):
+def test_a_row_has_the_reason_of_the_first_broken_rule(cases, number):
     assert cases[1][number]["reason"] == CASES[number][1]
 
 
-def test_quarantine_tells_what_where_and_as_read(cases):
-    bad = [(change, reason, detail) for change, reason, detail in CASES if reason]
-    assert [(row["reason"], row["detail"]) for row in cases[2]] == [(reason, detail) for _, reason, detail in bad]
+def test_the_quarantine_has_the_value_the_file_and_the_raw_row(cases):
+    expected = [(reason, detail) for _, reason, detail in CASES if reason]
+    assert [(row["reason"], row["detail"]) for row in cases[2]] == expected
     assert {row["source_file"] for row in cases[2]} == {"/logs/a b+.csv"}
     assert cases[2][1]["row"] == (
-        '{"user_id":" \u00a0\\t","item_id":"tea","event_ts":"2026-02-01","event_type":"view","rating":"4","quantity":"2","price":"1.5"}'
+        '{"user_id":" \u00a0\\t","item_id":"tea","event_ts":"2026-02-01","event_type":"view",'
+        '"rating":"4","quantity":"2","price":"1.5"}'
     )
 
 
-def test_tally_counts_reasons_values_and_returns(cases):
-    watched, tally = tallied(cases[0], {reason for _, reason, _ in CASES if reason})
-    watched.write.format("noop").mode("append").save()
-    seen = tally()
-    assert seen.rows == len(CASES)
-    assert seen.by_reason["missing_user"] == 3
-    assert sum(seen.by_reason.values()) == sum(reason is not None for _, reason, _ in CASES)
-    assert seen.values["user_id"] == len(CASES) - 1
-    assert seen.returns == 1
+def test_reasons_values_and_returns_are_counted(cases):
+    rows, log_counts = count_log(cases[0], {reason for _, reason, _ in CASES if reason})
+    rows.write.format("noop").mode("append").save()
+    counts = log_counts()
+    assert counts.rows == len(CASES)
+    assert counts.by_reason["missing_user"] == 3
+    assert sum(counts.by_reason.values()) == sum(reason is not None for _, reason, _ in CASES)
+    assert counts.values["user_id"] == len(CASES) - 1
+    assert counts.returns == 1
 
 
-def test_negative_quantity_is_out_of_range_when_returns_are_off(spark):
-    frame = _judged(spark, [{**GOOD, "quantity": "-1"}, GOOD], returns=False)
+def test_a_negative_quantity_is_out_of_range_without_returns(spark):
+    frame = _checked(spark, [{**VALID, "quantity": "-1"}, VALID], returns=False)
     assert [row["reason"] for row in frame.collect()] == ["quantity_out_of_range", None]
 
 
 @pytest.mark.parametrize("unit, scale", [("s", 1), ("ms", 10**3), ("us", 10**6)])
-def test_times_as_numbers(spark, unit, scale):
+def test_numeric_times_are_parsed(spark, unit, scale):
     second = 1_767_225_600  # 2026-01-01
     texts = [
         str(second * scale),
@@ -138,16 +139,16 @@ def test_times_as_numbers(spark, unit, scale):
         "2026-01-01",
         str(second * 1000 * scale),
     ]
-    frame = _judged(spark, [{**GOOD, "event_ts": text} for text in texts], time_unit=unit)
+    frame = _checked(spark, [{**VALID, "event_ts": text} for text in texts], time_unit=unit)
     rows = frame.select(
-        "reason", (frame.event_ts == datetime(2026, 1, 1, tzinfo=timezone.utc)).alias("right")
+        "reason", (frame.event_ts == datetime(2026, 1, 1, tzinfo=timezone.utc)).alias("equal")
     ).collect()
-    assert [row["right"] for row in rows] == [True, True, *[None] * 6]
+    assert [row["equal"] for row in rows] == [True, True, *[None] * 6]
     assert [row["reason"] for row in rows[2:]] == ["unparsable_time"] * 5 + ["future_time"]
 
 
-def test_a_log_of_ids_alone(spark):
-    frame = _judged(spark, [{"user_id": "ann", "item_id": " tea "}], names={"user_id": "u", "item_id": "i"})
+def test_a_log_with_ids_only(spark):
+    frame = _checked(spark, [{"user_id": "ann", "item_id": " tea "}], names={"user_id": "u", "item_id": "i"})
     row = frame.first()
     assert (row["item_id"], row["event_ts"], row["event_type"], row["rating"], row["reason"]) == (
         "tea",
