@@ -1,4 +1,7 @@
-"""Metadata of recsys_spark, and the one place where versions are pinned."""
+"""Metadata of recsys_spark, and the one place where versions are pinned.
+
+After a change here, `make lock` writes requirements.lock again.
+"""
 
 from setuptools import find_packages, setup
 
@@ -29,21 +32,25 @@ HOROVOD = [
     "cffi==2.1.1",
 ]
 TUNE = [
-    "optuna==5.0.0",  # for the driver of a settings search alone
+    "optuna==5.0.0",  # only `recsys tune` uses it, and only on the driver
 ]
 TEST = [
     "pytest==9.1.1",
     "pytest-timeout==2.4.0",
-    "hypothesis==6.170.15",
+    "pytest-xdist==3.8.0",
+    "hypothesis==6.170.15; python_version >= '3.11'",
+    "hypothesis==6.168.5; python_version < '3.11'",
     "scikit-learn==1.7.2",
 ]
 LINT = [
     "ruff==0.17.6",
-    "import-linter==2.16",
+    "import-linter==2.16; python_version >= '3.11'",
+    "import-linter==2.15; python_version < '3.11'",
     "mypy==2.4.1",
     "types-PyYAML==6.0.12.20261113",
 ]
 PACKAGE = [
+    "uv==0.13.9",  # installs requirements.lock
     "build==1.6.1",
     "setuptools==80.10.2",  # 82 has no pkg_resources, which horovod's build imports
     "wheel==0.45.1",
@@ -52,7 +59,7 @@ PACKAGE = [
 
 setup(
     name="recsys_spark",
-    version="0.1.0",
+    version="0.2.0",
     description="A nightly batch recommender on PySpark, Petastorm, Horovod and PyTorch",
     author="recsys_spark contributors",
     license="Apache-2.0",

@@ -1,29 +1,32 @@
 #!/bin/bash
-# Makes .venv with all that setup.py pins, and Horovod. Done once: a stamp in .venv says for which pins and scripts, and where.
+# Makes .venv with everything that setup.py pins. A stamp in .venv records which pins and scripts it was made from, and
+# where.
 . "$(dirname "$0")/lib.sh"
 
-state=$(cat setup.py .make/{lib,system,environment,horovod,classes}.sh <(echo "$REPO") | sha256sum | cut -c1-16)
+state=$(
+    cat setup.py requirements.lock conf/log4j2.properties .make/{lib,system,environment,horovod}.sh .make/horovod.patch \
+        <(echo "$REPO") | sha256sum | cut -c1-16
+)
 ready=".venv/.ready-$state"
 [ ! -e "$ready" ] || exit 0
 
 exec 9>build/.setup.lock
-flock 9 # two makes at once: the second waits for the first, and has nothing left to do
+flock 9 # of two makes at once the second waits for the first and then finds the stamp
 [ ! -e "$ready" ] || exit 0
 : >"$LOG"
 
-printf 'Setting up .venv: 4 minutes, and 3 to 8 more where Horovod has to be built. Log: %s\n' "$LOG"
+printf 'Setting up .venv: 1 minute, torch, and 3 to 8 minutes if Horovod has to be built. Log: %s\n' "$LOG"
 .make/system.sh
-python=$(find_python)
-"$PYTHON" -c '' 2>/dev/null || logged "making .venv with $python" "$python" -m venv --clear .venv
-
-pip_install=("$PYTHON" -m pip install --disable-pip-version-check)
-build_needs=("$(pin setuptools)" "$(pin wheel)" "$(pin packaging)" "$(pin cffi)" "$(pin numpy)")
-logged "installing $(pin torch) and what Horovod's build needs" "${pip_install[@]}" "$(pin torch)" "${build_needs[@]}"
+locked 'uv|setuptools|wheel' >build/bootstrap.txt
+make_venv --require-hashes -r build/bootstrap.txt
+# torch and Horovod have steps of their own: their builds differ from machine to machine
+locked_except horovod >build/requirements.txt
+logged "installing requirements.lock" \
+    .venv/bin/uv pip install --require-hashes --no-build-isolation -r build/requirements.txt
+logged "installing $(pin torch)" .venv/bin/uv pip install "$(pin torch)" --constraint build/requirements.txt
 .make/horovod.sh
-# --use-pep517: without it an old pip makes an egg link, which knows nothing of schemas/
-logged "installing recsys_spark and its other requirements" \
-    "${pip_install[@]}" --only-binary horovod --no-build-isolation --use-pep517 -e '.[horovod,tune,test,lint,package]'
-.make/classes.sh
+logged "installing recsys_spark" .venv/bin/uv pip install --no-deps --no-build-isolation --editable .
+quiet_spark "$PYTHON"
 
 rm -f .venv/.ready-*
 touch "$ready"
