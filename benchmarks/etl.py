@@ -1,9 +1,11 @@
-"""Clean, split and features on generated dirty logs: rows a second, how time grows with the log, and cleaning beside the same rules in DuckDB.
+"""Measures clean, split and features on generated dirty logs of several sizes, beside the same cleaning in DuckDB.
 
-    python benchmarks/etl.py [--events 1000000 10000000 50000000] [--peer 1000000 10000000] [--runs 3] [--scratch build/bench/etl]
+    python benchmarks/etl.py [--events 1000000 10000000 50000000] [--peer 1000000 10000000] [--runs 3]
+                             [--scratch build/bench/etl]
 
-Each size is written as CSV, cleaned, split and made into features by one job (jobs/*.py, its session start taken off), and deleted. Time may grow
-no faster than 1.15 times linear: between two sizes, (seconds / seconds) / (events / events), kept as `growth`. A log holds the faults of `DIRT`.
+Each size is written as CSV, processed by jobs/clean.py, jobs/split.py and jobs/features.py, and deleted. The start of
+the Spark session is subtracted. `growth` compares two sizes: (seconds / seconds) / (events / events). It should stay
+below 1.15. A log has the faults of `DIRT`.
 """
 
 from __future__ import annotations
@@ -37,44 +39,44 @@ DIRT = {
     "duplicate": 0.01,
     "bot": 0.01,
 }
-"""Share of the lines of each fault. duplicate: the line before once more; bot: one of a few users with more events on one day than PER_DAY."""
+"""Share of lines with each fault. A duplicate repeats the line before it. A bot exceeds PER_DAY events on one day."""
 TYPES = pa.array(["view", "cart", "purchase", "rating"])
 BOT_EVENTS = 2 * PER_DAY
 
 
 def dirty_log(path: Path, events: int, seed: int = 7) -> None:
-    """Write a CSV of `events` lines: user_id, item_id, timestamp (s), event_type, rating. A line that is dirty has one fault."""
+    """Write a CSV of `events` lines: user_id, item_id, timestamp (s), event_type, rating. A dirty line has one fault."""
     shape = Shape(max(events // 50, 100), max(events // 250, 50), events, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     start = 0
     with open(path, "wb") as file:
         file.write(b"user_id,item_id,timestamp,event_type,rating\n")
-        for number, piece in enumerate(shape.events_by_time()):
+        for number, chunk in enumerate(shape.events_by_time()):
             rng = np.random.default_rng([seed, 9, number])
-            lines = _lines(piece, start, rng)
+            lines = _lines(chunk, start, rng)
             whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
             file.write(pc.binary_join(whole, "\n")[0].as_buffer())
             file.write(b"\n")
-            start += len(piece)
+            start += len(chunk)
 
 
-def _lines(piece: Events, start: int, rng: np.random.Generator) -> pa.Array:
-    """The lines of a piece; `start` events went before it."""
-    n = len(piece)
+def _lines(chunk: Events, start: int, rng: np.random.Generator) -> pa.Array:
+    """Return the lines of a chunk. `start` is the number of events before it."""
+    n = len(chunk)
     draw = rng.random(n)
     edges = np.cumsum(list(DIRT.values()))
     fault = np.searchsorted(edges, draw)  # len(DIRT): none
     is_ = {name: fault == i for i, name in enumerate(DIRT)}
     bot = (start + np.cumsum(is_["bot"])) // BOT_EVENTS
-    users = pc.binary_join_element_wise("u", pa.array(piece.users).cast("string"), "")
+    users = pc.binary_join_element_wise("u", pa.array(chunk.users).cast("string"), "")
     users = pc.if_else(
         pa.array(is_["bot"]), pc.binary_join_element_wise("bot", pa.array(bot).cast("string"), ""), users
     )
     users = pc.if_else(pa.array(is_["missing_user"]), "", users)
-    items = pc.binary_join_element_wise("i", pa.array(piece.items).cast("string"), "")
+    items = pc.binary_join_element_wise("i", pa.array(chunk.items).cast("string"), "")
     items = pc.if_else(pa.array(is_["missing_item"]), " ", items)
     # a bot's events lie on one day
-    times = np.where(is_["bot"], 1_750_000_000 // 86_400 * 86_400 + rng.integers(0, 86_400, n), piece.times)
+    times = np.where(is_["bot"], 1_750_000_000 // 86_400 * 86_400 + rng.integers(0, 86_400, n), chunk.times)
     times = np.where(is_["too_old"], times - 2_000_000_000, times)
     times = np.where(is_["future_time"], times + 400_000_000, times)
     when = pc.if_else(pa.array(is_["unparsable_time"]), "soon", pa.array(times).cast("string"))
@@ -110,20 +112,16 @@ clean:
 
 
 def job(stage: str, config: Path, memory: str) -> tuple[float, dict]:
-    """Seconds of a stage's backtest pass without the session's start, and its counts."""
-    java = (
-        f"@{harness.REPO / 'conf/driver.jvm'} -Dlog4j2.configurationFile=file:{harness.REPO / 'conf/log4j2.properties'}"
-    )
+    """Return the seconds of a stage's backtest pass, without the start of the session, and its counts."""
     process = harness.submit(
         stage, "--config", config, "--run-date", CUTOFF, "--pass", "backtest", "--force",
-        memory=memory, options=["--driver-java-options", java],
+        memory=memory,
     )  # fmt: skip
-    start = harness.session_start(harness.told(process))
-    folder = config.parent / "root" / "runs" / CUTOFF
-    found = json.loads(
-        ((folder / stage if stage == "clean" else folder / "backtest" / stage) / "manifest.json").read_text()
-    )
-    return found["seconds"] - start, found["counts"]
+    start = harness.session_start(harness.output_lines(process))
+    run = config.parent / "root" / "runs" / CUTOFF
+    folder = run / stage if stage == "clean" else run / "backtest" / stage
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return manifest["seconds"] - start, manifest["counts"]
 
 
 def cleaned(config: Path, memory: str) -> harness.Timed:
@@ -142,10 +140,10 @@ def stage(name: str, config: Path, memory: str) -> harness.Timed:
 
 def growth(sizes: list[int]) -> None:
     """Print and keep how much faster than the log the time of each stage grows."""
-    found = {e["case"]: e for e in json.loads(harness.RESULTS.read_text())}
+    entries = {e["case"]: e for e in harness.results()}
     for name in STAGES:
         for less, more in pairwise(sizes):
-            small, large = found[case(name, less)], found[case(name, more)]
+            small, large = entries[case(name, less)], entries[case(name, more)]
             rate = large["ours_seconds"] / small["ours_seconds"] / (more / less)
             harness.keep({**large, "growth": round(rate, 3)})
             print(f"{name}: {less:,} to {more:,} events: {rate:.2f} times linear")
@@ -156,12 +154,12 @@ def case(name: str, events: int) -> str:
 
 
 def same_counts(name: str) -> None:
-    """Fail unless the peer has put as many rows under every reason."""
-    (entry,) = [e for e in json.loads(harness.RESULTS.read_text()) if e["case"] == name and e["peer"]]
+    """Fail unless the peer counts as many rows for every reason."""
+    (entry,) = [e for e in harness.results() if e["case"] == name and e["peer"]]
     ours, theirs = entry["ours_facts"], entry["peer_facts"]
     wrong = {key: (ours[key], theirs.get(key)) for key in ours if ours[key] != theirs.get(key)}
     if wrong:
-        raise SystemExit(f"{name}: DuckDB counts otherwise (ours, theirs): {wrong}")
+        raise SystemExit(f"{name}: the counts of DuckDB differ (ours, theirs): {wrong}")
 
 
 def main() -> None:

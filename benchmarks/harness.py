@@ -1,9 +1,10 @@
-"""Ours beside its peers: one after the other in one run, several times, medians into build/bench/results.json.
+"""Measures this package beside its peers, in turn and several times, and keeps the medians in build/bench/results.json.
 
-A timed thing is a function that does its work once and returns a `Timing`; it starts its own clock, so that set-up (a Spark session, reading the log
-into memory) stays apart, alike for all. Peers live in environments of their own (`.make/peers.sh`) and are run as scripts, `peer`, and ours can be run
-as a script too, `fresh`, so that each run has a process and a session of its own; the last line of output is JSON with `seconds` and whatever
-else there is to say. `measure` goes round: ours, peer, ours, peer, …
+A benchmark is a function that does its work once and returns a `Timing`. It starts its own clock, so that set-up (a
+Spark session, reading the log into memory) is excluded for all alike. Peers have environments of their own
+(`.make/peers.sh`) and run as scripts with `peer`. Scripts of this package run with `fresh`, so that each run has a new
+process and session. The last line that a script prints is JSON with `seconds` and further facts. `measure` alternates:
+ours, peer, ours, peer, …
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ RUNS = 3
 OURS = ("recsys_spark", "pyspark", "numpy", "numba", "scipy", "torch", "pyarrow", "petastorm", "horovod")
 PEERS = ("implicit", "replay-rec", "pyspark", "duckdb", "polars", "numpy", "scipy", "pandas")
 PRODUCTS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-"""Instructions that decide how fast products are. A virtual machine may hide them, so the processor's name does not tell of them."""
+"""Instructions that decide the speed of matrix products. A virtual machine may hide them."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds, and what else is known of what was done (quality, rows, memory)."""
+    """The seconds of one run, and further facts about it, such as quality, rows or memory."""
 
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +52,7 @@ Timed = Callable[[], Timing]
 
 
 def peer(script: str, *arguments: object, python: Path = PEERS_PYTHON) -> Timed:
-    """`benchmarks/peers/<script>.py` under the peers' own interpreter."""
+    """Return a benchmark that runs `benchmarks/peers/<script>.py` in the peers' environment."""
 
     def run() -> Timing:
         timing = _script(python, REPO / "benchmarks" / "peers" / f"{script}.py", *arguments)
@@ -61,7 +62,7 @@ def peer(script: str, *arguments: object, python: Path = PEERS_PYTHON) -> Timed:
 
 
 def fresh(script: Path, *arguments: object) -> Timed:
-    """A script of ours in a process of its own."""
+    """Return a benchmark that runs a script of this package in a new process."""
     return lambda: _script(Path(sys.executable), script, *arguments)
 
 
@@ -74,18 +75,19 @@ def _script(python: Path, *command: object) -> Timing:
 
 
 def submit(job: str, *arguments: object, memory: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """jobs/<job>.py under spark-submit (`options`) on all cores; what it says is to be read with `told`."""
+    """Start jobs/<job>.py with spark-submit (`options`) on all cores. `output_lines` reads its output."""
     command = [
-        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]", "--driver-memory", memory, *options,
+        str(Path(sys.executable).with_name("spark-submit")), "--master", "local[*]",
+        "--driver-memory", memory, *options,
         str(REPO / "jobs" / f"{job}.py"), *map(str, arguments),
     ]  # fmt: skip
     env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    # spark-submit passes on by its output what the job writes as errors
+    # spark-submit prints the job's stderr on its stdout
     return subprocess.Popen(command, env=env, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def told(process: subprocess.Popen[str]) -> Iterator[str]:
-    """The lines that the process says, passed on to this one's errors; raises where it ends in failure."""
+def output_lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """Yield the lines that `process` prints, and copy them to stderr. `CalledProcessError` if the process fails."""
     for line in process.stdout or ():
         sys.stderr.write(line)
         yield line
@@ -94,15 +96,16 @@ def told(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 def session_start(lines: Iterable[str]) -> float:
-    """How long the Spark session took to start [s], by what the job says."""
-    found = [re.search(r"spark: .*, started in ([0-9.]+) s", line) for line in lines]
-    return next(float(match[1]) for match in found if match)
+    """Return the seconds that the Spark session took to start, from the job's log."""
+    matches = [re.search(r"spark: .*, started in ([0-9.]+) s", line) for line in lines]
+    return next(float(match[1]) for match in matches if match)
 
 
 def measure(case: str, ours: Timed, peers: Mapping[str, Timed], config: Mapping[str, Any], runs: int = RUNS) -> None:
-    """Time `ours` and every peer `runs` times in turn and keep an entry for each peer; with no peers one entry whose peer is null.
+    """Time `ours` and every peer `runs` times in turn, and keep an entry for each peer.
 
-    A peer that fails is left out of the later rounds; the others' figures are kept, and then its error is raised.
+    Without peers one entry is kept, whose peer is null. A peer that fails is left out of the later rounds. The figures
+    of the others are kept, and then its error is raised.
     """
     timings: dict[str, list[Timing]] = {"": []}
     failed: dict[str, Exception] = {}
@@ -119,8 +122,7 @@ def measure(case: str, ours: Timed, peers: Mapping[str, Timed], config: Mapping[
                 timings.pop(name, None)
                 print(f"  {case}: {name} failed: {error}", file=sys.stderr, flush=True)
                 continue
-            told = f"  {case}: {name or 'ours'} {timings[name][-1].seconds:.2f} s"
-            print(told, file=sys.stderr, flush=True)
+            print(f"  {case}: {name or 'ours'} {timings[name][-1].seconds:.2f} s", file=sys.stderr, flush=True)
     mine = timings.pop("")
     for name in timings or (() if peers else (None,)):
         keep(entry(case, name, mine, timings.get(name), config))
@@ -131,7 +133,7 @@ def measure(case: str, ours: Timed, peers: Mapping[str, Timed], config: Mapping[
 def entry(
     case: str, name: str | None, mine: list[Timing], theirs: list[Timing] | None, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """One of results.json: the medians of our runs and of those of the peer `name`, if there is one."""
+    """Return an entry of results.json: the medians of our runs and of the runs of the peer `name`, if there is one."""
     ours_s = statistics.median(t.seconds for t in mine)
     peer_s = statistics.median(t.seconds for t in theirs) if theirs else None
     ratio = ours_s / peer_s if peer_s else None
@@ -154,7 +156,7 @@ def entry(
 
 
 def keep(entry: Mapping[str, Any]) -> None:
-    """Put `entry` into results.json, in the place of an earlier one of the same case and peer."""
+    """Write `entry` to results.json. It replaces an earlier entry of the same case and peer."""
     entries = results()
     key = entry["case"], entry["peer"]
     entries = [e for e in entries if (e["case"], e["peer"]) != key] + [dict(entry)]
@@ -165,12 +167,12 @@ def keep(entry: Mapping[str, Any]) -> None:
 
 
 def results() -> list[dict[str, Any]]:
-    """The entries of results.json, oldest first."""
+    """Return the entries of results.json, oldest first."""
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
 
 
 def run_cases(cases: Mapping[str, Callable[[], None]], only: str | None = None) -> int:
-    """Run each case whose name begins with `only`; one that fails does not stop the others. Returns an exit code."""
+    """Run each case whose name begins with `only`, and return an exit code. A case that fails does not stop the others."""
     failed = []
     chosen = {name: case for name, case in cases.items() if name.startswith(only or "")}
     if not chosen:
@@ -189,13 +191,13 @@ def run_cases(cases: Mapping[str, Callable[[], None]], only: str | None = None) 
 
 @cache
 def machine() -> dict[str, Any]:
-    """The processor, those of its instructions that decide how fast products are, its cores, memory and the versions that matter."""
+    """Return the processor, its instructions for matrix products, cores, memory and the versions of the main packages."""
     cpu = Path("/proc/cpuinfo").read_text().splitlines()
     names = {line.split(":")[1].strip() for line in cpu if line.startswith("model name")}
     flags = {flag for line in cpu if line.startswith("flags") for flag in line.split()}
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
-    java = _says("java", "-version")
-    gpu = _says("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    java = _output("java", "-version")
+    gpu = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {
         "cpu": ", ".join(sorted(names)),
         "instructions": " ".join(name for name in PRODUCTS if name in flags),
@@ -209,8 +211,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _says(*command: str) -> list[str]:
-    """The lines that a program says of itself, none where it is not there."""
+def _output(*command: str) -> list[str]:
+    """Return the lines that a command prints. None if the program is missing or fails."""
     if not shutil.which(command[0]):
         return []
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -223,20 +225,23 @@ def _installed(name: str) -> bool:
 
 @cache
 def peer_versions(python: Path) -> dict[str, str]:
-    """The versions of the peers of an environment."""
+    """Return the versions of the peers in an environment."""
     code = f"""
 import json
 from importlib import metadata
-found = {{d.metadata["Name"]: d.version for d in metadata.distributions()}}
-print(json.dumps({{name: found[name] for name in {PEERS!r} if name in found}}))
+versions = {{d.metadata["Name"]: d.version for d in metadata.distributions()}}
+print(json.dumps({{name: versions[name] for name in {PEERS!r} if name in versions}}))
 """
     done = subprocess.run([str(python), "-c", code], check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout))
 
 
 class WorkerMemory(threading.Thread):
-    """The highest memory of any one Python worker of Spark below this process, looked at every 20 ms: `anonymous` (what it allocated) and
-    `resident` (with the files it maps, which all workers of a machine share), in MiB. A context manager."""
+    """Measures the peak memory of any one Python worker of Spark below this process, every 20 ms. A context manager.
+
+    `anonymous` is the memory that the worker allocated, in MiB. `resident` includes mapped files, which the workers of
+    a machine share.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -252,12 +257,12 @@ class WorkerMemory(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        looks = 0
+        count = 0
         workers: list[int] = []
         while not self.over.wait(0.02):
-            if looks % 25 == 0:
+            if count % 25 == 0:
                 workers = [pid for pid in descendants(os.getpid()) if _is_worker(pid)]
-            looks += 1
+            count += 1
             for pid in workers:
                 memory = _status(pid)
                 self.anonymous = max(self.anonymous, memory.get("RssAnon", 0) / 1024)
@@ -268,16 +273,15 @@ class WorkerMemory(threading.Thread):
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid` and all its descendants."""
-    found, at = [pid], 0
-    while at < len(found):
-        for path in Path(f"/proc/{found[at]}/task").glob("*/children"):
+    """Return `pid` and all its descendants."""
+    pids = [pid]
+    for parent in pids:  # the list grows while it is read
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += [int(child) for child in path.read_text().split()]
+                pids += [int(child) for child in path.read_text().split()]
             except OSError:
                 continue
-        at += 1
-    return found
+    return pids
 
 
 def _is_worker(pid: int) -> bool:
@@ -288,7 +292,7 @@ def _is_worker(pid: int) -> bool:
 
 
 def _status(pid: int) -> dict[str, int]:
-    """The kB figures of /proc/<pid>/status; none when it is gone."""
+    """Return the kB figures of /proc/<pid>/status. None if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

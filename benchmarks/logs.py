@@ -1,11 +1,14 @@
-"""Logs to measure on: the public Gowalla split, a log of the reader's own, or a generated one of any size.
+"""Reads and generates the logs of the benchmarks: the public Gowalla split, any other log, or a generated one.
 
-    python benchmarks/logs.py FOLDER --users 1000000 --items 200000 --events 50000000 [--once]     Parquet: user_id, item_id, event_ts
+    python benchmarks/logs.py FOLDER --users 1000000 --items 200000 --events 50000000 [--once]
 
-A generated log has the popularity laws of Gowalla: the r-th most active of U users has a number of events in proportion to (r + 73)^-0.66, the r-th
-most popular of I items to (r + 9)^-0.60 (Zipf's law with Mandelbrot's offset, fitted by least squares of the logarithms; the root mean square
-error is 10 % for users and 18 % for items). Its times grow twofold over a year, dip at night and peak at the weekend; those figures are made up.
-Who meets which item is drawn independently, so quality cannot be measured on it.
+writes Parquet with user_id, item_id and event_ts.
+
+A generated log has the popularity distributions of Gowalla: the number of events of the r-th most active user is
+proportional to (r + 73)^-0.66, that of the r-th most popular item to (r + 9)^-0.60. This is the Zipf-Mandelbrot law,
+fitted by least squares of the logarithms. The root mean square error is 10 % for users and 18 % for items. The number
+of events doubles over a year, falls at night and peaks at weekends; these figures are assumptions. Users and items are
+drawn independently, so quality cannot be measured on a generated log.
 
 Shapes:  T events
 """
@@ -31,20 +34,22 @@ import pyarrow.parquet as pq
 from recsys_spark.columns import AS_OF, FOLD, RELEASE, TRAIN
 from recsys_spark.storage import contract as contracts
 
-PIECE = 4_000_000
-"""Events of a piece: all that is in memory at a time, about 500 MB at the peak."""
+CHUNK = 4_000_000
+"""Number of events that are generated at a time. They need about 500 MB at the peak."""
 USER_LAW = 0.66, 73.0
 ITEM_LAW = 0.60, 9.0
-"""Exponent and offset; see above."""
+"""Exponent and offset of the distributions above."""
 START = 1_735_689_600
 """2025-01-01 UTC."""
 DAYS, GROWTH, WEEKEND, NIGHT = 365, 2.0, 1.3, 0.15
-"""Length; last day over first; Saturday and Sunday over other days; quietest hour over busiest."""
+"""Days of the log, and ratios of events: last day to first, weekend to weekday, quietest hour to busiest."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """users int64 [T] from 0 · items int32 [T] from 1 · times int64 [T], seconds since 1970 UTC, all 0 in a log without times."""
+    """users int64 [T] from 0 · items int32 [T] from 1 · times int64 [T], seconds since 1970 UTC, 0 in a log without
+    times.
+    """
 
     users: np.ndarray
     items: np.ndarray
@@ -56,7 +61,7 @@ class Events:
 
 @dataclass(frozen=True)
 class Shape:
-    """A generated log, the same for the same numbers."""
+    """The size and seed of a generated log. Equal shapes give equal logs."""
 
     users: int
     items: int
@@ -64,28 +69,28 @@ class Shape:
     seed: int = 0
 
     def events_by_time(self) -> Iterator[Events]:
-        """Pieces in the order of time, as a log is written. A user may meet an item again."""
-        pieces = -(-self.events // PIECE)
-        for piece in range(pieces):
-            rng = np.random.default_rng([self.seed, 1, piece])
-            count = self.events * (piece + 1) // pieces - self.events * piece // pieces
-            moments = np.sort(rng.random(count)) + piece
+        """Yield chunks of events in the order of time. A user may have several events with an item."""
+        chunks = -(-self.events // CHUNK)
+        for chunk in range(chunks):
+            rng = np.random.default_rng([self.seed, 1, chunk])
+            count = self.events * (chunk + 1) // chunks - self.events * chunk // chunks
+            moments = np.sort(rng.random(count)) + chunk
             users = self._names[0][_ranks(rng, count, self.users, USER_LAW)]
-            yield Events(users, self._items(rng, count), _times(moments / pieces))
+            yield Events(users, self._items(rng, count), _times(moments / chunks))
 
     def pairs_by_user(self) -> Iterator[Events]:
-        """Pieces in the order of users, in a user of time; a user meets an item once. Events are met to within 1 %."""
+        """Yield chunks of events by user and then time. Each (user, item) has one event. The total is exact to 1 %."""
         degrees = self._degrees()
         starts = np.cumsum(degrees) - degrees
-        bounds = np.searchsorted(starts, np.arange(0, int(degrees.sum()) + PIECE, PIECE))
-        for piece, (first, last) in enumerate(pairwise(bounds)):
-            rng = np.random.default_rng([self.seed, 2, piece])
+        bounds = np.searchsorted(starts, np.arange(0, int(degrees.sum()) + CHUNK, CHUNK))
+        for chunk, (first, last) in enumerate(pairwise(bounds)):
+            rng = np.random.default_rng([self.seed, 2, chunk])
             if last > first:
                 yield self._pairs_of(rng, int(first), degrees[first:last])
 
     @cached_property
     def _names(self) -> tuple[np.ndarray, np.ndarray]:
-        """The user and the item of each rank."""
+        """Return the user and the item of each rank."""
         rng = np.random.default_rng([self.seed, 0])
         return rng.permutation(self.users), rng.permutation(self.items).astype(np.int32) + np.int32(1)
 
@@ -93,11 +98,11 @@ class Shape:
         return self._names[1][_ranks(rng, count, self.items, ITEM_LAW)]
 
     def _degrees(self) -> np.ndarray:
-        """int64 [users]: events of each, at least one and at most a tenth of the items."""
+        """Return int64 [users]: the number of events of each user, from one to a tenth of the items."""
         exponent, offset = USER_LAW
         share = (np.arange(1, self.users + 1) + offset) ** -exponent
-        wanted = share / share.sum() * self.events
-        rounded = np.floor(wanted + np.random.default_rng([self.seed, 3]).random(self.users))
+        exact = share / share.sum() * self.events
+        rounded = np.floor(exact + np.random.default_rng([self.seed, 3]).random(self.users))
         degrees = np.empty(self.users, np.int64)
         degrees[self._names[0]] = np.clip(rounded, 1, max(1, self.items // 10))
         return degrees
@@ -106,7 +111,7 @@ class Shape:
         rows, width = np.arange(len(degrees)), self.items + 1
         keys = np.empty(0, np.int64)
         missing = degrees
-        for _ in range(20):  # of what is drawn twice, draw again
+        for _ in range(20):  # a user's repeated items are drawn again
             drawn = np.repeat(rows, missing)
             keys = np.unique(np.append(keys, drawn * width + self._items(rng, len(drawn))))
             missing = degrees - np.bincount(keys // width, minlength=len(rows))
@@ -119,19 +124,22 @@ class Shape:
 
 
 def generate(users: int, items: int, events: int, seed: int = 0, *, once: bool = False) -> Events:
-    """A log in memory; `once`: no (user, item) twice, in the order of users."""
+    """Return a log in memory. With `once` it has each (user, item) once and is ordered by user."""
     shape = Shape(users, items, events, seed)
-    return together(shape.pairs_by_user() if once else shape.events_by_time())
+    return concatenate(shape.pairs_by_user() if once else shape.events_by_time())
 
 
-def together(pieces: Iterable[Events]) -> Events:
-    parts = list(pieces)
+def concatenate(chunks: Iterable[Events]) -> Events:
+    parts = list(chunks)
     return Events(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "items", "times")))
 
 
 def read_pairs(log: Path) -> Events:
-    """(user, item) pairs, each once, by user, of a log: a folder with `train.txt.gz` (Gowalla's form: `user item item …` a line, ids from 0),
-    or Parquet or CSV files with the columns user_id and item_id, whose ids are numbered in the order of their first appearance."""
+    """Return the distinct (user, item) pairs of a log, ordered by user.
+
+    The log is a folder with `train.txt.gz` (Gowalla's format: `user item item …` a line, ids from 0), or Parquet or CSV
+    files with the columns user_id and item_id. Their ids are numbered in the order of first appearance.
+    """
     if (log / "train.txt.gz").exists():
         users, items = _read_lines(log / "train.txt.gz")
     else:
@@ -147,39 +155,39 @@ def read_pairs(log: Path) -> Events:
 
 
 def log_or_like(log: Path) -> tuple[str, Events]:
-    """The name and the pairs of the log in `log`; when it is not there, of a generated one in the shape of Gowalla."""
+    """Return the name and the pairs of the log in `log`. If it does not exist, a log of Gowalla's shape is generated."""
     if log.exists():
         return log.resolve().name, read_pairs(log)
-    print(f"{log} is not there: a generated log of Gowalla's shape takes its place", file=sys.stderr)
+    print(f"{log} does not exist. A log of Gowalla's shape is generated", file=sys.stderr)
     return "generated", generate(29_858, 40_981, 810_128, once=True)
 
 
-def write_log(folder: Path, pieces: Iterable[Events]) -> int:
-    """Parquet with user_id int64, item_id int32, event_ts timestamp; the number of events."""
-    kinds = {"user_id": pa.int64(), "item_id": pa.int32(), "event_ts": pa.timestamp("us", "UTC")}
-    tables = (pa.table([p.users, p.items, p.times * 1_000_000], list(kinds)).cast(pa.schema(kinds)) for p in pieces)
+def write_log(folder: Path, chunks: Iterable[Events]) -> int:
+    """Write Parquet with user_id int64, item_id int32, event_ts timestamp, and return the number of events."""
+    types = {"user_id": pa.int64(), "item_id": pa.int32(), "event_ts": pa.timestamp("us", "UTC")}
+    tables = (pa.table([p.users, p.items, p.times * 1_000_000], list(types)).cast(pa.schema(types)) for p in chunks)
     return _write(folder, tables)
 
 
-def write_folds(folder: Path, pieces: Iterable[Events], fold: str = TRAIN) -> int:
-    """The table `folds` with one fold, every weight 1; the number of pairs."""
+def write_folds(folder: Path, chunks: Iterable[Events], fold: str = TRAIN) -> int:
+    """Write the table `folds` with one fold and all weights 1, and return the number of pairs."""
     schema = _without(contracts.load("folds").arrow_schema(), FOLD)
     tables = (
         pa.table([p.users, p.items, p.times * 1_000_000, np.ones(len(p), np.float32)], schema.names).cast(schema)
-        for p in pieces
+        for p in chunks
     )
     return _write(folder / f"{FOLD}={fold}", tables)
 
 
-def write_histories(folder: Path, pieces: Iterable[Events], as_of: str = RELEASE) -> int:
-    """The table `histories` of one moment, of pieces by user with all of a user in one piece; the number of users."""
-    return _write(folder / f"{AS_OF}={as_of}", map(_histories, pieces))
+def write_histories(folder: Path, chunks: Iterable[Events], as_of: str = RELEASE) -> int:
+    """Write the table `histories` of one moment, and return the number of users. A user's events must be in one chunk."""
+    return _write(folder / f"{AS_OF}={as_of}", map(_histories, chunks))
 
 
-def _histories(piece: Events) -> pa.Table:
-    users, starts = np.unique(piece.users, return_index=True)
-    offsets = pa.array(np.append(starts, len(piece)).astype(np.int32))
-    values = piece.items, piece.times, np.ones(len(piece), np.float32)
+def _histories(chunk: Events) -> pa.Table:
+    users, starts = np.unique(chunk.users, return_index=True)
+    offsets = pa.array(np.append(starts, len(chunk)).astype(np.int32))
+    values = chunk.items, chunk.times, np.ones(len(chunk), np.float32)
     lists = [pa.ListArray.from_arrays(offsets, pa.array(flat)) for flat in values]
     schema = _without(contracts.load("histories").arrow_schema(), AS_OF)
     return pa.table([pa.array(users), *lists, pa.nulls(len(users), pa.string())], schema.names).cast(schema)
@@ -206,7 +214,10 @@ def _read_lines(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ranks(rng: np.random.Generator, count: int, size: int, law: tuple[float, float]) -> np.ndarray:
-    """int64 [count] from 0: ranks drawn in proportion to (rank + 1 + offset)^-exponent, by the inverse of its integral."""
+    """Return int64 [count] ranks from 0, drawn in proportion to (rank + 1 + offset)^-exponent.
+
+    The inverse of its integral maps uniform numbers to ranks.
+    """
     exponent, offset = law
     power = 1 - exponent
     low, high = (0.5 + offset) ** power, (size + 0.5 + offset) ** power
@@ -215,7 +226,7 @@ def _ranks(rng: np.random.Generator, count: int, size: int, law: tuple[float, fl
 
 
 def _times(moments: np.ndarray) -> np.ndarray:
-    """int64 seconds of moments float64 in [0, 1): shares of all events that are earlier."""
+    """Return int64 seconds of `moments`, float64 in [0, 1): the shares of all events that are earlier."""
     hours = np.arange(DAYS * 24)
     days = hours // 24
     rhythm = GROWTH ** (days / DAYS)
@@ -231,7 +242,7 @@ def main() -> None:
     for name in ("users", "items", "events"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--once", action="store_true", help="no (user, item) twice; by user, not by time")
+    parser.add_argument("--once", action="store_true", help="each (user, item) once, ordered by user instead of time")
     arguments = parser.parse_args()
     shape = Shape(arguments.users, arguments.items, arguments.events, arguments.seed)
     clock = time.monotonic()

@@ -1,10 +1,11 @@
-"""Where the time of a whole night goes: start, each stage, end; and the peak memory of all its processes together.
+"""Measures the time of a whole night by stage, and the peak memory of all its processes.
 
     python benchmarks/night.py conf/demo.yaml [--out build/bench/night-demo.json] [spark-submit options …]
 
-Runs jobs/nightly.py under a root of its own (build/bench/night/<conf>), which is emptied first, so nothing is skipped. Memory is the sum of the
-proportional set sizes (PSS: shared pages count once) of the job's process tree, looked at every half second. The wall times of the nights, three in turn, are
-also kept in results.json, as the case "night <conf>"; the first night of a clone compiles its loops.
+Runs jobs/nightly.py three times under the root build/bench/night/<conf>, which is emptied first, so that no stage is
+skipped. Memory is the sum of the proportional set sizes (PSS, where shared pages count once) of the job's process tree,
+measured every half second. results.json keeps the wall times as the case "night <conf>". The first night of a clone
+compiles the numba loops.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from harness import BENCH, Timing, descendants, measure, session_start, submit, told
+from harness import BENCH, Timing, descendants, measure, output_lines, session_start, submit
 
 
 def pss_bytes(pid: int) -> int:
@@ -29,7 +30,7 @@ def pss_bytes(pid: int) -> int:
 
 
 class Memory(threading.Thread):
-    """The highest sum of proportional set sizes seen."""
+    """Measures the peak of the sum of proportional set sizes."""
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
@@ -41,21 +42,20 @@ class Memory(threading.Thread):
 
 
 def stages(run: Path) -> list[dict]:
-    """Every manifest of a run, in the order in which the stages finished."""
-    found = [(path, json.loads(path.read_text())) for path in run.rglob("manifest.json")]
-    found.sort(key=lambda entry: entry[1]["finished_at"])
+    """Return the stage, pass and seconds of every manifest of a run, in the order in which the stages finished."""
+    manifests = [json.loads(path.read_text()) for path in run.rglob("manifest.json")]
     return [
         {
             "stage": m["stage"],
             "pass": "both" if m["stage"] == "clean" else m["pass_name"],
             "seconds": m["seconds"],
         }
-        for _, m in found
+        for m in sorted(manifests, key=lambda m: m["finished_at"])
     ]
 
 
 def night(config: Path, root: Path, out: Path, options: list[str]) -> Timing:
-    """One night; what it spent goes into `out` as well."""
+    """Run one night. Its times by stage are also written to `out`."""
     shutil.rmtree(root, ignore_errors=True)
     clock = time.monotonic()
     process = submit(
@@ -64,14 +64,15 @@ def night(config: Path, root: Path, out: Path, options: list[str]) -> Timing:
     )  # fmt: skip
     memory = Memory(process.pid)
     memory.start()
-    session = session_start(told(process))
+    session = session_start(output_lines(process))
     wall = time.monotonic() - clock
     memory.over.set()
     memory.join()
-    found = stages(root / "runs" / "bench")
-    # the first stage starts the session; what no stage says is the start of both processes, checks, and the end
-    spent = {"session": session, "outside stages": round(wall - sum(stage["seconds"] for stage in found), 1)}
-    for stage in found:
+    finished = stages(root / "runs" / "bench")
+    # the first stage starts the session. The rest outside the stages is the start of both processes, checks, and the
+    # end
+    spent = {"session": session, "outside stages": round(wall - sum(stage["seconds"] for stage in finished), 1)}
+    for stage in finished:
         spent[f"{stage['pass']} {stage['stage']}"] = stage["seconds"]
     spent["both clean"] = round(spent["both clean"] - session, 3)
     result = {
@@ -79,12 +80,12 @@ def night(config: Path, root: Path, out: Path, options: list[str]) -> Timing:
         "wall_seconds": round(wall, 1),
         "peak_pss_bytes": memory.peak,
         "spent": spent,
-        "stages": found,
+        "stages": finished,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
-    for what, seconds in spent.items():
-        print(f"{what:20} {seconds:7.1f} s {seconds / wall:6.1%}")
+    for name, seconds in spent.items():
+        print(f"{name:20} {seconds:7.1f} s {seconds / wall:6.1%}")
     print(f"{'whole night':20} {wall:7.1f} s, peak memory {memory.peak / 2**30:.2f} GiB")
     return Timing(wall, {"peak_pss_bytes": memory.peak, "spent": spent})
 

@@ -1,6 +1,8 @@
-"""build/bench/results.json as Markdown: one table of all cases, then what is in each time, the full configs, the machine and the versions.
+"""Renders build/bench/results.json as Markdown: a table of all cases, then the details of each case.
 
-python benchmarks/page.py [PAGE]    prints it, or puts it into PAGE between its two `figures` marks
+    python benchmarks/page.py [PAGE]
+
+Without PAGE it prints the text. With PAGE it replaces the text between the two `figures` marks of that file.
 """
 
 from __future__ import annotations
@@ -16,21 +18,21 @@ from harness import results
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TIMED = "timed"
-"""Key of a config: what is in the time, a text, or a text for "ours" and for each peer."""
+"""Key of a config that says what is timed: a text, or a text for "ours" and for each peer."""
 
 
 def render(entries: list[Mapping[str, Any]]) -> str:
     cases = {case: list(of_case) for case, of_case in groupby(entries, key=lambda e: e["case"])}
     lines = ["| case | ours, s | peer | peer, s | ours / peer |", "|---|---|---|---|---|"]
     lines += [_row(entry) for of_case in cases.values() for entry in of_case]
-    lines += ["", "Medians; in brackets the quickest and the slowest run.", ""]
+    lines += ["", "Medians, with the quickest and the slowest run in brackets.", ""]
     for case, of_case in cases.items():
         lines += [f"**{case}**", "", *_details(of_case), ""]
     return "\n".join([*lines, *_machines(entries)])
 
 
 def put(page: Path | None, text: str) -> None:
-    """Replace what stands between the page's marks; without a page print it."""
+    """Replace the text between the page's marks. Without a page, print it."""
     if page is None:
         print(text)
         return
@@ -56,18 +58,18 @@ def _seconds(median: float | None, runs: list[float] | None) -> str:
 
 
 def _details(entries: list[Mapping[str, Any]]) -> Iterator[str]:
-    """What is in the time, the config, and what else was seen, of one case."""
+    """Yield the lines of one case: what is timed, its config and its facts."""
     config = entries[-1]["config"]
     timed = config.get(TIMED, {})
-    for name, told in ({"ours": timed} if isinstance(timed, str) else timed).items():
-        yield f"- in the time of {name}: {told}"
+    for name, text in ({"ours": timed} if isinstance(timed, str) else timed).items():
+        yield f"- timed for {name}: {text}"
     rest = {key: value for key, value in config.items() if key != TIMED}
     if rest:
         yield f"- config: {_listed(rest)}"
     if "events" in config:
         rate = f"{config['events'] / entries[-1]['ours_seconds']:,.0f} events a second"
         grown = entries[-1].get("growth")
-        yield f"- ours: {rate}" + (f"; {grown:.2f} times linear from the size before" if grown else "")
+        yield f"- ours: {rate}" + (f"; {grown:.2f} times linear growth from the size before" if grown else "")
     facts = {"ours": entries[-1].get("ours_facts")} | {e["peer"]: e.get("peer_facts") for e in entries if e["peer"]}
     for name, of_name in facts.items():
         shown = {key: value for key, value in (of_name or {}).items() if key != "versions"}
@@ -79,21 +81,21 @@ def _machines(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     cases: dict[str, dict[str, None]] = {}
     for entry in entries:
         machine = {key: value for key, value in entry["machine"].items() if key != "versions"}
-        told = f"{entry['date']}, {_listed(machine)}. Ours: {_listed(entry['machine']['versions'])}."
-        cases.setdefault(told, {})[entry["case"]] = None
-    for told, of_machine in cases.items():
-        yield f"- {'; '.join(of_machine)}: {told}"
+        text = f"{entry['date']}, {_listed(machine)}. Ours: {_listed(entry['machine']['versions'])}."
+        cases.setdefault(text, {})[entry["case"]] = None
+    for text, of_machine in cases.items():
+        yield f"- {'; '.join(of_machine)}: {text}"
     yield ""
     versions = [(e["peer_facts"] or {}).get("versions") for e in entries]
-    for told in dict.fromkeys(_listed(v) for v in versions if v):
-        yield f"Peers: {told}."
+    for text in dict.fromkeys(_listed(v) for v in versions if v):
+        yield f"Peers: {text}."
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {_told(value)}" for key, value in values.items())
+    return ", ".join(f"{key.replace('_', ' ')} {_formatted(value)}" for key, value in values.items())
 
 
-def _told(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):

@@ -26,18 +26,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.dataset as ds
-from harness import BENCH, REPO, submit, told
+from harness import BENCH, REPO, output_lines, submit
 
 from recsys_spark import registry
 from recsys_spark.columns import FUSED, ITEM_ID, ITEM_IDX, PADDING_ITEM, RANK, RELEASE, USER_ID, USER_IDX
 from recsys_spark.config.load import load
 from recsys_spark.metrics.ranking import hit_matrix, user_metrics
-from recsys_spark.models.heap import Hidden
+from recsys_spark.topk import Exclusions, top_k
 from recsys_spark.models.histories import Histories
 from recsys_spark.stages.publish.targets import delta
 from recsys_spark.storage import tables
 from recsys_spark.storage.layout import Layout
-from recsys_spark.topk.search import top_candidates
 
 K = 20
 USERS = 1024
@@ -73,7 +72,7 @@ def run_night(conf: Path, root: Path, events: Path, options: list[str], *argumen
         "nightly", "--config", conf, "--run-id", RUN, "--set", f"paths.root={root}", "--set", f"paths.events={events}",
         *arguments, memory="4g", options=options,
     )  # fmt: skip
-    for _ in told(process):
+    for _ in output_lines(process):
         pass
     return time.monotonic() - clock
 
@@ -104,7 +103,7 @@ class Test:
 
 def _indices(layout: Layout, table: str, names: tuple[str, str], wanted: np.ndarray) -> np.ndarray:
     """The dense index of every external id of `wanted`; -1 for one that train does not know, which nothing can find."""
-    known = tables.read_arrow(layout.table("clean", RELEASE, table), table, list(names))
+    known = tables.read_arrow(layout.clean_table(table), table, list(names))
     places = pc.index_in(pa.array(wanted).cast(pa.string()), known[names[0]].combine_chunks())
     indices = np.append(known[names[1]].to_numpy(), -1)
     return np.asarray(indices[places.fill_null(len(indices) - 1).to_numpy()])
@@ -132,8 +131,7 @@ def alone(layout: Layout, test: Test, folder: Path) -> np.ndarray:
     table = tables.read_arrow(layout.table("features", RELEASE, "histories"), "histories", filter=wanted)
     histories = Histories.from_arrow(table.sort_by(USER_IDX).combine_chunks())
     parts = [
-        top_candidates(model, model.encode(batch), Hidden(banned, batch), K, 1024)[0]
-        for batch in histories.batches(USERS)
+        top_k(model, model.encode(batch), Exclusions(banned, batch), K, 1024)[0] for batch in histories.batches(USERS)
     ]
     return np.concatenate(parts)
 

@@ -1,4 +1,4 @@
-"""The generated logs have the sizes, laws and order that their page tells; what is written is what the stages read."""
+"""Generated logs have the documented sizes, distributions and order, and their tables are those that the stages read."""
 
 import gzip
 import sys
@@ -16,12 +16,12 @@ SHAPE = logs.Shape(users=3000, items=2000, events=60_000, seed=3)
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(logs, "PIECE", 10_000)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(logs, "CHUNK", 10_000)
 
 
-def test_pairs_stand_once_by_user_and_time():
-    pairs = logs.together(SHAPE.pairs_by_user())
+def test_pairs_are_distinct_and_ordered_by_user_and_time():
+    pairs = logs.concatenate(SHAPE.pairs_by_user())
     keys = pairs.users * 10_000 + pairs.items
     assert len(np.unique(keys)) == len(pairs) == pytest.approx(60_000, rel=0.01)
     assert np.all((np.diff(pairs.users) > 0) | ((np.diff(pairs.users) == 0) & (np.diff(pairs.times) >= 0)))
@@ -30,23 +30,23 @@ def test_pairs_stand_once_by_user_and_time():
     assert pairs.items.max() <= 2000
 
 
-def test_items_of_a_user_are_in_no_order_of_popularity():
-    pairs = logs.together(SHAPE.pairs_by_user())
+def test_the_items_of_a_user_are_not_ordered_by_popularity():
+    pairs = logs.concatenate(SHAPE.pairs_by_user())
     degrees = np.bincount(pairs.items)
     lengths = np.bincount(pairs.users)
     place = np.arange(len(pairs)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     assert abs(np.corrcoef(place / lengths[pairs.users], degrees[pairs.items])[0, 1]) < 0.02
 
 
-def test_a_user_has_a_piece_to_themselves_and_a_whole_last_piece_is_kept(monkeypatch):
+def test_each_user_is_in_one_chunk_and_a_full_last_chunk_is_kept(monkeypatch):
     for size in (10_000, int(SHAPE._degrees().sum())):
-        monkeypatch.setattr(logs, "PIECE", size)
-        users = np.concatenate([np.unique(piece.users) for piece in SHAPE.pairs_by_user()])
+        monkeypatch.setattr(logs, "CHUNK", size)
+        users = np.concatenate([np.unique(chunk.users) for chunk in SHAPE.pairs_by_user()])
         assert np.array_equal(users, np.arange(3000))
 
 
-def test_events_come_in_the_order_of_time_and_all_of_them():
-    events = logs.together(SHAPE.events_by_time())
+def test_all_events_come_in_the_order_of_time():
+    events = logs.concatenate(SHAPE.events_by_time())
     assert len(events) == 60_000
     assert np.all(np.diff(events.times) >= 0)
     day = (events.times - logs.START) // 86_400
@@ -58,24 +58,24 @@ def test_events_come_in_the_order_of_time_and_all_of_them():
 
 
 @pytest.mark.parametrize("side, law", [("users", logs.USER_LAW), ("items", logs.ITEM_LAW)])
-def test_degrees_follow_the_stated_law(side, law):
+def test_degrees_follow_the_documented_distribution(side, law):
     exponent, offset = law
     events = logs.generate(3000, 3000, 3_000_000, seed=1)
     degrees = np.sort(np.bincount(getattr(events, side))[-3000:])[::-1]
     ranks = np.arange(1, 3001)
     expected = (ranks + offset) ** -exponent
     expected *= len(events) / expected.sum()
-    # the law is drawn by its integral, which differs from its sum by less than this
+    # ranks are drawn by the integral of the distribution, which differs from its sum by less than this
     assert np.abs(degrees / expected - 1)[:2000].max() < 0.15
 
 
-def test_a_log_is_the_same_for_the_same_numbers():
+def test_equal_shapes_give_equal_logs():
     one, same, other = (logs.generate(300, 200, 5_000, seed) for seed in (1, 1, 2))
     assert np.array_equal(one.items, same.items)
     assert not np.array_equal(one.items, other.items)
 
 
-def test_gowallas_form_and_parquet_are_read_as_pairs_from_0_and_1(tmp_path):
+def test_gowalla_and_parquet_logs_are_read_as_pairs_from_0_and_1(tmp_path):
     with gzip.open(tmp_path / "train.txt.gz", "wt") as file:
         file.write("0 4 2\n1 0\n2 4 0 1\n")
     pairs = logs.read_pairs(tmp_path)
@@ -87,7 +87,7 @@ def test_gowallas_form_and_parquet_are_read_as_pairs_from_0_and_1(tmp_path):
 
 
 def test_histories_and_folds_hold_the_pairs(tmp_path):
-    pairs = logs.together(SHAPE.pairs_by_user())
+    pairs = logs.concatenate(SHAPE.pairs_by_user())
     assert logs.write_histories(tmp_path / "histories", SHAPE.pairs_by_user()) == 3000
     assert logs.write_folds(tmp_path / "folds", SHAPE.pairs_by_user()) == len(pairs)
     histories = ds.dataset(tmp_path / "histories").to_table().sort_by("user_idx").combine_chunks()
