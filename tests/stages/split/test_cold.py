@@ -1,4 +1,4 @@
-"""Who is held out whole is, whatever the method; and the choice depends on the seed and the ids alone."""
+"""Tests that cold users and items are held out entirely, with every method, and are chosen by seed and id alone."""
 
 import pytest
 
@@ -17,7 +17,7 @@ METHODS = {
 }
 SHARES = {"cold_user_share": 0.2, "cold_item_share": 0.1, "seed": 3}
 USERS, ITEMS = 40, 30
-# two events of each pair, the second on the last day but one: a warm pair's repeat, which most folds may not know
+# each pair has two events; the second, on day 13, is a repeat of most warm pairs
 EVENTS = [
     (user, 1 + (7 * user + 3 * at) % ITEMS, day, 0.5)
     for user in range(USERS)
@@ -26,25 +26,25 @@ EVENTS = [
 ]
 
 
-def _part(spark, events=EVENTS, partitions=2, **shares):
+def _hold_out(spark, events=EVENTS, partitions=2, **shares):
     rows = [(user, item, moment(day), weight) for user, item, day, weight in events]
-    given = spark.createDataFrame(rows, EVENT_DDL).repartition(partitions, "item_idx")
-    warm, pairs = cold.part(given, **{"user_share": 0.2, "item_share": 0.1, "seed": 3, **shares})
-    found = {(r.user_idx, r.item_idx): (r.fold, r.weight, r.event_ts) for r in pairs.collect()}
-    return sorted((r.user_idx, r.item_idx) for r in warm.collect()), found
+    interactions = spark.createDataFrame(rows, EVENT_DDL).repartition(partitions, "item_idx")
+    warm, pairs = cold.hold_out(interactions, **{"user_share": 0.2, "item_share": 0.1, "seed": 3, **shares})
+    cold_pairs = {(r.user_idx, r.item_idx): (r.fold, r.weight, r.event_ts) for r in pairs.collect()}
+    return sorted((r.user_idx, r.item_idx) for r in warm.collect()), cold_pairs
 
 
-def _who(pairs, fold, at):
-    return {pair[at] for pair, (own, _, _) in pairs.items() if own == fold}
+def _ids(pairs, fold, position):
+    return {pair[position] for pair, (pair_fold, _, _) in pairs.items() if pair_fold == fold}
 
 
-def test_all_of_a_cold_user_and_of_a_cold_item_is_parted_off(spark):
-    warm, pairs = _part(spark)
-    users, items = _who(pairs, "cold_user", 0), _who(pairs, "cold_item", 1)
+def test_all_pairs_of_cold_users_and_items_are_held_out(spark):
+    warm, pairs = _hold_out(spark)
+    users, items = _ids(pairs, "cold_user", 0), _ids(pairs, "cold_item", 1)
     assert users and items
     assert sorted(pairs) == sorted({(u, i) for u, i, _, _ in EVENTS if u in users or i in items})
     assert warm == sorted((u, i) for u, i, _, _ in EVENTS if u not in users and i not in items)
-    # of both: the user's
+    # a pair of a cold user and a cold item belongs to cold_user
     both = {pair for pair in pairs if pair[0] in users and pair[1] in items}
     assert both and {pairs[pair][0] for pair in both} == {"cold_user"}
     first = {}
@@ -54,31 +54,30 @@ def test_all_of_a_cold_user_and_of_a_cold_item_is_parted_off(spark):
         assert (weight, at) == (2 * 0.5, moment(first[pair]).replace(tzinfo=None))
 
 
-def test_the_choice_is_of_the_seed_and_the_id(spark):
-    warm, pairs = _part(spark)
-    assert _part(spark, partitions=5) == (warm, pairs)
-    assert _part(spark, seed=4)[1] != pairs
+def test_the_choice_depends_only_on_seed_and_id(spark):
+    warm, pairs = _hold_out(spark)
+    assert _hold_out(spark, partitions=5) == (warm, pairs)
+    assert _hold_out(spark, seed=4)[1] != pairs
     half = [event for event in EVENTS if event[1] > ITEMS // 2 and event[0] % 2]
-    own = _part(spark, half)[1]
-    assert own == {p: told for p, told in pairs.items() if p[1] > ITEMS // 2 and p[0] % 2}
+    assert _hold_out(spark, half)[1] == {p: row for p, row in pairs.items() if p[1] > ITEMS // 2 and p[0] % 2}
 
 
 @pytest.mark.parametrize(("name", "key"), [("user_share", "cold_user"), ("item_share", "cold_item")])
-def test_shares_are_of_users_and_of_items(spark, name, key):
+def test_the_share_of_users_or_items_is_held_out(spark, name, key):
     ids = [(n, n + 1, 1, 1.0) for n in range(4000)]
-    nobody = {"user_share": 0.0, "item_share": 0.0}
-    warm, pairs = _part(spark, ids, **{**nobody, name: 0.1})
+    no_shares = {"user_share": 0.0, "item_share": 0.0}
+    warm, pairs = _hold_out(spark, ids, **{**no_shares, name: 0.1})
     assert len(warm) + len(pairs) == 4000
     assert {fold for fold, _, _ in pairs.values()} == {key}
-    # binomial: 400 of 4,000 give or take 4 standard deviations
+    # binomial: 400 of 4,000, within 4 standard deviations
     assert abs(len(pairs) - 400) < 4 * (4000 * 0.1 * 0.9) ** 0.5
-    assert _part(spark, ids, **nobody)[1] == {}
+    assert _hold_out(spark, ids, **no_shares)[1] == {}
 
 
-def test_users_and_items_are_chosen_apart(spark):
-    """User n and item n of one number do not fare alike."""
-    _, pairs = _part(spark, [(n, n, 1, 1.0) for n in range(1, 4000)], user_share=0.1, item_share=0.1)
-    items = len(_who(pairs, "cold_item", 1))
+def test_users_and_items_are_chosen_independently(spark):
+    """User n and item n have the same number, but not the same hash."""
+    _, pairs = _hold_out(spark, [(n, n, 1, 1.0) for n in range(1, 4000)], user_share=0.1, item_share=0.1)
+    items = len(_ids(pairs, "cold_item", 1))
     assert abs(items - 3999 * 0.9 * 0.1) < 4 * (4000 * 0.09 * 0.91) ** 0.5
 
 
@@ -90,7 +89,7 @@ def run(tmp_path, spark):
             {"user_idx": u, "item_idx": i, "event_ts": moment(day), "event_type": "view", "weight": w}
             for u, i, day, w in EVENTS
         ]
-        finish_stage(context, "clean", "backtest", {"interactions": ("interactions", rows)})
+        finish_stage(context, "clean", None, {"interactions": ("interactions", rows)})
         for pass_name in stage.PASSES:
             stage.run(context, pass_name)
         return context
@@ -103,25 +102,25 @@ def _folds(context, pass_name):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_fold_that_is_learned_from_knows_of_them(run, method):
+def test_train_valid_and_test_have_no_cold_users_or_items(run, method):
     context = run(method=method, **METHODS[method], **SHARES)
     rows = _folds(context, "backtest")
     assert sorted((r["user_idx"], r["item_idx"]) for r in rows) == sorted({(u, i) for u, i, _, _ in EVENTS})
     users = {r["user_idx"] for r in rows if r["fold"] == "cold_user"}
     items = {r["item_idx"] for r in rows if r["fold"] == "cold_item"}
-    learned = [r for r in rows if r["fold"] in ("train", "valid", "test")]
-    assert users and items and {r["fold"] for r in learned} == {"train", "valid", "test"}
-    assert not users & {r["user_idx"] for r in learned}
-    assert not items & {r["item_idx"] for r in learned}
+    warm = [r for r in rows if r["fold"] in ("train", "valid", "test")]
+    assert users and items and {r["fold"] for r in warm} == {"train", "valid", "test"}
+    assert not users & {r["user_idx"] for r in warm}
+    assert not items & {r["item_idx"] for r in warm}
     counts = manifest.require(context.layout, "split", "backtest").counts
     for fold in ("cold_user", "cold_item"):
-        own = [r for r in rows if r["fold"] == fold]
-        assert (counts[fold], counts[f"users_with_{fold}"]) == (len(own), len({r["user_idx"] for r in own}))
+        users_of_rows = [r["user_idx"] for r in rows if r["fold"] == fold]
+        assert (counts[fold], counts[f"users_with_{fold}"]) == (len(users_of_rows), len(set(users_of_rows)))
     assert {r["fold"] for r in _folds(context, "release")} == {"train"}
 
 
-def test_valid_and_test_are_made_of_what_remains(run):
-    """A user whose last items are held out has the ones before them in valid and test."""
+def test_valid_and_test_are_taken_from_the_warm_items(run):
+    """If the last items of a user are cold, the items before them are in valid and test."""
     rows = _folds(run(method="last_n", **METHODS["last_n"], **SHARES), "backtest")
     cold_users = {r["user_idx"] for r in rows if r["fold"] == "cold_user"}
     for user in set(range(USERS)) - cold_users:
@@ -129,10 +128,10 @@ def test_valid_and_test_are_made_of_what_remains(run):
         assert (folds.count("valid"), folds.count("test")) == (1, 1)
 
 
-def test_without_shares_nothing_is_told_of_them(run):
+def test_without_shares_the_manifest_has_no_cold_counts_or_settings(run):
     context = run(method="last_n", min_train=2)
-    told = manifest.require(context.layout, "split", "backtest")
-    assert not [name for name in (*told.counts, *told.settings) if "cold" in name or name == "seed"]
+    split = manifest.require(context.layout, "split", "backtest")
+    assert not [name for name in (*split.counts, *split.settings) if "cold" in name or name == "seed"]
     assert {r["fold"] for r in _folds(context, "backtest")} == {"train", "valid", "test"}
 
 
@@ -144,12 +143,12 @@ def test_without_shares_nothing_is_told_of_them(run):
         ((2, 9, "test"), "item_idx 9 has 1 pairs in cold_item and 1 in other folds"),
     ],
 )
-def test_a_half_cold_user_or_item_is_named(spark, more, message):
-    sound = [(1, 9, "cold_user"), (3, 9, "cold_item"), (2, 8, "train")]
+def test_a_cold_user_or_item_in_another_fold_is_an_error(spark, more, message):
+    valid = [(1, 9, "cold_user"), (3, 9, "cold_item"), (2, 8, "train")]
 
     def folds(rows):
         return spark.createDataFrame([(u, i, moment(1), 1.0, fold) for u, i, fold in rows], FOLD_DDL)
 
-    leakage.audit_whole(folds(sound))
+    leakage.check_cold_folds(folds(valid))
     with pytest.raises(ContractViolation, match=message):
-        leakage.audit_whole(folds([*sound, more]))
+        leakage.check_cold_folds(folds([*valid, more]))

@@ -1,4 +1,4 @@
-"""The worked examples of the module docstrings are true, and share_of rounds as it says."""
+"""Runs the examples in the module docstrings."""
 
 import doctest
 
@@ -8,7 +8,7 @@ from recsys_spark.stages.split import last_n, temporal
 
 
 @pytest.mark.parametrize("module", [last_n, temporal])
-def test_worked_example(module):
+def test_the_examples_in_the_docstring(module):
     result = doctest.testmod(module)
     assert result.attempted >= 4
     assert result.failed == 0

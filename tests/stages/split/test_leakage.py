@@ -1,10 +1,10 @@
-"""Every law of a split is broken once on purpose, and the audit names it."""
+"""Violates each invariant of a split and tests that the check names it."""
 
 import pytest
 
 from factories import moment
 from recsys_spark.errors import ContractViolation
-from recsys_spark.stages.split.leakage import audit
+from recsys_spark.stages.split.leakage import check_folds
 from recsys_spark.storage import contract as contracts
 
 EVENT_DDL = contracts.load("interactions").spark_ddl("user_idx", "item_idx", "event_ts", "weight")
@@ -17,19 +17,19 @@ EVENTS = [
     (1, 3, moment(3), 1.0),
     (1, 1, moment(4), 1.0),
 ]
-# item 1 is met again when valid begins, which train may know, and after it, which it may not
-SOUND = {1: (moment(1), 2.0, "train"), 2: (moment(2), 1.0, "valid"), 3: (moment(3), 1.0, "test")}
-BY_USER = {"cuts": None, "by_user": True}
-BY_DATE = {"cuts": (moment(2), moment(3)), "by_user": False}
+# item 1 occurs again at the time of the first validation pair, which is visible in train, and later, which is not
+VALID_FOLDS = {1: (moment(1), 2.0, "train"), 2: (moment(2), 1.0, "valid"), 3: (moment(3), 1.0, "test")}
+PER_USER = {"boundaries": None, "per_user": True}
+BY_DATE = {"boundaries": (moment(2), moment(3)), "per_user": False}
 
 
-def _audit(spark, folds, more=(), **how):
+def _check(spark, folds, more=(), **cutoffs):
     rows = [(1, item, *fold) for item, fold in folds.items()] + list(more)
-    return audit(spark.createDataFrame(EVENTS, EVENT_DDL), spark.createDataFrame(rows, FOLD_DDL), **how)
+    return check_folds(spark.createDataFrame(EVENTS, EVENT_DDL), spark.createDataFrame(rows, FOLD_DDL), **cutoffs)
 
 
-def test_sound_folds_pass(spark):
-    counts = _audit(spark, SOUND, **BY_USER)
+def test_valid_folds_are_counted(spark):
+    counts = _check(spark, VALID_FOLDS, **PER_USER)
     assert counts == {
         "train": 1,
         "valid": 1,
@@ -42,50 +42,50 @@ def test_sound_folds_pass(spark):
 
 
 @pytest.mark.parametrize(
-    "change, more, how, message",
+    "change, more, cutoffs, message",
     [
         (
             {},
             [(1, 2, moment(2), 1.0, "train")],
-            BY_USER,
-            r"1 pairs stand in two folds, or twice in one \(one: user_idx 1, item_idx 2\)",
+            PER_USER,
+            r"1 pairs are in two folds, or twice in one \(for example user_idx 1, item_idx 2\)",
         ),
-        ({3: None}, [], BY_USER, r"1 pairs of interactions stand in no fold \(one: user_idx 1, item_idx 3\)"),
+        ({3: None}, [], PER_USER, r"1 pairs of interactions are in no fold \(for example user_idx 1, item_idx 3\)"),
         (
             {},
             [(1, 9, moment(1), 1.0, "train")],
-            BY_USER,
-            "1 pairs of folds have no such first event in interactions .*item_idx 9",
+            PER_USER,
+            "1 pairs of folds do not have the time of a first event in interactions .*item_idx 9",
         ),
         (
             {1: (moment(1, 1), 2.0, "train")},
             [],
-            BY_USER,
-            "1 pairs of folds have no such first event in interactions .*item_idx 1",
+            PER_USER,
+            "1 pairs of folds do not have the time of a first event in interactions .*item_idx 1",
         ),
         (
             {2: (moment(2), 1.0, "test"), 3: (moment(3), 1.0, "train")},
             [],
-            BY_USER,
-            "1 pairs begin after what their fold may know ends .*item_idx 3",
+            PER_USER,
+            "1 pairs begin after the cutoff of their fold .*item_idx 3",
         ),
         (
             {1: (moment(1), 3.0, "train")},
             [],
-            BY_USER,
-            "1 pairs do not weigh what the events weigh that their fold may know .*item_idx 1",
+            PER_USER,
+            "1 pairs do not have the weight of the events visible in their fold .*item_idx 1",
         ),
-        # what happens at the very cut is not train's: known to the user's own cut, leaked over a common one
-        ({}, [], BY_DATE, "1 pairs do not weigh what the events weigh that their fold may know .*item_idx 1"),
+        # an event exactly at the cutoff is visible with cutoffs per user, but not with common boundaries
+        ({}, [], BY_DATE, "1 pairs do not have the weight of the events visible in their fold .*item_idx 1"),
         (
             {2: (moment(2), 1.0, "train")},
             [],
             BY_DATE,
-            "1 pairs begin after what their fold may know ends .*item_idx 2",
+            "1 pairs begin after the cutoff of their fold .*item_idx 2",
         ),
     ],
 )
-def test_a_broken_law_is_named(spark, change, more, how, message):
-    folds = {item: fold for item, fold in {**SOUND, **change}.items() if fold}
+def test_the_error_names_the_violated_invariant(spark, change, more, cutoffs, message):
+    folds = {item: fold for item, fold in {**VALID_FOLDS, **change}.items() if fold}
     with pytest.raises(ContractViolation, match=message):
-        _audit(spark, folds, more, **how)
+        _check(spark, folds, more, **cutoffs)

@@ -1,4 +1,4 @@
-"""The stage on disk: both passes, skipping, and what it says when there is nothing to hold out."""
+"""Tests the stage on disk: both passes, skipping and errors."""
 
 import pytest
 
@@ -21,13 +21,15 @@ ROWS = [
 
 
 @pytest.fixture
-def world(tmp_path, spark):
-    def build(rows=ROWS, **split):
+def cleaned(tmp_path, spark):
+    """Return a function that writes the clean stage and returns the context."""
+
+    def write(rows=ROWS, **split):
         context = make_context(tmp_path, spark, split=split)
-        finish_stage(context, "clean", "backtest", {"interactions": ("interactions", rows)})
+        finish_stage(context, "clean", None, {"interactions": ("interactions", rows)})
         return context
 
-    return build
+    return write
 
 
 def _folds(context, pass_name):
@@ -35,8 +37,8 @@ def _folds(context, pass_name):
     return {(row["user_idx"], row["item_idx"]): row["fold"] for row in table}
 
 
-def test_both_passes(world):
-    context = world(method="last_n", min_train=2)
+def test_both_passes(cleaned):
+    context = cleaned(method="last_n", min_train=2)
     for pass_name in stage.PASSES:
         stage.run(context, pass_name)
     by_item = {1: "train", 2: "train", 3: "train", 4: "valid", 5: "test"}
@@ -52,24 +54,24 @@ def test_both_passes(world):
     }
     first = manifest.require(context.layout, "split", "backtest").output_id
     context.__dict__.pop("spark")
-    stage.run(context, "backtest")  # would have to start a session of its own
+    stage.run(context, "backtest")  # skipped, so it starts no session
     assert manifest.require(context.layout, "split", "backtest").output_id == first
     assert not context._session
 
 
-def test_the_release_does_not_depend_on_the_method(world):
-    context = world(method="last_n", min_train=2)
+def test_the_release_pass_ignores_the_method(cleaned):
+    context = cleaned(method="last_n", min_train=2)
     stage.run(context, "release")
     first = manifest.require(context.layout, "split", "release").output_id
-    context = world(method="random")
-    assert manifest.require(context.layout, "clean", "backtest").output_id  # clean ran again, so its id changed …
+    context = cleaned(method="random")
+    assert manifest.require(context.layout, "clean").output_id  # the clean stage was written again, so its id changed …
     stage.run(context, "release")
-    assert manifest.require(context.layout, "split", "release").output_id != first  # … and split runs again
+    assert manifest.require(context.layout, "split", "release").output_id != first  # … and split ran again
     assert manifest.require(context.layout, "split", "release").settings == {}
 
 
-def test_temporal_says_where_it_cut(world):
-    context = world(method="temporal", valid_days=3, test_days=2)
+def test_the_manifest_has_the_boundaries_of_a_temporal_split(cleaned):
+    context = cleaned(method="temporal", valid_days=3, test_days=2)
     stage.run(context, "backtest")
     counts = manifest.require(context.layout, "split", "backtest").counts
     # the newest event is on day 25 (26 January): test is days 24 and 25, valid days 21 to 23
@@ -77,21 +79,24 @@ def test_temporal_says_where_it_cut(world):
     assert (counts["train"], counts["valid"], counts["test"]) == (10, 3, 2)
 
 
-def test_a_log_without_times_is_split_by_random(world):
+def test_the_random_split_needs_no_times(cleaned):
     rows = [{**row, "event_ts": None} for row in ROWS]
-    context = world(rows, method="random", valid_share=0.2, test_share=0.2, min_train=3)
+    context = cleaned(rows, method="random", valid_share=0.2, test_share=0.2, min_train=3)
     stage.run(context, "backtest")
     assert sorted(_folds(context, "backtest").values()) == ["test"] * 3 + ["train"] * 9 + ["valid"] * 3
 
 
-def test_nothing_to_hold_out(world):
-    context = world(method="last_n", min_train=4)
-    message = r"nothing is left for valid and test with split\.method=last_n, split\.valid_n=1, split\.test_n=1, split\.min_train=4"
+def test_empty_folds_are_an_error(cleaned):
+    context = cleaned(method="last_n", min_train=4)
+    message = (
+        r"no interactions are left for valid and test with "
+        r"split\.method=last_n, split\.valid_n=1, split\.test_n=1, split\.min_train=4"
+    )
     with pytest.raises(ContractViolation, match=message):
         stage.run(context, "backtest")
     assert manifest.read(context.layout.stage("split", "backtest")) is None
 
 
-def test_without_clean_it_says_what_to_run(tmp_path, spark):
-    with pytest.raises(StageMissing, match="run jobs/clean.py"):
+def test_a_missing_clean_stage_is_an_error(tmp_path, spark):
+    with pytest.raises(StageMissing, match="Run jobs/clean.py"):
         stage.run(make_context(tmp_path, spark), "backtest")
