@@ -1,9 +1,10 @@
-"""The feed: Petastorm's windows of 50 as this project reads them, beside Petastorm's own reader and loader on list columns. Memory over ten epochs.
+"""The feed: Petastorm with this project's windows of bytes, beside Petastorm's own loader on list columns.
 
     python benchmarks/feed.py [--rows 400000] [--epochs 10]
 
-Both tables hold the same generated rows, in eight files of one row group: items by a power law, every window full, which packs worse than a
-real log. Both hand over shuffled batches of 1,024 as torch tensors. Each runs in a process of its own; seconds are the median epoch's.
+Both tables have the same generated rows in eight files of one row group. Item popularity follows a power law, and
+every window is full, which compresses worse than a real log. Both feeds yield shuffled batches of 1,024 as torch
+tensors, each in a process of its own. Seconds are those of the median epoch. Memory is measured after each epoch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ OURS, THEIRS = "bytes", "lists"
 
 
 def write(folder: Path, rows: int, seed: int = 7) -> None:
-    """The two tables, folder/bytes as the features stage writes it and folder/lists as Petastorm's documentation has it."""
+    """Write folder/bytes like the features stage, and folder/lists like Petastorm's documentation."""
     rng = np.random.default_rng(seed)
     size = rows // ROW_GROUPS
     for name in (OURS, THEIRS):
@@ -47,7 +48,7 @@ def write(folder: Path, rows: int, seed: int = 7) -> None:
             "history": to_bytes(history),
             "recency": to_bytes(recency.astype(np.uint8)),
         }
-        # pyarrow's lz4 is what Spark calls lz4_raw
+        # Spark calls this codec lz4_raw
         pq.write_table(pa.table(columns), folder / OURS / file, compression="lz4", use_dictionary=False)
         columns = {"item_idx": target, "history": lists(history), "recency": lists(recency)}
         pq.write_table(pa.table(columns), folder / THEIRS / file)
@@ -75,16 +76,15 @@ def their_epoch(folder: Path, rows: int, epoch: int) -> Iterator[Any]:
 
 
 def read(which: str, folder: Path, rows: int, epochs: int) -> dict[str, Any]:
-    """Go through the table `epochs` times: the seconds of the median epoch, and the process's memory after each."""
+    """Read the table `epochs` times. Return the seconds of the median epoch and the memory after each epoch."""
     seconds, memory = [], []
     for epoch in range(1, epochs + 1):
         clock = time.perf_counter()
-        seen = sum(
-            len(batch["item_idx"]) for batch in (our_epoch if which == OURS else their_epoch)(folder, rows, epoch)
-        )
+        batches = (our_epoch if which == OURS else their_epoch)(folder, rows, epoch)
+        seen = sum(len(batch["item_idx"]) for batch in batches)
         seconds.append(time.perf_counter() - clock)
         if seen < rows - BATCH:
-            raise SystemExit(f"{which}: only {seen} of {rows} rows came")
+            raise SystemExit(f"{which}: only {seen} of {rows} rows were read")
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         memory.append(round(pages * 4096 / 2**20))
     middle = statistics.median(seconds)
@@ -93,8 +93,7 @@ def read(which: str, folder: Path, rows: int, epochs: int) -> dict[str, Any]:
 
 def timed(which: str, folder: Path, rows: int, epochs: int) -> harness.Timed:
     def run() -> harness.Timing:
-        given = [which, str(folder), str(rows), str(epochs)]
-        command = [sys.executable, __file__, "--read", *given]
+        command = [sys.executable, __file__, "--read", which, str(folder), str(rows), str(epochs)]
         facts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         return harness.Timing(facts.pop("seconds"), facts)
 

@@ -1,12 +1,14 @@
-"""Training: in memory, through Petastorm, and with Horovod on one and two ranks. Peers are the plainer ways of the same loop.
+"""Training: from memory, through Petastorm, and with Horovod on one and two ranks.
 
     python benchmarks/training.py build/demo [--epochs 3]
 
-Reads the release features of the newest run under the root (any night will do). Every case runs the same loop, network, batch size a rank and one
-thread of arithmetic a rank; only what brings the batches and joins the gradients differs. Seconds are those of as many examples as the table
-has, by the median speed of the epochs after the first, which warms up. Two ranks take half of the examples each. `one rank on one thread` is
-held to one core, its feed and Horovod's own thread included. `two ranks that exchange nothing` are two trainings beside each other: what the machine
-has for two, and no exchange of gradients could beat. Where there is a GPU, one rank trains on it, and the cases of the processor are left out.
+Reads the release features of the newest run under the root; any night will do. Every case has the same loop, network
+and batch size, and one thread a rank. Only the feed and the averaging of gradients differ. Seconds are those of one
+epoch, by the median speed of the epochs after the first, which warms up. Two ranks take half of the examples each.
+
+`one rank on one thread` runs on one core, with its feed and Horovod's own thread. `two ranks that exchange nothing` are
+two trainings at the same time: an upper bound of what two ranks can reach on the machine. On a machine with a GPU one
+rank trains on it, and the cases of two ranks are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +30,32 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from recsys_spark.stages.train import launch, task, workers
+from recsys_spark.stages.train import launch, task
 from recsys_spark.stages.train.feed import COLUMNS, as_numbers
-from recsys_spark.stages.train.job_file import Job
+from recsys_spark.stages.train.job_file import Job, TrainSettings
 from recsys_spark.stages.train.loop import Communicator
 
 
 def newest_run(root: Path) -> Path:
-    """The newest run under `root` whose release features are finished."""
+    """Return the newest run under `root` whose release features are finished."""
     done = sorted(root.glob("runs/*/release/features/manifest.json"), key=lambda path: path.stat().st_mtime)
     if not done:
-        raise SystemExit(f"no run under {root} has release features; run `make demo` first")
+        raise SystemExit(f"no run under {root} has release features. Run `make demo` first")
     return done[-1].parents[2]
 
 
 def make_job(run: Path, epochs: int) -> Job:
-    """The job of the run's release training, for `epochs` epochs, without validation."""
+    """Return the job of the run's release training, for `epochs` epochs, without validation."""
     train = json.loads((run / "release" / "train" / "manifest.json").read_text())["settings"]
     features = json.loads((run / "release" / "features" / "manifest.json").read_text())
     clean = json.loads((run / "clean" / "manifest.json").read_text())
     return Job(
-        features=str((run / "release" / "features").resolve()),
-        output="",
-        checkpoints="",
-        weights="",
-        start="",
-        neighbours="",
+        features=(run / "release" / "features").resolve(),
+        output=Path(),
+        checkpoints=Path(),
+        weights=None,
+        start=None,
+        neighbours=None,
         examples=features["counts"]["examples"],
         kind=features["settings"]["examples"],
         n_items=clean["counts"]["n_items"],
@@ -62,13 +64,13 @@ def make_job(run: Path, epochs: int) -> Job:
         epochs=epochs,
         decay_epochs=train["epochs"],
         validate=False,
-        settings=train,
+        settings=TrainSettings(**{key.name: train[key.name] for key in fields(TrainSettings)}),
     )
 
 
 def in_memory(job: Job) -> None:
-    """The same worker with the examples in tensors: no Petastorm, no Horovod. Runs in a process of its own, like the others."""
-    table = pq.read_table(Path(job.features) / "examples", columns=list(COLUMNS))
+    """Run the same worker with the examples in memory, without Petastorm and Horovod."""
+    table = pq.read_table(job.features / "examples", columns=list(COLUMNS))
     rows = {
         name: torch.from_numpy(as_numbers(table.column(name), kind).astype(np.int32)) for name, kind in COLUMNS.items()
     }
@@ -86,24 +88,24 @@ def in_memory(job: Job) -> None:
 
 
 def on_core(core: int, command: list[str]) -> list[str]:
-    """`command`, held to one core."""
+    """Return `command` restricted to one core."""
     return ["taskset", "--cpu-list", str(core), *command]
 
 
 def timed(job: Job, command: list[str], copies: int = 1) -> harness.Timed:
-    """Runs `command` on the job file behind it; the seconds of an epoch after the first. `copies` run beside each other, each for itself, and
-    count as one that has the speed of all."""
+    """Return a benchmark that runs `command` with the job file as last argument, and gives the seconds of an epoch.
+
+    `copies` run at the same time, each for itself. Their speeds are added.
+    """
 
     def run() -> harness.Timing:
         with tempfile.TemporaryDirectory() as folder:
             folders = [Path(folder) / str(copy) for copy in range(copies)]
-            # copies on cores of their own, as Horovod's ranks are
-            commands = [on_core(core, command) for core in range(copies)] if copies > 1 else [command]
-            started = [_start(job, *both) for both in zip(commands, folders)]
+            started = [_start(job, command, copy) for copy in folders]
             codes = [process.wait() for process in started]
             if any(codes):
                 raise RuntimeError(f"{' '.join(command)} ended with {codes}")
-            trainings = [json.loads((own / "training.json").read_text()) for own in folders]
+            trainings = [json.loads((copy / "training.json").read_text()) for copy in folders]
         speeds = [sum(of) for of in zip(*([e["examples_per_s"] for e in t["epochs"]] for t in trainings))]
         facts = {"examples_per_s": statistics.median(speeds[1:]), "by_epoch": speeds}
         return harness.Timing(job.examples / facts["examples_per_s"], facts)
@@ -113,8 +115,7 @@ def timed(job: Job, command: list[str], copies: int = 1) -> harness.Timed:
 
 def _start(job: Job, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir()
-    own = replace(job, output=str(folder), checkpoints=str(folder / "checkpoints"))
-    own.write(folder / launch.JOB_FILE)
+    replace(job, output=folder, checkpoints=folder / "checkpoints").write(folder / launch.JOB_FILE)
     full = [*command, str(folder / launch.JOB_FILE), "--of", str(os.getpid())]
     environment = {**os.environ, **launch.environment(threads=1)}
     return subprocess.Popen(full, env=environment, stdout=subprocess.DEVNULL)
@@ -129,14 +130,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.job:
         torch.set_num_threads(1)
-        workers.keep_memory()
         in_memory(Job.read(arguments.job))
         return
     job = make_job(newest_run(arguments.root), arguments.epochs)
     worker = [sys.executable, "-m", "recsys_spark.stages.train", "--job"]
     one = [*launch.horovodrun(1), *worker]
     memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
-    config = {**asdict(job), "features": "", "output": "", "checkpoints": ""}
+    config = {name: value for name, value in asdict(job).items() if not isinstance(value, Path)}
     on = "GPU training" if torch.cuda.is_available() else "training"
     harness.measure(f"{on}, Petastorm", timed(job, worker), memory, config)
     harness.measure(f"{on}, Horovod one rank", timed(job, one), memory, config)

@@ -17,8 +17,9 @@ class Train(Section):
     """Number of data-parallel training processes."""
     launcher: Literal["local", "spark"] = "local"
     """Where the workers run. local: on the driver's machine. spark: in the Spark executors."""
-    threads: Count = 1
-    """Number of CPU threads of each worker."""
+    threads: Count | None = None
+    """Number of CPU threads of each worker. null: the machine's cores, shared evenly by the local workers. For the
+    launcher spark null is spark.task.cpus."""
     encoder: Literal["mlp", "vae", "gru", "lstm", "conv", "attention"] = "mlp"
     """Network that turns a history into a user vector: a multilayer perceptron, a variational autoencoder, or a
     sequence model. All but mlp need features.examples: users."""

@@ -1,4 +1,4 @@
-"""Everything that fixes the shapes of a network's weights, and the user encoders by their names."""
+"""The settings that fix the shapes of a network's weights, and the user encoders by name."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from recsys_spark.columns import PER_TARGET, PER_USER
 from recsys_spark.networks.attention import AttentionEncoder
 from recsys_spark.networks.convolution import ConvolutionEncoder
 from recsys_spark.networks.encoder import UserEncoder
-from recsys_spark.networks.mlp import PooledEncoder
+from recsys_spark.networks.mlp import MlpEncoder
 from recsys_spark.networks.recurrent import GruEncoder, LstmEncoder
 from recsys_spark.networks.variational import VariationalEncoder
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """`encoder`, `layers` and `attention_heads` as in the config's train section, `examples` as in its features section; `heads` are those of
-    the encoder `mlp`."""
+    """`encoder`, `layers` and `attention_heads` are keys of the config's train section, `examples` of features.
+
+    `heads` is the number of pooling heads of the encoder `mlp`.
+    """
 
     n_items: int
     n_features: int
@@ -34,23 +36,19 @@ class Architecture:
         return asdict(self)
 
     @property
-    def weighed(self) -> bool:
-        """Whether items have a weight of their own in a history."""
+    def item_weights(self) -> bool:
+        """Whether each item has a learned weight in the pooling of a history."""
         return self.encoder == "mlp" and self.examples == PER_USER
 
     def make_encoder(self, dropout: float) -> UserEncoder:
-        """The user encoder, its weights drawn by torch's generator."""
-        shape: dict[str, Any] = {
-            "length": self.history_length,
-            "dimension": self.dimension,
-            "dropout": dropout,
-        }
+        """Return the user encoder with random weights from torch's generator."""
+        shape: dict[str, Any] = {"length": self.history_length, "dimension": self.dimension, "dropout": dropout}
         hidden, layers = self.hidden, self.layers
         match self.encoder:
             case "mlp":
-                return PooledEncoder(**shape, hidden=hidden, heads=self.heads, split=self.weighed)
+                return MlpEncoder(**shape, hidden=hidden, heads=self.heads, split=self.item_weights)
             case "vae":
-                return VariationalEncoder(**shape, hidden=hidden)
+                return VariationalEncoder(dimension=self.dimension, hidden=hidden, dropout=dropout)
             case "gru":
                 return GruEncoder(**shape, hidden=hidden, layers=layers)
             case "lstm":
@@ -59,4 +57,4 @@ class Architecture:
                 return ConvolutionEncoder(**shape, layers=layers)
             case "attention":
                 return AttentionEncoder(**shape, hidden=hidden, layers=layers, heads=self.attention_heads)
-        raise ValueError(f"no user encoder is called {self.encoder!r}")
+        raise ValueError(f"unknown user encoder {self.encoder!r}. Use one of mlp, vae, gru, lstm, conv, attention")

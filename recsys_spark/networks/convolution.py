@@ -1,12 +1,13 @@
-"""The encoder `conv`: causal dilated convolutions with residuals, NextItNet (Yuan, Karatzoglou, Arapakis, Jose & He, WSDM 2019).
+"""The encoder `conv`: causal dilated convolutions with residuals.
 
-Block b = 0, 1, ... has two convolutions of dilations d = 4^b and 2 * 4^b, where n is the layer norm and what lies before the first place is 0:
+Source: NextItNet (Yuan, Karatzoglou, Arapakis, Jose & He, WSDM 2019). Block b = 0, 1, ... has two convolutions of
+dilations d = 4^b and 2 * 4^b. With the layer norm n, and 0 before the first place:
 
     conv_d(x)_t = c + sum over k = 0, 1, 2 of W_k relu(n(x_(t - k d)))      x_t := x_t + conv_2d(conv_d(x))_t
 
-and the user's vector is n(x_t) of the newest item.
+The user's vector is n(x_t) of the newest item.
 
-Shapes:  B users · l places · D dimension of the vectors
+Shapes:  B users · l places · D dimension
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ from torch.nn import functional as F
 
 from recsys_spark.networks.sequence import SequenceEncoder
 
-WIDTH = 3
-"""Places that a convolution joins."""
+KERNEL = 3
+"""Number of places that a convolution joins."""
 
 
 class ConvolutionEncoder(SequenceEncoder):
-    """`layers` residual blocks of two convolutions each, every convolution twice as far dilated as the one before it: n blocks see 2 (4**n - 1)
-    places back."""
+    """`layers` residual blocks of two convolutions. n blocks reach 2 (4^n - 1) places back."""
 
-    together = 32
+    cpu_chunk = 32
 
     def __init__(self, *, length: int, dimension: int, layers: int, dropout: float):
         super().__init__(length=length, dimension=dimension, dropout=dropout)
@@ -43,13 +43,13 @@ class _Block(nn.Module):
         super().__init__()
         self.dilations = (dilation, 2 * dilation)
         self.norms = nn.ModuleList(nn.LayerNorm(dimension) for _ in self.dilations)
-        self.joins = nn.ModuleList(nn.Conv1d(dimension, dimension, WIDTH, dilation=far) for far in self.dilations)
+        self.joins = nn.ModuleList(nn.Conv1d(dimension, dimension, KERNEL, dilation=d) for d in self.dilations)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """[B, l, D] of [B, l, D]."""
+        """Return [B, l, D] of [B, l, D]."""
         inner = vectors
-        for norm, join, far in zip(self.norms, self.joins, self.dilations, strict=True):
-            before = (WIDTH - 1) * far
+        for norm, join, dilation in zip(self.norms, self.joins, self.dilations, strict=True):
+            before = (KERNEL - 1) * dilation
             inner = join(F.pad(norm(inner).relu().transpose(1, 2), (before, 0))).transpose(1, 2)
         return vectors + self.dropout(inner)

@@ -1,6 +1,8 @@
-"""The face that every user encoder shows: a user's vector out of the newest items of their history, and what a training example asks of it.
+"""The interface of the user encoders: training batches, and a user's vector from the newest items of their history.
 
-Shapes:  B examples or users · L history window · D dimension of the vectors · R user rows · T targets of all of them · C item rows
+`Architecture` makes an encoder, `TwoTower` calls it.
+
+Shapes:  B examples or users · L history window · D dimension · R user rows · T targets of all rows · C item rows
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from recsys_spark.columns import PADDING_ITEM
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What a batch of examples asks: windows to read, and which items should then score high for which user row.
+class TrainingBatch:
+    """Windows to encode, and the target items of each encoded user row.
 
-    items, recency int [B, L] right-aligned windows · rows int64 [T], ascending, the user row that each target belongs to ·
-    targets int64 [T] · weights float32 [T] what each counts
+    items, recency int [B, L] right-aligned windows · rows int64 [T] ascending, the user row of each target ·
+    targets int64 [T] · weights float32 [T], the weight of each target in the loss
     """
 
     items: Tensor
@@ -30,30 +32,38 @@ class Questions:
 
 
 class UserEncoder(nn.Module, ABC):
-    """Reads right-aligned, 0-padded windows; more padding never changes a vector."""
+    """Reads right-aligned windows that are padded with 0. More padding never changes a vector."""
 
     @abstractmethod
     def forward(self, table: Tensor, items: Tensor, recency: Tensor) -> Tensor:
-        """float32 [B, D]: users out of the windows `items` and `recency` (int [B, L]) and the item rows `table` [C, D]."""
+        """Return user vectors float32 [B, D] of the windows `items` and `recency` int [B, L].
+
+        `table` float32 [C, D or D + 1] has the item rows that `items` refers to.
+        """
 
     @abstractmethod
-    def questions(self, history: Tensor, recency: Tensor, newest: Tensor) -> Questions:
-        """What the examples of a batch ask: `history` and `recency` int [B, L], the item `newest` int [B] that came after. Nothing is padding
-        only. May draw at random."""
+    def training_batch(self, history: Tensor, recency: Tensor, newest: Tensor) -> TrainingBatch:
+        """Return the inputs and targets of a batch of examples. May draw at random.
 
-    def answers(self, table: Tensor, questions: Questions) -> tuple[Tensor, Tensor]:
-        """(users float32 [R, D], their divergence from a prior float32 [] in nats, summed over the batch; 0 where there is none)."""
-        return self(table, questions.items, questions.recency), table.new_zeros(())
+        `history` and `recency` int [B, L] are windows with one item at least, `newest` int [B] the item that followed.
+        """
+
+    def encode_batch(self, table: Tensor, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """Return (user vectors float32 [R, D], their KL divergence from the prior float32 [], in nats).
+
+        The divergence is summed over the batch. It is 0 for an encoder without a prior.
+        """
+        return self(table, batch.items, batch.recency), table.new_zeros(())
 
 
-def whole(history: Tensor, recency: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
-    """(items, recency), both int [B, L + 1]: the windows with the newest item at their end, from which it has no gap."""
+def is_item(items: Tensor) -> Tensor:
+    """Return bool, in the shape of `items`: True where there is no padding."""
+    return items != PADDING_ITEM
+
+
+def append_newest(history: Tensor, recency: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (items, recency), both int [B, L + 1]: the windows with the newest item at the end."""
     return (
         torch.cat([history, newest[:, None]], dim=1),
         torch.cat([recency, torch.ones_like(recency[:, :1])], dim=1),
     )
-
-
-def real(items: Tensor) -> Tensor:
-    """bool, in the shape of `items`: what is not padding."""
-    return items != PADDING_ITEM

@@ -1,6 +1,7 @@
-"""The item tower: an item's vector out of its id and its content, a bias for how often it is taken, and how much it says of its users.
+"""The item tower: an item's vector from its id, content and neighbours, its bias, and its weight in a history.
 
-Shapes:  I items counting the padding item 0 · D dimension · C items asked for · K most content features an item has · N most neighbours
+Shapes:  I items counting the padding item 0 · D dimension · C chosen items · K most content features an item has ·
+N most neighbours
 """
 
 from __future__ import annotations
@@ -14,145 +15,140 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NO_FEATURE = 0
-OWN_PART = 0.16
-"""Length, at the start, of what an item with content has of its own: an item that is rarely seen keeps to its content."""
-NEIGHBOURS_WEIGH = 10.0
-"""What an item's neighbours together add to its vector, beside its own part."""
+ID_LENGTH_WITH_CONTENT = 0.16
+"""Initial length of an item's id embedding if items have content. Rare items then stay close to their content."""
+NEIGHBOUR_FACTOR = 10.0
+"""Factor of the mean of an item's neighbours, which is added to the item's own vector."""
 
 
-class _Product(torch.autograd.Function):
-    """A sparse matrix times `vectors`. Its transpose, at hand, takes the gradient back."""
+class _SparseProduct(torch.autograd.Function):
+    """A sparse matrix times `vectors`. The given transpose makes it six times as fast as torch's own gradient."""
 
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
-        ctx.transposed = transposed
+    def forward(ctx: Any, vectors: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
+        ctx.transpose = transpose
         with torch.autocast(vectors.device.type, enabled=False):
             return matrix @ vectors.float()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.transposed @ gradient.float(), None, None
-
-
-def _and_transposed(columns: Tensor, values: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The sparse matrix [I, width] with `values` float32 [I, N] in `columns` int64 [I, N] of its rows, where they are above 0, and its transpose."""
-    filled = values > 0
-    places = torch.stack([filled.nonzero()[:, 0], columns[filled]])
-    matrix = torch.sparse_coo_tensor(places, values[filled], (len(columns), width), check_invariants=False)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
-        return matrix.to_sparse_csr(), matrix.T.to_sparse_csr()
+        return ctx.transpose @ gradient.float(), None, None
 
 
 class ItemTower(nn.Module):
-    """Rows of the vector, with `weighed` the logarithm of the item's weight in a history, and the bias, as many as W numbers.
+    """Makes item rows of W numbers: the vector, with `item_weights` the logarithm of the weight in a history, the bias.
 
-    An item's own part is the id embedding plus the mean of the embeddings of its content features, when there are any. The vector is that, and with
-    neighbours NEIGHBOURS_WEIGH times the mean of their own parts besides: one hop over the graph of items, as LightGCN (He et al., SIGIR 2020)
-    makes two over the graph of users and items, each time it is asked.
+    An item's own vector is its id embedding plus the mean embedding of its content features. With neighbours,
+    NEIGHBOUR_FACTOR times the mean of the neighbours' own vectors is added. This is one hop over the item graph, as
+    LightGCN (He et al., SIGIR 2020) makes over the graph of users and items.
     """
 
-    def __init__(self, *, n_items: int, n_features: int, dimension: int, sparse: bool, weighed: bool = False):
+    def __init__(self, *, n_items: int, n_features: int, dimension: int, sparse: bool, item_weights: bool = False):
         super().__init__()
         self.dimension = dimension
-        self.weighed = weighed
-        # bias and weight stand in the same table, so that one gradient carries all
-        self.ids = nn.Embedding(n_items, dimension + weighed + 1, sparse=sparse)
-        length = OWN_PART if n_features else 1.0
+        self.item_weights = item_weights
+        # bias and weight are in the same table, so that one gradient has all of them
+        self.ids = nn.Embedding(n_items, dimension + item_weights + 1, sparse=sparse)
+        length = ID_LENGTH_WITH_CONTENT if n_features else 1.0
         nn.init.normal_(self.ids.weight, std=length * dimension**-0.5)
         self.content: nn.EmbeddingBag | None = None
         if n_features:
             self.content = nn.EmbeddingBag(1 + n_features, dimension, mode="mean", padding_idx=NO_FEATURE)
             nn.init.zeros_(self.content.weight)
-        # what items there are, not what was learned: travels with the data, not with the weights
+        # these describe the catalogue, so they are no part of the saved weights
         self.register_buffer("features", torch.zeros(n_items, 0, dtype=torch.int64), persistent=False)
         self.register_buffer("near", torch.zeros(n_items, 0, dtype=torch.int64), persistent=False)
         self.register_buffer("shares", torch.zeros(n_items, 0), persistent=False)
-        for name in ("given", "taken"):
+        for name in ("graph", "graph_transpose"):
             self.register_buffer(name, None, persistent=False)
-        # what `features` come to as a product, and back; for the processor, so they stay with it
-        self.means: tuple[Tensor, ...] = ()
-        self.set_features(self.features)
 
     def set_features(self, features: Tensor) -> None:
-        """Take the items' content: int64 [I, K] as `feature_matrix` makes it. `ValueError` for a feature that the network has not."""
+        """Set the items' content, int64 [I, K] as `feature_matrix` makes it.
+
+        `ValueError` for a feature that the network does not have.
+        """
+        if self.content is not None and features.numel() and int(features.max()) >= len(self.content.weight):
+            raise ValueError(
+                f"an item has feature {int(features.max()) - 1}, but the network has only "
+                f"{len(self.content.weight) - 1} features"
+            )
         self.features = features.to(self.ids.weight.device)
-        if self.content is not None:
-            if features.numel() and int(features.max()) >= len(self.content.weight):
-                raise ValueError(
-                    f"feature {int(features.max()) - 1} of an item is none of the network's {len(self.content.weight) - 1}"
-                )
-            there = features != NO_FEATURE
-            shares = there / there.sum(dim=1, keepdim=True)
-            self.means = _and_transposed(features, shares, len(self.content.weight))
 
     def set_neighbours(self, near: Tensor, shares: Tensor) -> None:
-        """Take the items whose vectors join an item's own: `near` int64 [I, N], 0-padded, and `shares` float32 [I, N], which sum to 1, or to 0 where
-        an item has none."""
+        """Set the items whose vectors are added to an item's own.
+
+        `near` int64 [I, N] is 0-padded. `shares` float32 [I, N] sum to 1, or to 0 for an item without neighbours.
+        """
+        filled = shares > 0
+        places = torch.stack([filled.nonzero()[:, 0], near[filled]])
+        graph = torch.sparse_coo_tensor(places, shares[filled], (len(near), len(near)), check_invariants=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
+            matrices = graph.to_sparse_csr(), graph.T.to_sparse_csr()
         device = self.ids.weight.device
-        matrices = _and_transposed(near, shares, len(near))
-        self.near, self.shares, self.given, self.taken = (t.to(device) for t in (near, shares, *matrices))
+        self.near, self.shares, self.graph, self.graph_transpose = (t.to(device) for t in (near, shares, *matrices))
 
     @torch.no_grad()
     def set_popularity(self, counts: Tensor, temperature: float) -> None:
-        """Start the biases where the softmax of nobody in particular gives each item its share of `counts` (int64 [I]), one added to each; and
-        the weights at one over the root of the counts, for what everybody has tells little of a user."""
+        """Start the biases at the log popularity of `counts` int64 [I], and the weights at 1 / sqrt(count).
+
+        The softmax of the biases alone gives each item its share of the counts, one added to each.
+        """
         logs = (counts + 1.0).log()
         self.ids.weight[:, -1] = temperature * (logs - logs.mean())
-        if self.weighed:
+        if self.item_weights:
             self.ids.weight[:, self.dimension] = -0.5 * counts.clamp(min=1).log()
 
     @torch.no_grad()
     def start_at(self, vectors: Tensor, weights: Tensor) -> None:
-        """Begin at `vectors` float32 [I, D], each turned into one of unit length, and, with `weighed`, at the weights that a sum of weights float32
-        [I] times `vectors` gives these. An item whose vector is zero keeps what it has."""
+        """Start the id embeddings at `vectors` float32 [I, D], scaled to unit length. Items of a zero vector stay.
+
+        With `item_weights`, a history's pooled vector then is parallel to the sum of weight float32 [I] * vector.
+        """
         lengths = vectors.norm(dim=1)
         known = lengths > 0
         self.ids.weight[known, : self.dimension] = F.normalize(vectors[known], dim=1)
-        if self.weighed:
+        if self.item_weights:
             logs = (weights[known] * lengths[known]).log()
             self.ids.weight[known, self.dimension] = logs - logs.mean()
 
     def forward(self, items: Tensor | None = None) -> Tensor:
-        """float32 [C, W] rows of `items` (int64 [C]), or [I, W] of all of them."""
-        rows = self._own(items)
+        """Return rows float32 [C, W] of `items` int64 [C], or [I, W] of the catalogue."""
+        rows = self._own_rows(items)
         if not self.near.shape[1]:
             return rows
         if items is None:
-            mean: Tensor = _Product.apply(rows[:, : self.dimension], self.given, self.taken)
+            mean: Tensor = _SparseProduct.apply(rows[:, : self.dimension], self.graph, self.graph_transpose)
         else:
             near, shares = self.near[items], self.shares[items]
-            vectors = self._own(near.flatten())[:, : self.dimension].view(*near.shape, -1)
+            vectors = self._own_rows(near.flatten())[:, : self.dimension].view(*near.shape, -1)
             mean = (shares[:, :, None] * vectors).sum(dim=1)
-        return rows + F.pad(NEIGHBOURS_WEIGH * mean, (0, self.weighed + 1))
+        return rows + F.pad(NEIGHBOUR_FACTOR * mean, (0, self.item_weights + 1))
 
-    def _own(self, items: Tensor | None) -> Tensor:
-        """`forward` without neighbours."""
+    def _own_rows(self, items: Tensor | None) -> Tensor:
+        """Return `forward` without neighbours."""
         rows = self.ids.weight if items is None else self.ids(items)
         if self.content is not None:
-            if items is None and not rows.is_cuda:  # less than half of the time that the embeddings take
-                content = _Product.apply(self.content.weight, *self.means)
-            else:
-                content = self.content(self.features if items is None else self.features[items])
-            rows = rows + F.pad(content, (0, self.weighed + 1))
+            content = self.content(self.features if items is None else self.features[items])
+            rows = rows + F.pad(content, (0, self.item_weights + 1))
         return rows
 
-    def as_read(self, rows: Tensor) -> Tensor:
-        """float32 [C, W - 1]: `rows` as the user encoder reads them in a history: the vector and, with `weighed`, the weight's logarithm."""
+    def encoder_rows(self, rows: Tensor) -> Tensor:
+        """Return float32 [C, W - 1]: the part of `rows` that the user encoder reads, all but the bias."""
         return rows[:, :-1]
 
-    def as_scored(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """`rows` as users are scored against: unit vectors float32 [C, D] and biases float32 [C]."""
+    def scoring_parts(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (unit vectors float32 [C, D], biases float32 [C]) of `rows`."""
         return F.normalize(rows[:, : self.dimension], dim=-1), rows[:, -1]
 
-    def as_one(self, rows: Tensor) -> Tensor:
-        """float32 [C, D + 1]: `rows` as users are scored against, the bias beside the vector."""
-        vectors, biases = self.as_scored(rows)
+    def scoring_rows(self, rows: Tensor) -> Tensor:
+        """Return float32 [C, D + 1]: the unit vectors of `rows` with the bias as last column."""
+        vectors, biases = self.scoring_parts(rows)
         return torch.cat([vectors, biases[:, None]], dim=1)
 
 
 def feature_matrix(n_items: int, items: np.ndarray, offsets: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """int64 [I, K] of 1 + feature ids, NO_FEATURE where an item has fewer than K.
+    """Return int64 [I, K] of 1 + feature ids, NO_FEATURE where an item has fewer than K.
 
     The items int [N] with content have features[offsets[j] : offsets[j + 1]] each.
     """

@@ -1,11 +1,13 @@
-"""The encoder `mlp`: heads that pool the window as a weighted set, joined by an MLP, as the watch history is averaged and read by one in YouTube's
-candidate generation (Covington, Adams & Sargin, RecSys 2016), with learned weights instead of equal ones.
+"""The encoder `mlp`: attention heads pool the window, and a multilayer perceptron joins them.
 
-With p_h what pooling.py gives for head h, and p all of them beside each other, the user's vector is, n being the layer norm,
+YouTube's candidate generation (Covington, Adams & Sargin, RecSys 2016) averages the watch history and feeds it to a
+perceptron. Here each head h learns weights for the average. With place l, recency bucket r_l and vector v_l of an item,
+n the layer norm, and p all p_h side by side:
 
-    n(W_s p + W_2 gelu(W_1 p + b_1) + b_2),      W_s p = the mean of the p_h and W_2 = 0 at the start.
+    p_h = sum over l of softmax over l of (place[h, l] + bucket[h, r_l]) v_l
+    user vector = n(W_s p + W_2 gelu(W_1 p + b_1) + b_2),      at the start W_s p = the mean of the p_h and W_2 = 0
 
-Shapes:  B users · L history window · D dimension of the vectors · H pooling heads · R recency buckets · T targets
+Shapes:  B users · L history window · D dimension · H pooling heads · T targets
 """
 
 from __future__ import annotations
@@ -15,22 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys_spark.models.histories import RECENCY_BUCKETS
-from recsys_spark.networks.encoder import Questions, UserEncoder, real, whole
-from recsys_spark.networks.pooling import pool
+from recsys_spark.networks.encoder import TrainingBatch, UserEncoder, append_newest, is_item
 
-SHARE_READ = 0.5
-"""Of a user's items that are read when they are split; the others are the targets."""
+INPUT_SHARE = 0.5
+"""Share of a user's items that are encoded when they are split. The others are the targets."""
 
 
-class PooledEncoder(UserEncoder):
-    """Each head pools the window with weights that it learns for places and recency buckets; an MLP joins the heads. The user's vector starts as the
-    heads' mean, and the MLP at nothing.
+class MlpEncoder(UserEncoder):
+    """Pools the window with learned weights of places and recency buckets.
 
-    `split`: an example is a whole user, whose items are split at random whenever the user is met. The window is then a set, which one head
-    pools, and the last column of the item rows [C, D + 1] is the logarithm of the item's weight. Otherwise an example is a target and the window
-    before it.
+    `split`: an example is a whole user. Their items are split at random into inputs and targets each time the user is
+    read. The inputs are a set, which one head pools. The last column of the item rows [C, D + 1] is added to the logits
+    of the pooling. Without `split` an example is a target and the window before it.
 
-    Padding has weight 0 and the place of an item is counted from the newest, so more padding never changes the vector.
+    Places are counted from the newest item, and padding has weight 0.
     """
 
     def __init__(self, *, length: int, dimension: int, hidden: int, heads: int, dropout: float, split: bool = False):
@@ -39,7 +39,7 @@ class PooledEncoder(UserEncoder):
         self.heads = heads
         self.dropout = dropout
         self.split = split
-        # a start at which the first head looks at the newest items and the last head at all of the window
+        # at the start the first head reads the newest items and the last head the whole window
         slopes = torch.zeros(1) if split else torch.logspace(0, -3, heads)
         self.place = nn.Parameter(-slopes[:, None] * torch.arange(length - 1, -1, -1.0), not split)
         self.recency = nn.Parameter(torch.zeros(heads, RECENCY_BUCKETS), not split)
@@ -53,35 +53,47 @@ class PooledEncoder(UserEncoder):
             self.outer.bias.zero_()
 
     def forward(self, table: Tensor, items: Tensor, recency: Tensor) -> Tensor:
-        counts = real(items)
-        if self.training and self.dropout > 0:
-            counts = counts & (torch.rand(items.shape, device=items.device) >= self.dropout)
         with torch.autocast(table.device.type, enabled=False):  # it moves memory, so half precision would gain nothing
-            place = self.place[:, -items.shape[1] :].float()
-            pooled = pool(
-                table.float(), items, recency, counts, place, self.recency.float(), weighed=self.split
-            ).flatten(start_dim=1)
+            pooled = self._pool(table.float(), items, recency).flatten(start_dim=1)
         inner = F.dropout(F.gelu(self.inner(pooled)), self.dropout, self.training)
         return self.norm(self.skip(pooled) + self.outer(inner))
 
-    def questions(self, history: Tensor, recency: Tensor, newest: Tensor) -> Questions:
+    def _pool(self, table: Tensor, items: Tensor, recency: Tensor) -> Tensor:
+        """Return the pooled vectors float32 [B, H, D], 0 for a window without items."""
+        counted = is_item(items)
+        if self.training and self.dropout > 0:
+            counted = counted & (torch.rand(items.shape, device=items.device) >= self.dropout)
+        # gather is four times as fast as an embedding of the buckets, whose rows have only H numbers
+        buckets = self.recency.expand(len(items), -1, -1)
+        by_recency = buckets.gather(2, recency.long()[:, None].expand(-1, self.heads, -1))
+        logits = self.place[:, -items.shape[1] :] + by_recency
+        vectors = F.embedding(items, table)
+        if self.split:
+            logits, vectors = logits + vectors[:, None, :, -1], vectors[:, :, :-1]
+        logits = logits.masked_fill(~counted[:, None], torch.finfo(logits.dtype).min)
+        return torch.bmm(logits.softmax(dim=-1) * counted[:, None], vectors)
+
+    def training_batch(self, history: Tensor, recency: Tensor, newest: Tensor) -> TrainingBatch:
         if not self.split:
             rows = torch.arange(len(newest), device=newest.device)
-            return Questions(history, recency, rows, newest.long(), torch.ones(len(rows), device=rows.device))
-        items, recency = whole(history, recency, newest)
-        read = _split(real(items))
-        rows, places = (real(items) & ~read).nonzero(as_tuple=True)
+            return TrainingBatch(history, recency, rows, newest.long(), torch.ones(len(rows), device=rows.device))
+        items, recency = append_newest(history, recency, newest)
+        there = is_item(items)
+        inputs = _draw_inputs(there)
+        rows, places = (there & ~inputs).nonzero(as_tuple=True)
         targets = items[rows, places].long()
-        # who has more tells more: every target counts alike, not every user
+        # each target has the same weight, not each user: longer histories tell more
         weights = torch.ones(len(targets), device=targets.device)
-        return Questions((items * read)[:, 1:], recency[:, 1:], rows, targets, weights)
+        return TrainingBatch((items * inputs)[:, 1:], recency[:, 1:], rows, targets, weights)
 
 
-def _split(there: Tensor) -> Tensor:
-    """bool [B, L + 1]: which of the items `there` are read: each with the same chance, but one at least, and not all. Never the first column's,
-    since the window has L places."""
+def _draw_inputs(there: Tensor) -> Tensor:
+    """Return bool [B, L + 1]: which of the items `there` are inputs, at least one and not all of each user.
+
+    The first column has no input, because a window has L places.
+    """
     draws = torch.rand(there.shape, device=there.device).masked_fill(~there, 2.0)
     draws[:, 0] = 1.0 + ~there[:, 0]
     least = draws.argmin(dim=1, keepdim=True)
     most = draws.masked_fill(~there, -1.0).argmax(dim=1, keepdim=True)
-    return (draws < SHARE_READ).scatter(1, least, True).scatter(1, most, False)
+    return (draws < INPUT_SHARE).scatter(1, least, True).scatter(1, most, False)

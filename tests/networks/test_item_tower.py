@@ -1,19 +1,19 @@
-"""Item rows: content averaged over what an item has, a bias, and unit vectors where they are scored."""
+"""Item rows: the mean of the content, neighbours, a bias, and unit vectors for scoring."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from recsys_spark.networks.item_tower import NEIGHBOURS_WEIGH, ItemTower, feature_matrix
+from recsys_spark.networks.item_tower import NEIGHBOUR_FACTOR, ItemTower, feature_matrix
 
 # items 2 and 4 have content: features 0, 2 and feature 1
 FEATURES = feature_matrix(5, np.array([2, 4]), np.array([0, 2, 3]), np.array([0, 2, 1]))
 
 
-def make_tower(sparse=False, weighed=False):
+def make_tower(sparse=False, item_weights=False):
     torch.manual_seed(0)
-    tower = ItemTower(n_items=5, n_features=3, dimension=4, sparse=sparse, weighed=weighed)
+    tower = ItemTower(n_items=5, n_features=3, dimension=4, sparse=sparse, item_weights=item_weights)
     tower.set_features(torch.from_numpy(FEATURES))
     with torch.no_grad():
         tower.content.weight[1:].normal_()
@@ -29,49 +29,49 @@ def test_vectors_are_id_plus_mean_content():
     content = tower.content.weight[1:]
     means = [0, 0, (content[0] + content[2]) / 2, 0, content[1]]
     expected = torch.stack([tower.ids.weight[i, :4] + means[i] for i in range(5)])
-    torch.testing.assert_close(tower.as_read(tower()), expected)
-    vectors, biases = tower.as_scored(tower())
+    torch.testing.assert_close(tower.encoder_rows(tower()), expected)
+    vectors, biases = tower.scoring_parts(tower())
     torch.testing.assert_close(vectors, F.normalize(expected, dim=-1))
     torch.testing.assert_close(biases, tower.ids.weight[:, 4])
-    assert torch.equal(tower.as_one(tower()), torch.cat([vectors, biases[:, None]], dim=1))
+    assert torch.equal(tower.scoring_rows(tower()), torch.cat([vectors, biases[:, None]], dim=1))
 
 
-def test_content_learns_alike_from_all_items_and_from_those_that_are_asked_for():
-    towers, ask = (make_tower(), make_tower()), torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
+def test_all_items_and_chosen_items_give_the_same_content_gradient():
+    towers, out = (make_tower(), make_tower()), torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
     for tower, items in zip(towers, (None, torch.arange(5))):
-        (tower.as_read(tower(items)) * ask).sum().backward()
-    given = [tower.content.weight.grad for tower in towers]
-    assert given[0].abs().sum() > 0
-    torch.testing.assert_close(*given)
+        (tower.encoder_rows(tower(items)) * out).sum().backward()
+    gradients = [tower.content.weight.grad for tower in towers]
+    assert gradients[0].abs().sum() > 0
+    torch.testing.assert_close(*gradients)
 
 
-def test_a_feature_beyond_the_network_s_is_refused():
+def test_an_unknown_feature_is_an_error():
     tower = make_tower()
-    with pytest.raises(ValueError, match="feature 3 .* 3"):
+    with pytest.raises(ValueError, match="an item has feature 3, but the network has only 3 features"):
         tower.set_features(torch.tensor([[0], [4]]))
 
 
-def test_biases_start_at_the_items_shares():
+def test_biases_start_at_the_popularity_of_the_items():
     tower, counts = make_tower(), torch.tensor([0, 3, 0, 7, 1])
     tower.set_popularity(counts, temperature=0.5)
-    found = (tower.as_scored(tower())[1] / 0.5).softmax(0)
+    found = (tower.scoring_parts(tower())[1] / 0.5).softmax(0)
     torch.testing.assert_close(found, (counts + 1.0) / 16)
 
 
-def test_a_weighed_item_has_its_weight_between_vector_and_bias():
-    tower, counts = make_tower(weighed=True), torch.tensor([0, 4, 1, 9, 0])
+def test_the_weight_is_between_vector_and_bias():
+    tower, counts = make_tower(item_weights=True), torch.tensor([0, 4, 1, 9, 0])
     tower.set_popularity(counts, temperature=0.5)
     rows = tower()
-    torch.testing.assert_close(tower.as_read(rows)[:, 4].exp(), torch.tensor([1, 1 / 2, 1, 1 / 3, 1]))
-    vectors, biases = tower.as_scored(rows)
+    torch.testing.assert_close(tower.encoder_rows(rows)[:, 4].exp(), torch.tensor([1, 1 / 2, 1, 1 / 3, 1]))
+    vectors, biases = tower.scoring_parts(rows)
     torch.testing.assert_close(biases, rows[:, 5])
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5))
     content = tower.content.weight[2] + tower.ids.weight[4, :4]
-    torch.testing.assert_close(tower.as_read(rows)[4, :4], content)
+    torch.testing.assert_close(tower.encoder_rows(rows)[4, :4], content)
 
 
-def test_items_start_at_given_vectors_and_what_these_add_to_a_history():
-    tower = make_tower(weighed=True)
+def test_items_start_at_given_vectors_and_weights():
+    tower = make_tower(item_weights=True)
     old = tower.ids.weight.detach().clone()
     vectors = torch.tensor([[0, 0], [3, 4], [0, 0], [0, 0.5], [1, 0]]).float() @ torch.eye(2, 4)
     weights = torch.tensor([1.0, 2.0, 1.0, 4.0, 0.5])
@@ -87,45 +87,45 @@ NEAR = torch.tensor([[0, 0], [3, 2], [4, 0], [1, 4], [0, 0]])
 SHARES = torch.tensor([[0, 0], [0.75, 0.25], [1, 0], [0.5, 0.5], [0, 0]])
 
 
-def test_neighbours_join_their_mean_to_a_vector_but_not_to_weight_and_bias():
-    tower = make_tower(weighed=True)
+def test_neighbours_change_the_vector_but_not_weight_and_bias():
+    tower = make_tower(item_weights=True)
     alone = tower().detach()
     tower.set_neighbours(NEAR, SHARES)
     found, own = tower(), alone[:, :4]
     mean = torch.stack([0 * own[0], 0.75 * own[3] + 0.25 * own[2], own[4], (own[1] + own[4]) / 2, 0 * own[4]])
-    torch.testing.assert_close(found[:, :4], own + NEIGHBOURS_WEIGH * mean)
+    torch.testing.assert_close(found[:, :4], own + NEIGHBOUR_FACTOR * mean)
     assert torch.equal(found[:, 4:], alone[:, 4:])
     ids = torch.tensor([4, 2, 2, 1])
     torch.testing.assert_close(tower(ids), found[ids])
-    assert "given" not in tower.state_dict()
+    assert "graph" not in tower.state_dict()
 
 
-def test_gradients_reach_neighbours_alike_from_all_items_and_from_some():
-    towers = [make_tower(weighed=True) for _ in range(2)]
+def test_all_items_and_chosen_items_give_the_same_neighbour_gradient():
+    towers = [make_tower(item_weights=True) for _ in range(2)]
     out = torch.randn(5, 6)
     for tower, ids in zip(towers, (None, torch.arange(5))):
         tower.set_neighbours(NEAR, SHARES)
         (tower(ids) * out).sum().backward()
-    whole, some = ([tower.ids.weight.grad, tower.content.weight.grad[1:]] for tower in towers)
-    for a, b in zip(whole, some):
+    of_all, of_chosen = ([tower.ids.weight.grad, tower.content.weight.grad[1:]] for tower in towers)
+    for a, b in zip(of_all, of_chosen):
         torch.testing.assert_close(a, b)
-    expected = out[2, :4] + NEIGHBOURS_WEIGH * 0.25 * out[1, :4]
-    torch.testing.assert_close(whole[0][2, :4], expected)
+    expected = out[2, :4] + NEIGHBOUR_FACTOR * 0.25 * out[1, :4]
+    torch.testing.assert_close(of_all[0][2, :4], expected)
 
 
-def test_some_items_equal_their_rows_of_all():
+def test_chosen_items_have_the_rows_of_all_items():
     tower = make_tower()
     ids = torch.tensor([4, 2, 2, 1])
     torch.testing.assert_close(tower(ids), tower()[ids])
 
 
-def test_without_content_the_id_stands_alone():
+def test_without_content_there_is_only_the_id_embedding():
     tower = ItemTower(n_items=3, n_features=0, dimension=4, sparse=False)
     torch.testing.assert_close(tower(), tower.ids.weight)
     assert [name for name, _ in tower.named_parameters()] == ["ids.weight"]
 
 
-def test_sparse_gradient_names_the_rows_it_touches():
+def test_a_sparse_gradient_has_the_chosen_rows():
     tower = make_tower(sparse=True)
     tower(torch.tensor([4, 2])).sum().backward()
     assert tower.ids.weight.grad.is_sparse

@@ -1,26 +1,35 @@
-"""The encoder mlp sees items, their order and their recency, and never the padding."""
+"""The encoder mlp reads items, their places and their recency, and never the padding."""
 
 import pytest
 import torch
 
-from recsys_spark.networks.mlp import PooledEncoder
+from recsys_spark.networks.mlp import MlpEncoder
 
 LENGTH, DIMENSION, ITEMS = 12, 8, 20
 
 
-@pytest.fixture
-def encoder():
+def make_encoder(split=False):
     torch.manual_seed(0)
-    encoder = PooledEncoder(length=LENGTH, dimension=DIMENSION, hidden=16, heads=2, dropout=0.5).eval()
-    with torch.no_grad():
-        encoder.place.normal_()
-        encoder.recency.normal_()
+    encoder = MlpEncoder(length=LENGTH, dimension=DIMENSION, hidden=16, heads=2, dropout=0.5, split=split).eval()
+    if not split:
+        with torch.no_grad():
+            encoder.place.normal_()
+            encoder.recency.normal_()
     return encoder
 
 
 @pytest.fixture
+def encoder():
+    return make_encoder()
+
+
+def make_table(split=False):
+    return torch.randn(ITEMS, DIMENSION + split, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
 def table():
-    return torch.randn(ITEMS, DIMENSION, generator=torch.Generator().manual_seed(1))
+    return make_table()
 
 
 def windows(lists, length, bucket=3):
@@ -31,26 +40,33 @@ def windows(lists, length, bucket=3):
     return items, (items > 0).int() * bucket
 
 
-def naive(encoder, table, items, recency):
-    """One user at a time, one head at a time, over the real items only."""
+def pool_naively(encoder, table, items, recency, head):
+    """One user, one head, over the items without padding."""
+    entries = [(len(items) - 1 - at, item, r) for at, (item, r) in enumerate(zip(items, recency)) if item]
+    logits = [encoder.place[head, LENGTH - 1 - back] + encoder.recency[head, r] for back, _, r in entries]
+    if encoder.split:
+        logits = [logit + table[item, DIMENSION] for logit, (_, item, _) in zip(logits, entries)]
+    weights = torch.stack(logits).softmax(0) if entries else []
+    terms = [w * table[item, :DIMENSION] for w, (_, item, _) in zip(weights, entries)]
+    return sum(terms, torch.zeros(DIMENSION))
+
+
+def encode_naively(encoder, table, items, recency):
     users = []
     for row, buckets in zip(items.tolist(), recency.tolist()):
-        real = [(len(row) - 1 - at, item, bucket) for at, (item, bucket) in enumerate(zip(row, buckets)) if item]
-        pooled = []
-        for head in range(encoder.heads):
-            places = [encoder.place[head, LENGTH - 1 - back] + encoder.recency[head, b] for back, _, b in real]
-            weights = torch.stack(places).softmax(0) if real else []
-            pooled.append(sum((w * table[i] for w, (_, i, _) in zip(weights, real)), torch.zeros(DIMENSION)))
-        joined = torch.cat(pooled)
-        inner = torch.nn.functional.gelu(encoder.inner(joined))
-        users.append(encoder.norm(encoder.skip(joined) + encoder.outer(inner)))
+        pooled = torch.cat([pool_naively(encoder, table, row, buckets, head) for head in range(encoder.heads)])
+        inner = torch.nn.functional.gelu(encoder.inner(pooled))
+        users.append(encoder.norm(encoder.skip(pooled) + encoder.outer(inner)))
     return torch.stack(users)
 
 
-def test_equals_the_naive_loop(encoder, table):
+@pytest.mark.parametrize("split", [False, True])
+def test_equals_a_naive_loop(split):
+    encoder, table = make_encoder(split), make_table(split)
     items, recency = windows([[3], [1, 2, 3], [], list(range(1, 13))], LENGTH)
     recency[1] = torch.tensor([0] * 9 + [9, 2, 1])
-    torch.testing.assert_close(encoder(table, items, recency), naive(encoder, table, items, recency))
+    found = encoder(table, items, recency)
+    torch.testing.assert_close(found, encode_naively(encoder, table, items, recency))
 
 
 @pytest.mark.parametrize("length", [3, 5, LENGTH])
@@ -59,7 +75,7 @@ def test_padding_never_changes_the_vector(encoder, table, length):
     short = encoder(table, *windows(lists, 3))
     torch.testing.assert_close(encoder(table, *windows(lists, length)), short)
     other = table.clone()
-    other[0] = 1e3  # what stands in the padding item's row is never looked at
+    other[0] = 1e3  # the row of the padding item is never read
     torch.testing.assert_close(encoder(other, *windows(lists, length)), short)
 
 
@@ -72,37 +88,65 @@ def test_order_and_recency_matter(encoder, table):
     assert (users[0] - users[1]).abs().max() > 0.01
 
 
-def test_dropout_takes_whole_items_and_only_in_training(encoder, table):
-    one, of_nobody = windows([[4]] * 400, LENGTH), encoder(table, *windows([[]], LENGTH))
-    encoder.inner.register_forward_pre_hook(lambda _, pooled: seen.append(pooled[0]))
-    seen: list[torch.Tensor] = []
+def test_only_differences_of_logits_matter_however_large(encoder, table):
+    inputs = windows([[4, 5, 6], [7]], LENGTH)
+    before = encoder(table, *inputs)
+    with torch.no_grad():
+        encoder.place += 500
+        encoder.recency -= 200
+    torch.testing.assert_close(encoder(table, *inputs), before, rtol=1e-3, atol=1e-4)
+
+
+def test_an_item_of_weight_w_counts_exp_w_times():
+    encoder, table = make_encoder(split=True), make_table(split=True)
+    table[:, DIMENSION] = 0.0
+    table[2, DIMENSION] = torch.tensor(2.0).log()
+    pooled = []
+    encoder.inner.register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
+    encoder(table, *windows([[1, 2]], LENGTH))
+    torch.testing.assert_close(pooled[0][0], (table[1, :DIMENSION] + 2 * table[2, :DIMENSION]) / 3)
+
+
+def test_dropout_removes_whole_items_and_only_in_training(encoder, table):
+    pooled = []
+    encoder.inner.register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
+    one = windows([[4]] * 400, LENGTH)
     torch.manual_seed(2)
     encoder.train()
     encoder(table, *one)
-    assert 0.4 < (seen[0] == 0).all(dim=1).float().mean() < 0.6  # the share of 0.5 that the encoder was made with
+    assert 0.4 < (pooled[0] == 0).all(dim=1).float().mean() < 0.6  # the encoder's dropout is 0.5
     encoder.eval()
-    users = encoder(table, *one)
-    torch.testing.assert_close(seen[1], table[4].repeat(400, 2))
-    assert (users - of_nobody).abs().max() > 0.01
+    encoder(table, *one)
+    torch.testing.assert_close(pooled[1], table[4].repeat(400, 2))
 
 
-def test_gradients_are_those_of_the_naive_encoder(encoder, table):
+@pytest.mark.parametrize("split", [False, True])
+def test_gradients_are_those_of_the_naive_loop(split):
+    encoder, table = make_encoder(split), make_table(split)
     items, recency = windows([[3, 7, 1], [], [5], [7, 3, 9, 2]], 6)
     gradients = []
-    for encode in (lambda t: encoder(t, items, recency), lambda t: naive(encoder, t, items, recency)):
+    for encode in (encoder, lambda *inputs: encode_naively(encoder, *inputs)):
         encoder.zero_grad()
-        own = table.clone().requires_grad_()
-        (encode(own) * torch.arange(DIMENSION)).sum().backward()
-        gradients.append([own.grad, encoder.place.grad.clone(), encoder.recency.grad.clone()])
+        leaf = table.clone().requires_grad_()
+        (encode(leaf, items, recency) * torch.arange(DIMENSION)).sum().backward()
+        parameters = [] if split else [encoder.place, encoder.recency]
+        gradients.append([leaf.grad, *(p.grad.clone() for p in parameters)])
     for found, expected in zip(*gradients):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_half_precision_around_it_leaves_the_pooling_alone(encoder, table):
+def test_a_window_without_items_has_no_gradient(encoder, table):
+    leaf = table.clone().requires_grad_()
+    encoder(leaf, *windows([[], []], LENGTH)).sum().backward()
+    assert not leaf.grad.any()
+    assert not encoder.place.grad.any()
+
+
+def test_pooling_stays_in_float32_under_autocast(encoder, table):
     items, recency = windows([[3, 7, 1], [5]], 6)
-    own = table.clone().requires_grad_()
+    leaf = table.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        users = encoder(own, items, recency)
+        users = encoder(leaf, items, recency)
     users.float().pow(2).sum().backward()
-    assert own.grad.dtype == torch.float32
+    assert leaf.grad.dtype == torch.float32
     torch.testing.assert_close(users.float(), encoder(table, items, recency), rtol=0, atol=0.05)

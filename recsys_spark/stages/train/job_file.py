@@ -1,34 +1,70 @@
-"""The job file: everything a training worker needs, as plain values, so that it can be started on any machine that sees `paths.root`."""
+"""The job file: everything that a training worker needs, so that it can start on any machine that sees `paths.root`.
+
+The stage writes it, each worker reads it. An unknown or missing key and a value of another type are errors.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from recsys_spark.storage.manifest import write_json
 
 WEIGHTS = "weights"
-"""The folder in `output` that gets the weights which a later training starts from."""
+"""The folder in `Job.output` with the weights from which the release may start."""
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
+class TrainSettings:
+    """The keys of the config's train section that a worker reads. `conf/base.yaml` explains them."""
+
+    encoder: str
+    dimension: int
+    neighbours: int
+    hidden: int
+    layers: int
+    attention_heads: int
+    dropout: float
+    kl_weight: float
+    warm_epochs: int | None
+    minutes: float | None
+    patience: int
+    batch_size: int
+    learning_rate: float
+    warmup_epochs: float
+    weight_decay: float
+    temperature: float
+    negatives: int
+    full_softmax_items: int
+    metric_k: int
+    valid_users: int
+    mixed_precision: bool
+    seed: int
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Job:
-    """Paths are strings. `features` is the folder of the features stage; `output` gets network/ and training.json, and weights/ where the release starts from them.
+    """One training.
 
-    `weights` is the folder of the weights to start from, empty where there are none. `start` is the folder of the svd model that the items' vectors begin at, empty where they begin at random; `neighbours` that of the item_knn
-    model that says which items are neighbours, empty where that is no matter. There are `examples` of the `kind`
-    that features.examples names. `settings` is the train section of the config; `epochs`, `decay_epochs` (of which the learning rate makes its way)
-    and `validate` say what this pass makes of it.
+    features: folder of the features stage · output: folder for network/, training.json and, where the release may start
+    from them, weights/ · checkpoints: folder · weights: folder of the weights to start from · start: folder of the svd
+    model whose vectors the items start at · neighbours: folder of the item_knn model with the items' neighbours.
+
+    `kind` is the value of features.examples, `examples` their number. The learning rate falls over `decay_epochs`, of
+    which at most `epochs` are trained. `validate`: stop early by the validation NDCG.
     """
 
-    features: str
-    output: str
-    checkpoints: str
-    weights: str
-    start: str
-    neighbours: str
+    features: Path
+    output: Path
+    checkpoints: Path
+    weights: Path | None
+    start: Path | None
+    neighbours: Path | None
     examples: int
     kind: str
     n_items: int
@@ -37,11 +73,12 @@ class Job:
     epochs: int
     decay_epochs: int
     validate: bool
-    settings: dict[str, Any]
+    settings: TrainSettings
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Job:
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        """Return the job of a file. pydantic's `ValidationError` names each wrong key."""
+        return TypeAdapter(cls).validate_json(path.read_bytes())

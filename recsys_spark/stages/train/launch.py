@@ -1,6 +1,6 @@
-"""Starts the training workers, watches them, and tells what one that fails has said. No torch here: the driver has no use for it.
+"""Starts the training workers, watches them, and explains why one failed. It runs in the driver and needs no torch.
 
-Workers print lines; those marked as progress are passed to the job's log, the rest is kept for the case that one fails.
+Workers print lines. Those marked as progress go to the job's log, the last of the others explain a failure.
 """
 
 from __future__ import annotations
@@ -28,11 +28,8 @@ JOB_FILE = "job.json"
 _RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>:\s?")
 _ENDED = re.compile(r"Process (\d+) exit with status code (\d+)")
 
-# it would import torch in a process of its own to ask whether Gloo was built in; without it the first rank fails and says so
-_HOROVODRUN = "from horovod.runner import launch; launch.gloo_built = lambda **_: True; launch.run_commandline()"
-
 HOROVOD_ENVIRONMENT = {
-    # a rank that lost its peers must not wait for them for ever
+    # a rank that lost its peers must not wait for them forever
     "HOROVOD_STALL_CHECK_TIME_SECONDS": "60",
     "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "300",
     "HOROVOD_GLOO_TIMEOUT_SECONDS": "60",
@@ -48,10 +45,11 @@ def launch(
     timeout_s: int,
     watch: Callable[[], None] | None = None,
 ) -> None:
-    """Run `workers` training workers until all are done; `TrainingFailed` when one is not, after all of them are gone.
+    """Run `workers` training workers of `threads` threads until all are done.
 
-    launcher `local`: processes on this machine. `spark`: inside the executors of the active session, which must have `workers` free slots
-    within `timeout_s` seconds. `watch` is called after each line of progress of local workers; what it raises ends them.
+    `TrainingFailed` when one fails, after all of them have ended. launcher `local`: processes on this machine. `spark`:
+    inside the executors of the active session, which must have `workers` free slots within `timeout_s` seconds.
+    `watch` is called after each line of progress of local workers. If it raises, they are ended.
     """
     if launcher == "spark":
         from recsys_spark.stages.train.workers import launch_in_executors
@@ -62,7 +60,7 @@ def launch(
 
 
 def _launch_local(job: Job, workers: int, threads: int, watch: Callable[[], None] | None) -> None:
-    path = Path(job.output) / JOB_FILE
+    path = job.output / JOB_FILE
     job.write(path)
     command = worker_command(path)
     if workers > 1:
@@ -92,22 +90,22 @@ def _launch_local(job: Job, workers: int, threads: int, watch: Callable[[], None
 
 
 def horovodrun(ranks: int) -> list[str]:
-    """What starts a command, put behind it, as `ranks` Horovod ranks on this machine.
+    """Return the start of a command line that runs the rest as `ranks` Horovod ranks on this machine.
 
-    Not the script of that name: in an unpacked archive it would run whatever python is first on the path.
+    It is not the script `horovodrun`, which in an unpacked archive would take the first python on the path.
     """
-    return [sys.executable, "-c", _HOROVODRUN, "-np", str(ranks), "--gloo"]
+    return [sys.executable, "-m", "horovod.runner.launch", "-np", str(ranks), "--gloo"]
 
 
 def worker_command(job_file: Path) -> list[str]:
-    """One training worker, which ends with this process."""
+    """Return the command line of one training worker. It ends when this process ends."""
     of = str(os.getpid())
     return [sys.executable, "-m", "recsys_spark.stages.train", "--job", str(job_file), "--of", of]
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What the workers' environment has beside this process's own."""
-    # the same package in the workers as here, also from a checkout that is not installed
+    """Return the variables that the workers' environment has in addition to this process's own."""
+    # the workers use the same package as this process, also from a checkout that is not installed
     paths = [str(Path(recsys_spark.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **HOROVOD_ENVIRONMENT,
@@ -120,7 +118,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def relay(line: str, tail: deque[str]) -> bool:
-    """Pass a worker's line to the log, or keep it in `tail`; True when it tells of progress."""
+    """Pass a worker's line to the log or keep it in `tail`. Return True for a line of progress."""
     text = _RANK_PREFIX.sub("", line.rstrip())
     if text.startswith(PROGRESS):
         log.info("train: %s", text.removeprefix(PROGRESS))
@@ -132,7 +130,7 @@ def relay(line: str, tail: deque[str]) -> bool:
 
 
 class Relay:
-    """A stream for Horovod to write to, cut into lines."""
+    """A stream for Horovod to write to, which relays line by line."""
 
     def __init__(self, tail: deque[str]):
         self.tail = tail
@@ -144,25 +142,25 @@ class Relay:
             relay(line, self.tail)
 
     def flush(self) -> None:
-        """Lines are passed on as they end."""
+        """Do nothing: lines are relayed when they end."""
 
 
 def explain(code: int, tail: deque[str]) -> str:
-    """One line on what went wrong: the exit code, the rank that ended first, and what a worker said last."""
+    """Return one line: the exit code, the rank that ended first, and the last line of a worker."""
     ended = next((match for line in tail if (match := _ENDED.search(line))), None)
     faults = [line.removeprefix(FAULT) for line in tail if line.startswith(FAULT)]
     if ended:
-        who, code = f"training worker {ended[1]}", int(ended[2])
+        worker, code = f"training worker {ended[1]}", int(ended[2])
     else:
-        who = "training worker"
-    signalled = -code if code < 0 else code - 128 if code > 128 else 0
-    how = f"was killed by signal {signalled}" if signalled else f"ended with exit code {code}"
-    said = faults[0] if faults else tail[-1] if tail else "it said nothing"
-    return f"{who} {how}: {said}; run again, and training goes on from its last checkpoint"
+        worker = "training worker"
+    number = -code if code < 0 else code - 128 if code > 128 else 0
+    how = f"was killed by signal {number}" if number else f"ended with exit code {code}"
+    cause = faults[0] if faults else tail[-1] if tail else "no output"
+    return f"{worker} {how}: {cause}. Run the job again to continue from the last checkpoint"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Make sure that nothing of `process` is left, however this job came here."""
+    """End `process` and all its children."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 from recsys_spark.columns import BACKTEST, ITEM_KNN, NETWORK, RELEASE, SVD
 from recsys_spark.errors import ContractViolation, StageMissing
 from recsys_spark.hashing import digest
-from recsys_spark.pipeline.job import Context
-from recsys_spark.stages.train.job_file import WEIGHTS, Job
+from recsys_spark.pipeline.context import Context
+from recsys_spark.stages.train.job_file import WEIGHTS, Job, TrainSettings
 from recsys_spark.stages.train.launch import launch
 from recsys_spark.storage import manifest
 from recsys_spark.storage.manifest import Manifest, require
@@ -24,9 +26,10 @@ CHECKPOINTS = "checkpoints"
 
 
 def run(context: Context, pass_name: str, watch: Callable[[Path], None] | None = None) -> None:
-    """Train the network of `pass_name` into network/ and training.json; only a manifest when training is disabled or the network dropped.
+    """Train the network of `pass_name` into network/ and training.json.
 
-    `watch` is called with the checkpoints' folder after each epoch, and what it raises ends the training; only the launcher `local` heeds it.
+    Only a manifest is written when training is disabled or the backtest dropped the network. `watch` is called with the
+    folder of the checkpoints after each epoch. If it raises, the training ends. Only the launcher `local` calls it.
     """
     config = context.config.train
     enabled = NETWORK in context.models(pass_name)
@@ -46,14 +49,14 @@ def run(context: Context, pass_name: str, watch: Callable[[Path], None] | None =
         if not enabled:
             return {}
         checkpoints = _checkpoints(folder, digest([inputs, settings]))
-        job = make_job(context, pass_name, folder, checkpoints, clean, features, backtest, settings)
+        job = make_job(context, pass_name, folder, checkpoints, clean, features, backtest)
         if config.launcher == "spark":
             _ = context.spark  # the launcher works in the active session
         launch(
             job,
             workers=config.workers,
             launcher=config.launcher,
-            threads=config.threads,
+            threads=worker_threads(context),
             timeout_s=config.timeout_s,
             watch=partial(watch, checkpoints) if watch else None,
         )
@@ -80,33 +83,33 @@ def make_job(
     clean: Manifest,
     features: Manifest,
     backtest: Manifest | None,
-    settings: dict[str, Any],
 ) -> Job:
-    """What the workers are told. The release starts from the backtest's weights for `warm_epochs`; without, it starts anew and trains for as many
-    epochs as were best in the backtest, of as many as that had time for."""
+    """Return the job of the workers; `backtest` is the manifest of the backtest's training in the release.
+
+    With warm_epochs the release starts from the backtest's weights. Otherwise it starts anew and trains for as many
+    epochs as were best in the backtest.
+    """
+    config, layout = context.config.train, context.layout
     if not features.counts["examples"]:
         raise ContractViolation(
-            f"{context.layout.table('features', pass_name, 'examples')}: no user has two items, so there is nothing to train on; "
-            "set train.enabled to false"
+            f"{layout.table('features', pass_name, 'examples')}: there are no training examples, because no user has "
+            "two items. Set train.enabled to false"
         )
-    epochs = decay_epochs = settings["epochs"]
-    weights = ""
+    epochs = decay_epochs = config.epochs
+    weights = None
     if backtest:
         epochs, decay_epochs = backtest.counts["best_epoch"], backtest.counts["planned_epochs"]
-        if settings["warm_epochs"]:
-            epochs = decay_epochs = settings["warm_epochs"]
-            weights = str(_weights(context))
-    taken = {
-        name: str(context.layout.table("baselines", pass_name, name).resolve())
-        for name in context.config.train.required_baselines
-    }
+        if config.warm_epochs:
+            epochs = decay_epochs = config.warm_epochs
+            weights = _weights(context)
+    baselines = {name: layout.table("baselines", pass_name, name).resolve() for name in config.required_baselines}
     return Job(
-        features=str(context.layout.stage("features", pass_name).resolve()),
-        output=str(folder.resolve()),
-        checkpoints=str(checkpoints.resolve()),
+        features=layout.stage("features", pass_name).resolve(),
+        output=folder.resolve(),
+        checkpoints=checkpoints.resolve(),
         weights=weights,
-        start=taken.get(SVD, ""),
-        neighbours=taken.get(ITEM_KNN, ""),
+        start=baselines.get(SVD),
+        neighbours=baselines.get(ITEM_KNN),
         examples=features.counts["examples"],
         kind=features.settings["examples"],
         n_items=clean.counts["n_items"],
@@ -115,22 +118,36 @@ def make_job(
         epochs=epochs,
         decay_epochs=decay_epochs,
         validate=backtest is None,
-        settings=settings,
+        settings=TrainSettings(**{key.name: getattr(config, key.name) for key in fields(TrainSettings)}),
     )
 
 
+def worker_threads(context: Context) -> int:
+    """Return the threads of each worker: train.threads, or if it is null all cores that a worker may use.
+
+    Local workers share the machine's cores evenly. An executor's worker has the cores of a Spark task.
+    """
+    config = context.config.train
+    if config.threads:
+        return config.threads
+    if config.launcher == "spark":
+        return int(context.spark.sparkContext.getConf().get("spark.task.cpus", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // config.workers)
+
+
 def _weights(context: Context) -> Path:
-    """Where the backtest's training left its weights."""
+    """Return the folder of the backtest's weights. `StageMissing` if there is none."""
     folder = context.layout.table(NAME, BACKTEST, WEIGHTS).resolve()
     if not folder.is_dir():
         raise StageMissing(
-            f"{folder}: the backtest kept no weights, for train.warm_epochs was null then; train it again, or set that to null"
+            f"{folder}: no saved weights, because the backtest ran with train.warm_epochs = null. "
+            "Run the backtest's train stage again, or set train.warm_epochs to null"
         )
     return folder
 
 
 def counts(folder: Path) -> dict[str, Any]:
-    """What the manifest says of a training."""
+    """Return the manifest's counts of a finished training."""
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     best = training["epochs"][training["best_epoch"] - 1]
     return {
@@ -145,7 +162,7 @@ def counts(folder: Path) -> dict[str, Any]:
 
 
 def _checkpoints(folder: Path, fingerprint: str) -> Path:
-    """Where this training's checkpoints are; those of trainings from other inputs are thrown away."""
+    """Return the folder of this training's checkpoints. Checkpoints of trainings from other inputs are deleted."""
     for other in (folder / CHECKPOINTS).glob("*"):
         if other.name != fingerprint:
             shutil.rmtree(other, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What one training worker does from its job file to the trained item model: read tables, build the network, train, write."""
+"""The work of one training worker: read tables, build the network, train it, write the item model."""
 
 from __future__ import annotations
 
@@ -10,140 +10,133 @@ import torch
 
 from recsys_spark.columns import ITEM_IDX
 from recsys_spark.models import base
-from recsys_spark.models.item_knn import NeighbourModel
-from recsys_spark.models.svd import SpectralModel
+from recsys_spark.models.item_knn import ItemKnnModel
+from recsys_spark.models.svd import SvdModel
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.networks.item_tower import feature_matrix
+from recsys_spark.networks.losses import CandidateSampler
 from recsys_spark.networks.two_tower import TwoTower
 from recsys_spark.stages.train import checkpoint, feed
 from recsys_spark.stages.train.job_file import WEIGHTS, Job
-from recsys_spark.stages.train.loop import Communicator, Plan, Progress, train
-from recsys_spark.stages.train.negatives import Candidates
-from recsys_spark.stages.train.validation_set import read_held
+from recsys_spark.stages.train.loop import Communicator, train
+from recsys_spark.stages.train.plan import Plan, Progress
+from recsys_spark.stages.train.validation_set import read_validation_set
 from recsys_spark.storage import tables
 from recsys_spark.storage.manifest import write_json
 
 HEADS = 2
-"""Pooling heads of the encoder `mlp`: the second raises valid NDCG by 5 % on MovieLens-1M, a third hardly."""
+"""Pooling heads of the encoder `mlp`. The second raises the validation NDCG on MovieLens-1M by 5 %, a third hardly."""
 
 
 def run_worker(job: Job, communicator: Communicator) -> None:
-    """Train as worker `communicator.rank`; worker 0 writes the item model and then training.json."""
-    s, features = job.settings, Path(job.features)
-    torch.manual_seed(s["seed"])
-    full = job.n_items <= s["full_softmax_items"]
-    same = {name: s[name] for name in ("dimension", "hidden", "encoder", "layers", "attention_heads")}
-    architecture = Architecture(job.n_items, job.n_features, job.history_length, heads=HEADS, examples=job.kind, **same)
-    network = TwoTower(architecture, dropout=s["dropout"], sparse=not full)
-    network.items.set_features(torch.from_numpy(read_features(features / "item_features", job.n_items)))
-    counts = read_counts(features / "item_counts", job.n_items)
-    network.items.set_popularity(counts, s["temperature"])
-    if job.start:
-        network.items.start_at(*read_start(Path(job.start), s["dimension"]))
-    if job.neighbours:
-        network.items.set_neighbours(*read_neighbours(Path(job.neighbours), s["neighbours"]))
-    if job.weights:
-        network.start_from(*read_weights(Path(job.weights)))
-    steps, batch = feed.batch_plan(job.examples, communicator.size, s["batch_size"])
-    plan = make_plan(job, steps)
+    """Train as worker `communicator.rank`. Worker 0 writes the item model and then training.json."""
+    s, rank, size = job.settings, communicator.rank, communicator.size
+    torch.manual_seed(s.seed)
+    counts = read_counts(job.features / "item_counts", job.n_items)
+    full = job.n_items <= s.full_softmax_items
+    network = make_network(job, counts, sparse=not full)
+    steps, batch = feed.batch_plan(job.examples, size, s.batch_size)
+    # the release takes the number of epochs of the backtest, whatever their time
+    seconds = 60 * s.minutes if s.minutes and job.validate else None
+    plan = Plan(s, job.epochs, job.decay_epochs, steps, seconds, warm=bool(job.weights))
     progress = train(
         network,
         plan,
         batches=lambda epoch: feed.batches(
-            features / "examples",
-            rank=communicator.rank,
-            size=communicator.size,
-            batch=batch,
-            steps=steps,
-            seed=s["seed"],
-            epoch=epoch,
+            job.features / "examples", rank=rank, size=size, batch=batch, steps=steps, seed=s.seed, epoch=epoch
         ),
-        candidates=None if full else Candidates(counts, batch, s["negatives"]),
-        held=read_held(features, s["valid_users"], communicator.rank, communicator.size) if job.validate else None,
+        sampler=None if full else CandidateSampler(counts, batch, s.negatives),
+        validation_set=read_validation_set(job.features, s.valid_users, rank, size) if job.validate else None,
         communicator=communicator,
-        checkpoints=Path(job.checkpoints),
+        checkpoints=job.checkpoints,
     )
-    if communicator.rank == 0:
-        if job.validate and s["warm_epochs"]:
-            write_weights(Path(job.output) / WEIGHTS, network, counts)
-        base.save(Path(job.output) / NetworkModel.kind, NetworkModel.of(network.cpu()))
-        write_json(Path(job.output) / "training.json", summary(progress, plan, communicator.size))
+    if rank == 0:
+        if job.validate and s.warm_epochs:
+            write_weights(job.output / WEIGHTS, network, counts)
+        base.save(job.output / NetworkModel.kind, NetworkModel.of(network.cpu()))
+        write_json(job.output / "training.json", summary(progress, plan, size))
 
 
-def make_plan(job: Job, steps: int) -> Plan:
-    """The plan of a pass, out of the config's train section."""
+def make_network(job: Job, counts: torch.Tensor, *, sparse: bool) -> TwoTower:
+    """Return the network at its start. `counts` int64 [I] are the training pairs of each item."""
     s = job.settings
-    same = (
-        "patience",
-        "learning_rate",
-        "warmup_epochs",
-        "weight_decay",
-        "temperature",
-        "kl_weight",
-        "metric_k",
-        "mixed_precision",
-        "seed",
+    architecture = Architecture(
+        n_items=job.n_items,
+        n_features=job.n_features,
+        history_length=job.history_length,
+        dimension=s.dimension,
+        hidden=s.hidden,
+        heads=HEADS,
+        encoder=s.encoder,
+        examples=job.kind,
+        layers=s.layers,
+        attention_heads=s.attention_heads,
     )
-    return Plan(
-        epochs=job.epochs,
-        decay_epochs=job.decay_epochs,
-        warm=bool(job.weights),
-        # the release does as much as the backtest found best
-        seconds=60 * s["minutes"] if s["minutes"] and job.validate else None,
-        steps=steps,
-        **{name: s[name] for name in same},
-    )
+    network = TwoTower(architecture, dropout=s.dropout, sparse=sparse)
+    network.items.set_features(torch.from_numpy(read_features(job.features / "item_features", job.n_items)))
+    network.items.set_popularity(counts, s.temperature)
+    if job.start:
+        network.items.start_at(*read_start(job.start, s.dimension))
+    if job.neighbours:
+        network.items.set_neighbours(*read_neighbours(job.neighbours, s.neighbours))
+    if job.weights:
+        network.start_from(*read_weights(job.weights))
+    return network
 
 
 def summary(progress: Progress, plan: Plan, workers: int) -> dict[str, Any]:
-    """The content of training.json."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    """Return the content of training.json."""
     return {
         "epochs": progress.epochs,
         "best_epoch": progress.best_epoch,
-        "planned_epochs": progress.within(plan).decay_epochs,
+        "planned_epochs": plan.limited_to(progress.epoch_limit).decay_epochs,
         "workers": workers,
-        "device": device,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
 
 
 def write_weights(folder: Path, network: TwoTower, counts: torch.Tensor) -> None:
-    """Keep the weights of `network`, trained on `counts` pairs of each item, int64 [I]."""
+    """Write the weights of `network`, and the training pairs of each item, `counts` int64 [I]."""
     checkpoint.save(folder, {"network": network.state_dict(), "items": {"counts": counts}}, {})
 
 
 def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """What `write_weights` kept: (weights, bool [I] whether the item was trained on)."""
-    found = checkpoint.load(folder)
-    if found is None:
-        raise RuntimeError(f"{folder}: the backtest's weights cannot be read; train it again with --force")
-    groups, _ = found
+    """Return (weights, bool [I] whether the item had training pairs) of `write_weights`."""
+    saved = checkpoint.load(folder)
+    if saved is None:
+        raise RuntimeError(f"{folder}: the weights of the backtest cannot be read. Train it again with --force")
+    groups, _ = saved
     return groups["network"], groups["items"]["counts"] > 0
 
 
 def read_start(folder: Path, dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(vectors float32 [I, D], what each weighs in a history float32 [I]) of the svd model in `folder`: its first factors, each of whose
-    strengths goes to users and items by halves; 0 for factors that it does not have."""
-    model = base.load(folder, {SpectralModel.kind: SpectralModel})
-    spectrum = np.sqrt(model.arrays["spectrum"][:dimension])
+    """Return (vectors float32 [I, D], weights in a history float32 [I]) of the svd model in `folder`.
+
+    The vectors are its first factors, scaled by the square roots of the singular values' weights. Factors that it does
+    not have are 0.
+    """
+    model = base.load(folder, {SvdModel.kind: SvdModel})
+    scales = np.sqrt(model.arrays["spectrum"][:dimension])
     vectors = np.zeros((model.n_items, dimension), np.float32)
-    vectors[:, : len(spectrum)] = model.arrays["items"][:, :dimension] * spectrum
+    vectors[:, : len(scales)] = model.arrays["items"][:, :dimension] * scales
     weights = np.asarray(model.arrays["weights"], np.float32)
     return torch.from_numpy(vectors), torch.from_numpy(weights)
 
 
-def read_neighbours(folder: Path, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(near int64 [I, most], 0-padded · shares float32 [I, most]) of the item_knn model in `folder`: of each item the `most` that are most similar by
-    (-similarity, item), each with its share of their similarities."""
-    model = base.load(folder, {NeighbourModel.kind: NeighbourModel})
-    near, similarities = model.nearest(most)
+def read_neighbours(folder: Path, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (near int64 [I, n], 0-padded; shares float32 [I, n]) of the item_knn model in `folder`.
+
+    They are the `n` most similar items of each item, and their shares of the sum of the similarities.
+    """
+    model = base.load(folder, {ItemKnnModel.kind: ItemKnnModel})
+    near, similarities = model.nearest(n)
     shares = similarities / np.maximum(similarities.sum(axis=1, keepdims=True), np.float32(1e-30))
     return torch.from_numpy(near.astype(np.int64)), torch.from_numpy(shares)
 
 
 def read_counts(folder: Path, n_items: int) -> torch.Tensor:
-    """int64 [I] training pairs of each item."""
+    """Return int64 [I]: the training pairs of each item."""
     table = tables.read_arrow(folder, "item_counts")
     counts = np.zeros(n_items, np.int64)
     counts[table.column(ITEM_IDX).to_numpy()] = table.column("count").to_numpy()
@@ -151,7 +144,7 @@ def read_counts(folder: Path, n_items: int) -> torch.Tensor:
 
 
 def read_features(folder: Path, n_items: int) -> np.ndarray:
-    """int64 [I, K] matrix of the items' content features."""
+    """Return int64 [I, K]: the items' content features, see `feature_matrix`."""
     table = tables.read_arrow(folder, "item_features").combine_chunks()
     if not table.num_rows:
         return np.zeros((n_items, 0), np.int64)

@@ -1,4 +1,6 @@
-"""The valid users that models are compared on while they are chosen: histories of the train fold, and what is held out of it. No torch.
+"""The validation set of model selection: users with their history in the train fold and their held-out items.
+
+Training stops early by it, `recsys tune` compares models on it. No torch.
 
 Shapes:  V users
 """
@@ -19,31 +21,33 @@ from recsys_spark.storage import tables
 
 
 @dataclass(frozen=True)
-class Held:
-    """Histories of V users and, ragged like them, the items held out: indptr int64 [V+1], items int32. Every user has some of each."""
+class ValidationSet:
+    """Histories of V users, and their held-out items: indptr int64 [V + 1], items int32. No user lacks either."""
 
     histories: Histories
     indptr: np.ndarray
     items: np.ndarray
 
+    def users(self, start: int, stop: int) -> ValidationSet:
+        """Return the users start:stop."""
+        indptr = self.indptr[start : stop + 1]
+        return ValidationSet(self.histories.rows(start, stop), indptr - indptr[0], self.items[indptr[0] : indptr[-1]])
 
-def read_held(features: Path, most: int, rank: int = 0, size: int = 1) -> Held:
-    """Part `rank` of `size` of the valid users: at most `most` in all, those of smallest hash who have both history and positives."""
-    users = (
-        tables.read_arrow(features / "positives", "positives", [USER_IDX], pc.field(AS_OF) == VALID)
-        .column(USER_IDX)
-        .to_numpy()
-    )
-    chosen = users[np.argsort(hash64(users), kind="stable")][:most][rank::size]
-    wanted = (pc.field(AS_OF) == VALID) & pc.field(USER_IDX).isin(pa.array(chosen))
-    histories = tables.read_arrow(features / "histories", "histories", filter=wanted).sort_by(USER_IDX)
-    positives = tables.read_arrow(features / "positives", "positives", filter=wanted).sort_by(USER_IDX)
+
+def read_validation_set(features: Path, max_users: int, rank: int = 0, size: int = 1) -> ValidationSet:
+    """Return part `rank` of `size` of at most `max_users` validation users, chosen by hash, in order of user_idx."""
+    of_validation = pc.field(AS_OF) == VALID
+    table = tables.read_arrow(features / "positives", "positives", [USER_IDX], of_validation)
+    users = table.column(USER_IDX).to_numpy()
+    chosen = users[np.argsort(hash64(users), kind="stable")][:max_users][rank::size]
+    of_chosen = of_validation & pc.field(USER_IDX).isin(pa.array(chosen))
+    histories = tables.read_arrow(features / "histories", "histories", filter=of_chosen).sort_by(USER_IDX)
+    positives = tables.read_arrow(features / "positives", "positives", filter=of_chosen).sort_by(USER_IDX)
     filled = pc.list_value_length(histories.column(ITEM_IDX)).to_numpy() > 0
-    known = histories.filter(pa.array(filled)).combine_chunks()
-    held = positives.filter(pc.is_in(positives.column(USER_IDX), known.column(USER_IDX))).combine_chunks()
-    lists = pa.concat_arrays(held.column(ITEM_IDX).chunks) if held.num_rows else pa.array([], pa.list_(pa.int32()))
-    return Held(
-        Histories.from_arrow(known) if known.num_rows else Histories.of([]),
-        np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64),
-        np.asarray(lists.flatten()),
-    )
+    histories = histories.filter(pa.array(filled)).combine_chunks()
+    positives = positives.filter(pc.is_in(positives.column(USER_IDX), histories.column(USER_IDX))).combine_chunks()
+    if not positives.num_rows:
+        return ValidationSet(Histories.of([]), np.zeros(1, np.int64), np.zeros(0, np.int32))
+    lists = pa.concat_arrays(positives.column(ITEM_IDX).chunks)
+    indptr = np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64)
+    return ValidationSet(Histories.from_arrow(histories), indptr, np.asarray(lists.flatten()))

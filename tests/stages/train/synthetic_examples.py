@@ -1,7 +1,8 @@
-"""Worlds with a known answer, as arrays for the loop and as a features folder for the workers."""
+"""Synthetic histories with a known next item, as arrays for the loop and as a features folder for the workers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,54 @@ from recsys_spark.models.histories import Histories
 from recsys_spark.networks.architecture import Architecture
 from recsys_spark.networks.two_tower import TwoTower
 from recsys_spark.stages.features.examples import Examples, make_examples, shuffle_timeless
-from recsys_spark.stages.train.loop import Plan
-from recsys_spark.stages.train.task import Job
-from recsys_spark.stages.train.validation_set import Held
+from recsys_spark.stages.train.job_file import Job, TrainSettings
+from recsys_spark.stages.train.plan import Plan
+from recsys_spark.stages.train.validation_set import ValidationSet
 from recsys_spark.storage import contract
 
-SETTINGS = {
-    "dimension": 8, "hidden": 16, "start": "random", "neighbours": 0, "dropout": 0.0, "patience": 50, "batch_size": 64, "learning_rate": 0.02, "warmup_epochs": 0.5,
-    "weight_decay": 0.0, "temperature": 0.2, "encoder": "mlp", "layers": 1, "attention_heads": 2, "kl_weight": 0.2, "negatives": 16, "full_softmax_items": 1000, "metric_k": 5, "valid_users": 1000,
-    "mixed_precision": True, "seed": 3, "minutes": None, "warm_epochs": None,
-}  # fmt: skip
+SETTINGS = TrainSettings(
+    encoder="mlp",
+    dimension=8,
+    neighbours=0,
+    hidden=16,
+    layers=1,
+    attention_heads=2,
+    dropout=0.0,
+    kl_weight=0.2,
+    warm_epochs=None,
+    minutes=None,
+    patience=50,
+    batch_size=64,
+    learning_rate=0.02,
+    warmup_epochs=0.5,
+    weight_decay=0.0,
+    temperature=0.2,
+    negatives=16,
+    full_softmax_items=1000,
+    metric_k=5,
+    valid_users=1000,
+    mixed_precision=True,
+    seed=3,
+)
 
 
 def circle(n_users: int = 120, n_items: int = 24, steps: int = 8) -> tuple[Histories, list[int]]:
-    """Users walk round a circle of items, one step a minute; the next item is known from the last alone, and only if order is seen."""
+    """Return (histories, next items) of users who walk round a circle of items, one step a minute.
+
+    Only the order tells the next item: it follows the last one.
+    """
     starts = [u % n_items for u in range(n_users)]
     lists = [[1 + (start + step) % n_items for step in range(steps)] for start in starts]
     times = [[60 * (1 + step) for step in range(steps)] for _ in starts]
     return Histories.of(lists, times), [1 + (start + steps) % n_items for start in starts]
 
 
-def held(histories: Histories, answers: list[int]) -> Held:
-    return Held(histories, np.arange(len(answers) + 1), np.array(answers, np.int32))
+def validation_set(histories: Histories, next_items: list[int]) -> ValidationSet:
+    return ValidationSet(histories, np.arange(len(next_items) + 1), np.array(next_items, np.int32))
 
 
 def examples_of(histories: Histories, length: int, kind: str = "targets") -> Examples:
-    """Every example of the histories, in random order; of kind `users` the newest of each user alone."""
+    """Return every example of the histories in random order. Kind `users` has only the newest of each user."""
     first = {"targets": lambda n: 1, "users": lambda n: max(1, n - 1)}[kind]
     pairs = [(u, p) for u, n in enumerate(histories.lengths()) for p in range(first(n), n)]
     order = np.random.default_rng(0).permutation(len(pairs))
@@ -51,7 +74,7 @@ def examples_of(histories: Histories, length: int, kind: str = "targets") -> Exa
 
 
 def batches_of(examples: Examples, size: int):
-    """A feed out of memory: `batches(epoch)` in an order drawn from the epoch, all examples but the remainder."""
+    """Return a feed from memory. It drops the remainder, and the epoch is the seed of the order."""
 
     def batches(epoch: int):
         order = np.random.default_rng(epoch).permutation(len(examples.items))
@@ -79,37 +102,26 @@ def make_network(
     return TwoTower(Architecture(n_items, n_features, length, **shape), dropout=dropout, sparse=sparse)
 
 
-def make_plan(epochs: int, steps: int, **changes) -> Plan:
-    values = {name: SETTINGS[name] for name in Plan.__dataclass_fields__ if name in SETTINGS}
-    return Plan(
-        **{
-            **values,
-            "epochs": epochs,
-            "decay_epochs": epochs,
-            "seconds": None,
-            "steps": steps,
-            "warm": False,
-            **changes,
-        }
-    )
+def make_plan(epochs: int, steps: int, *, decay_epochs=None, seconds=None, warm=False, **settings) -> Plan:
+    return Plan(replace(SETTINGS, **settings), epochs, decay_epochs or epochs, steps, seconds, warm)
 
 
 def bytes_of(matrix: np.ndarray, kind) -> list[bytes]:
-    """Each row as the examples table holds it."""
+    """Return each row as the examples table has it."""
     return [row.astype(kind).tobytes() for row in matrix]
 
 
 def write_features(
     folder: Path,
     histories: Histories,
-    answers: list[int],
+    next_items: list[int],
     *,
     n_items: int,
     length: int,
     row_groups: int,
     kind: str = "targets",
 ) -> int:
-    """A features folder as the features stage leaves it, with one content feature; returns the rows of the examples table."""
+    """Write a features folder like the features stage, with one content feature. Return the rows of examples."""
     examples = examples_of(histories, length, kind)
     size = len(examples.items) // row_groups
     (folder / "examples").mkdir(parents=True)
@@ -130,7 +142,7 @@ def write_features(
     put_table(
         folder / "positives",
         "positives",
-        [{"user_idx": u, "item_idx": [i], "as_of": "valid"} for u, i in enumerate(answers)],
+        [{"user_idx": u, "item_idx": [i], "as_of": "valid"} for u, i in enumerate(next_items)],
     )
     counts = np.bincount(histories.items, minlength=n_items)
     put_table(
@@ -160,6 +172,19 @@ def make_job(
 ) -> Job:
     output.mkdir(parents=True, exist_ok=True)
     return Job(
-        features=str(features), output=str(output), checkpoints=str(output / "checkpoints" / "x"), weights="", start="", neighbours="", examples=examples, kind=kind,
-        n_items=n_items, n_features=1, history_length=length, epochs=epochs, decay_epochs=epochs, validate=validate, settings={**SETTINGS, "epochs": epochs, **settings},
-    )  # fmt: skip
+        features=features,
+        output=output,
+        checkpoints=output / "checkpoints" / "x",
+        weights=None,
+        start=None,
+        neighbours=None,
+        examples=examples,
+        kind=kind,
+        n_items=n_items,
+        n_features=1,
+        history_length=length,
+        epochs=epochs,
+        decay_epochs=epochs,
+        validate=validate,
+        settings=replace(SETTINGS, **settings),
+    )

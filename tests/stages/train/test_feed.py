@@ -1,9 +1,7 @@
-"""The feed: equal steps on all ranks, every example once an epoch, and the same again for the same (seed, epoch)."""
+"""The feed has equal steps on all ranks, every example once an epoch, and batches that depend on (seed, epoch) only."""
 
-import resource
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +17,7 @@ GROUPS, LENGTH = 4, 6
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """161 examples, of which the last is cut off to make four groups of 40; the targets are all different."""
+    """160 examples in four row groups, whose targets are all different."""
     folder = tmp_path_factory.mktemp("feed")
     histories = Histories.of([list(range(1, 163))], [list(range(60, 163 * 60, 60))])
     assert write_features(folder, histories, [200], n_items=201, length=LENGTH, row_groups=GROUPS) == 160
@@ -31,23 +29,23 @@ def epoch_of(folder, *, rank=0, size=1, batch=16, steps=None, seed=1, epoch=1):
     return list(batches(folder, rank=rank, size=size, batch=batch, steps=steps, seed=seed, epoch=epoch))
 
 
-def targets(found):
-    return np.concatenate([b["item_idx"].numpy() for b in found])
+def targets(epoch):
+    return np.concatenate([b["item_idx"].numpy() for b in epoch])
 
 
 @pytest.mark.parametrize(("size", "batch"), [(1, 16), (1, 40), (1, 64), (2, 16), (2, 30), (4, 7), (4, 40)])
-def test_ranks_step_alike_and_share_the_examples(folder, size, batch):
-    each = [epoch_of(folder, rank=rank, size=size, batch=batch) for rank in range(size)]
-    assert [len(found) for found in each] == [160 // size // batch] * size
-    assert all(len(b["item_idx"]) == batch for found in each for b in found)
-    seen = np.concatenate([targets(found) for found in each])
+def test_ranks_have_equal_steps_and_share_the_examples(folder, size, batch):
+    epochs = [epoch_of(folder, rank=rank, size=size, batch=batch) for rank in range(size)]
+    assert [len(epoch) for epoch in epochs] == [160 // size // batch] * size
+    assert all(len(b["item_idx"]) == batch for epoch in epochs for b in epoch)
+    seen = np.concatenate([targets(epoch) for epoch in epochs])
     assert len(set(seen.tolist())) == len(seen) == 160 // size // batch * batch * size
 
 
 def test_columns_stay_together(folder):
     for batch in epoch_of(folder):
         for target, history, recency in zip(batch["item_idx"], batch["history"], batch["recency"]):
-            # item t follows t - 1, t - 2 …, a minute apart
+            # the history of item t is ..., t - 2, t - 1, a minute apart
             shown = [i for i in range(int(target) - LENGTH, int(target)) if i > 0]
             assert history.tolist() == [0] * (LENGTH - len(shown)) + shown
             assert recency[-1] == 1
@@ -74,31 +72,20 @@ def test_rows_are_shuffled_and_row_groups_reordered(folder):
     assert (one != other).any()
 
 
-def test_a_remainder_left_out_is_another_each_epoch(folder):
+def test_each_epoch_leaves_out_other_rows(folder):
     left = [frozenset(range(2, 163)) - set(targets(epoch_of(folder, batch=60, epoch=e)).tolist()) for e in range(1, 6)]
     assert len(set(left)) > 1
 
 
-def test_stopping_early_is_fine(folder):
+def test_a_reader_may_stop_early(folder):
     assert len(epoch_of(folder, steps=1)) == 1
 
 
-def test_a_reader_that_waits_for_room_leaves_the_processor_to_others(folder):
-    """Petastorm as it comes wakes a thousand times a second."""
-    epoch = batches(folder, rank=0, size=1, batch=16, steps=10, seed=1, epoch=1)
-    next(epoch)
-    time.sleep(0.2)  # the queue is full now
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
-    time.sleep(1)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before < 250
-    assert len(list(epoch)) == 9
-
-
 @pytest.mark.parametrize("kind", [np.int32, np.uint8])
-def test_bytes_become_the_matrix_they_were_also_from_slices_and_several_chunks(kind):
+def test_windows_are_read_from_bytes_as_by_a_plain_join(kind):
     matrix = np.arange(60).astype(kind).reshape(12, 5)
-    whole = to_bytes(matrix)
-    for chunks in ([whole], [whole[3:7]], [whole[:2], whole[8:]]):
+    column = to_bytes(matrix)
+    for chunks in ([column], [column[3:7]], [column[:2], column[8:]]):
         rows = [bytes(value.as_py()) for chunk in chunks for value in chunk]
         expected = np.frombuffer(b"".join(rows), kind).reshape(-1, 5)
         found = as_numbers(pa.chunked_array(chunks), kind)
@@ -114,7 +101,7 @@ def test_batch_plan_is_equal_on_all_ranks(examples, workers, batch_size, expecte
     assert batch_plan(examples, workers, batch_size) == expected
 
 
-def test_it_warns_of_nothing(folder):
+def test_reading_prints_no_warnings(folder):
     code = (
         "import pathlib; from recsys_spark.stages.train.feed import batches\n"
         f"print(len(list(batches(pathlib.Path({str(folder)!r}), rank=0, size=2, batch=8, steps=3, seed=1, epoch=1))))"

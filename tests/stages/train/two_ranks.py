@@ -1,4 +1,7 @@
-"""Run under horovodrun by test_workers.py: train on each rank with its half of every batch, at once and in two goes, and save its weights."""
+"""test_workers.py runs this under horovodrun: each rank trains on its half of every batch and saves its weights.
+
+It trains once without a break and once resumed.
+"""
 
 import sys
 from pathlib import Path
@@ -6,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recsys_spark.networks.losses import CandidateSampler
 from recsys_spark.stages.train.loop import train
-from recsys_spark.stages.train.negatives import Candidates
 from recsys_spark.stages.train.workers import HorovodCommunicator
-from stages.train.synthetic_examples import batches_of, circle, examples_of, held, make_network, make_plan
+from stages.train.synthetic_examples import batches_of, circle, examples_of, make_network, make_plan, validation_set
 
 LENGTH, ITEMS, EPOCHS = 8, 25, 3
 CASES = {
@@ -18,12 +21,12 @@ CASES = {
     "vae": ("vae", "users", False, 10),
     "attention": ("attention", "users", True, 10),
 }
-"""Encoder, examples, whether the softmax is sampled, batch of a rank."""
+"""Encoder, kind of examples, whether the softmax is sampled, batch size of a rank."""
 
 
 def run(communicator, case, checkpoints, epochs):
     encoder, kind, sampled, batch_size = CASES[case]
-    histories, answers = circle()
+    histories, next_items = circle()
     examples = examples_of(histories, LENGTH, kind)
     feed = batches_of(examples, 2 * batch_size)
 
@@ -38,8 +41,8 @@ def run(communicator, case, checkpoints, epochs):
         network,
         make_plan(epochs, len(examples.items) // (2 * batch_size), learning_rate=0.01, decay_epochs=EPOCHS),
         batches=batches,
-        candidates=Candidates(counts, batch_size, 16) if sampled else None,
-        held=held(histories.take(users), np.array(answers)[users].tolist()),
+        sampler=CandidateSampler(counts, batch_size, 16) if sampled else None,
+        validation_set=validation_set(histories.take(users), np.array(next_items)[users].tolist()),
         communicator=communicator,
         checkpoints=checkpoints,
     )
@@ -50,12 +53,12 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     communicator = HorovodCommunicator()
     for case in CASES:
-        whole, progress = run(communicator, case, out / f"whole-{case}", EPOCHS)
+        full, progress = run(communicator, case, out / f"full-{case}", EPOCHS)
         run(communicator, case, out / f"resumed-{case}", 1)
-        communicator.allreduce_sum(torch.zeros(1))  # rank 0 has written its last checkpoint
+        communicator.allreduce_sum(torch.zeros(1))  # wait until rank 0 has written its checkpoint
         resumed, _ = run(communicator, case, out / f"resumed-{case}", EPOCHS)
         entries = {key: [entry[key] for entry in progress.epochs] for key in ("loss", "ndcg")}
-        for name, network in [("whole", whole), ("resumed", resumed)]:
+        for name, network in [("full", full), ("resumed", resumed)]:
             weights = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
             np.savez(out / f"{name}-{case}-{communicator.rank}.npz", **weights, **entries)
 
