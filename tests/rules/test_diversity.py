@@ -45,7 +45,7 @@ def naive(items, scores, n, d, cap, lists, vectors):
             best = None
             for at in range(pool):
                 listed = [set(lists[items[x]]) for x in chosen]
-                full = cap and any(sum(c in own for own in listed) >= cap for c in lists[items[at]])
+                full = cap and any(sum(c in codes for codes in listed) >= cap for c in lists[items[at]])
                 if at in chosen or full:
                     continue
                 near = max((similarity(items[at], items[x], lists, vectors) for x in chosen), default=0)

@@ -1,4 +1,4 @@
-"""From a batch of users to ranked lists: which models score whom, and what lists hold."""
+"""From a batch of users to ranked lists: which models score whom, and what the lists contain."""
 
 from dataclasses import replace
 
@@ -59,8 +59,8 @@ def collect(lists, by_setting=False):
     return result
 
 
-def ranked(histories, where=None, what=None, using=None):
-    return collect(rank(using or models(), histories, where or search(), what or request()))
+def ranked(histories, candidates=None, lists=None, using=None):
+    return collect(rank(using or models(), histories, candidates or search(), lists or request()))
 
 
 def test_every_user_gets_every_list_without_seen_or_banned_items():
@@ -90,9 +90,9 @@ def test_the_segment_of_a_user_without_history_counts():
             return np.array([[0, 1, 2, 3] if s == "up" else [0, 3, 2, 1] for s in histories.segments], np.float32)
 
     histories = replace(Histories.of([[], []]), segments=["up", None])
-    where = search(banned=np.array([True, False, False, False]))
-    what = request(blend=Blend(ZSCORE, (1.0,)), names=("popularity",), each_model=False)
-    lists = ranked(histories, where, what, {"popularity": Segments(4, kind="popularity")})
+    allowed = search(banned=np.array([True, False, False, False]))
+    list_request = request(blend=Blend(ZSCORE, (1.0,)), names=("popularity",), each_model=False)
+    lists = ranked(histories, allowed, list_request, {"popularity": Segments(4, kind="popularity")})
     assert [lists["fused", user][0] for user in (0, 1)] == [[3, 2, 1], [1, 2, 3]]
 
 
@@ -100,17 +100,17 @@ def test_without_each_model_there_are_only_fused_lists():
     histories = random_histories(5, N_ITEMS, 9, 1)
     every = ranked(histories)
     fused = {key: row for key, row in every.items() if key[0] == "fused"}
-    assert ranked(histories, what=request(each_model=False)) == fused
+    assert ranked(histories, lists=request(each_model=False)) == fused
 
 
 def test_a_model_outside_the_fusion_has_a_list_and_does_not_change_the_fused_one():
     histories = random_histories(20, N_ITEMS, 9, 2)
     without = {name: model for name, model in models().items() if name != "als"}
-    what = request(blend=Blend(ZSCORE, (0.25, 0.75)), names=("popularity", "network"))
+    list_request = request(blend=Blend(ZSCORE, (0.25, 0.75)), names=("popularity", "network"))
     lists, every, expected = (
-        ranked(histories, what=what),
+        ranked(histories, lists=list_request),
         ranked(histories),
-        ranked(histories, what=what, using=without),
+        ranked(histories, lists=list_request, using=without),
     )
     for user in range(20):
         assert lists["als", user] == every["als", user]
@@ -121,7 +121,7 @@ def test_all_weight_on_one_model_gives_the_list_of_that_model():
     """The items and their order are the same; the scores are normalised."""
     histories = random_histories(20, N_ITEMS, 9, 2)
     for method in (ZSCORE, RRF):
-        lists = ranked(histories, what=request(blend=Blend(method, (0.0, 1.0, 0.0))))
+        lists = ranked(histories, lists=request(blend=Blend(method, (0.0, 1.0, 0.0))))
         for user in range(20):
             assert lists["fused", user][0] == lists["als", user][0]
 
@@ -129,7 +129,7 @@ def test_all_weight_on_one_model_gives_the_list_of_that_model():
 def test_every_model_scores_the_union_of_all_candidates():
     histories = Histories.of([[3], [4, 9, 20], [1, 2]])
     candidates = score_candidates(models(), histories, search(), NAMES, Stopwatch())
-    lists = ranked(histories, what=request(length=12))
+    lists = ranked(histories, lists=request(length=12))
     for user in range(3):
         items = candidates.items[user][candidates.items[user] > 0]
         assert items.tolist() == sorted(set().union(*(lists[name, user][0] for name in NAMES)))
@@ -159,7 +159,7 @@ def diversification(diversity=0.3, max_per_category=2):
 def test_fused_lists_are_diversified_and_those_of_the_models_are_not():
     histories = random_histories(30, N_ITEMS, 30, 0)
     plain = ranked(histories)
-    lists = ranked(histories, what=request(diversifications=[diversification()]))
+    lists = ranked(histories, lists=request(diversifications=[diversification()]))
     assert set(lists) == set(plain)
     changed = 0
     for (name, user), (items, scores, sources) in lists.items():
@@ -177,11 +177,11 @@ def test_fused_lists_are_diversified_and_those_of_the_models_are_not():
 def test_each_diversification_makes_a_list_with_the_sources_of_its_items():
     histories = random_histories(9, N_ITEMS, 9, 3)
     settings = [diversification(0.0, None), diversification(0.5, None)]
-    what = request(diversifications=settings, each_model=False, explained=True)
-    lists = collect(rank(models(), histories, search(), what), by_setting=True)
+    list_request = request(diversifications=settings, each_model=False, explained=True)
+    lists = collect(rank(models(), histories, search(), list_request), by_setting=True)
     assert {setting for setting, _ in lists} == {(0.0, None), (0.5, None)}
-    plain = ranked(histories, what=request(each_model=False, explained=True))
-    long = ranked(histories, what=request(each_model=False, explained=True, length=36))
+    plain = ranked(histories, lists=request(each_model=False, explained=True))
+    long = ranked(histories, lists=request(each_model=False, explained=True, length=36))
     for user in range(9):
         assert lists[(0.0, None), user] == plain["fused", user]
         source = dict(zip(long["fused", user][0], long["fused", user][2]))
