@@ -1,4 +1,4 @@
-"""Histories and positives: what may be known of each user at one moment, and what is held out. The first tables of the features stage."""
+"""Makes the tables `histories`, the known items of each user as of a fold, and `positives`, the held-out items."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from recsys_spark.columns import (
     AS_OF,
+    BACKTEST,
     EVENT_TS,
     FOLD,
     ITEM_IDX,
@@ -22,29 +23,31 @@ from recsys_spark.columns import (
 )
 from recsys_spark.spark.tie_order import tie_order
 
-BACKTEST_MOMENTS = {VALID: (TRAIN,), TEST: (TRAIN, VALID)}
-"""as_of: the folds that are known then."""
-RELEASE_MOMENTS = {RELEASE: (TRAIN,)}
+HISTORY_FOLDS = {
+    BACKTEST: {VALID: (TRAIN,), TEST: (TRAIN, VALID)},
+    RELEASE: {RELEASE: (TRAIN,)},
+}
+"""For each pass, the values of `as_of` and the folds in the history of each."""
 
 _PAIRS, _SECONDS = "pairs", "seconds"
 
 
-def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Sequence[str]]) -> DataFrame:
-    """The `histories` table for every as_of of `moments`: one row for each (as_of, user of `users`), key as_of, user_idx.
+def make_histories(folds: DataFrame, users: DataFrame, history_folds: Mapping[str, Sequence[str]]) -> DataFrame:
+    """Return the table `histories`: a row for each user of `users` and each as_of of `history_folds`.
 
-    A pair stands in one fold only, so the folds of a moment never name an item twice.
+    A pair is in one fold only, so no item occurs twice in a history.
     """
     seconds = F.coalesce(F.unix_seconds(EVENT_TS), F.lit(0).cast("bigint")).alias(_SECONDS)
-    # sorted as structs: by time and the user's order of ties; no two pairs of a user are alike in both, so the rest never decides
+    # structs sort by time, then by the tie order, which is unique within a user
     tie = tie_order(F.col(USER_IDX), F.col(ITEM_IDX).cast("bigint"))
     pair = F.struct(EVENT_TS, tie.alias("tie"), ITEM_IDX, FOLD, WEIGHT, seconds)
     grouped = folds.groupBy(USER_IDX).agg(F.sort_array(F.collect_list(pair)).alias(_PAIRS))
-    # both sides lie by user then; a small log's histories would else be broadcast, and one task would write them all
-    known = users.select(USER_IDX, SEGMENT).join(grouped.hint("merge"), USER_IDX, "left")
-    views = F.array(
-        *[F.struct(F.lit(as_of).alias(AS_OF), _known(names).alias(_PAIRS)) for as_of, names in moments.items()]
+    # without the hint Spark broadcasts the pairs of a small log, and one task writes all histories
+    with_pairs = users.select(USER_IDX, SEGMENT).join(grouped.hint("merge"), USER_IDX, "left")
+    rows = F.array(
+        *[F.struct(F.lit(as_of).alias(AS_OF), _in_folds(names).alias(_PAIRS)) for as_of, names in history_folds.items()]
     )
-    return known.select(USER_IDX, SEGMENT, F.inline(views)).select(
+    return with_pairs.select(USER_IDX, SEGMENT, F.inline(rows)).select(
         USER_IDX,
         F.col(f"{_PAIRS}.{ITEM_IDX}"),
         F.col(f"{_PAIRS}.{_SECONDS}").alias(EVENT_TS),
@@ -55,15 +58,15 @@ def make_histories(folds: DataFrame, users: DataFrame, moments: Mapping[str, Seq
 
 
 def make_positives(folds: DataFrame) -> DataFrame:
-    """The `positives` table: held-out items, key as_of (the fold they stand in), user_idx.
+    """Return the table `positives`: the held-out items, key as_of (their fold), user_idx.
 
-    A cold user has all that they chose, the cold items too, which no popularity can find; a warm one the cold items that they chose.
+    The fold `cold_user` has all items of its users, cold items too. The fold `cold_item` has only warm users.
     """
     held_out = folds.where(F.col(FOLD) != TRAIN)
     items = F.sort_array(F.collect_list(ITEM_IDX)).alias(ITEM_IDX)
     return held_out.groupBy(F.col(FOLD).alias(AS_OF), USER_IDX).agg(items)
 
 
-def _known(names: Sequence[str]) -> Column:
-    """The pairs whose fold is one of `names`; an empty list for a user without any."""
+def _in_folds(names: Sequence[str]) -> Column:
+    """Return the pairs in one of the folds, an empty list for a user without any."""
     return F.coalesce(F.filter(_PAIRS, lambda p: p[FOLD].isin(*names)), F.expr("array()"))
