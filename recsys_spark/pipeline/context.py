@@ -71,8 +71,6 @@ class Context:
             shuffle_partitions=settings.shuffle_partitions,
             options=settings.options,
             input_bytes=_size(self.config.paths.events),
-            # importing torch takes seconds, so a machine's Python workers import it once, before they are forked
-            imports=("torch",) if self.config.train.enabled else (),
         )
         log.info("spark: %s, started in %.1f s", session.sparkContext.master, time.monotonic() - clock)
         self._session.append(session)

@@ -23,9 +23,10 @@ def with_dense_index(
 
     `order_by` must be a unique key of `df`. Then a row's number depends only on the data, not on the partitions.
 
-    Runs one job: it sorts by ranges and counts the rows of each range. The sorted frame stays persisted, because a second sort
-    could choose other ranges. `spark.catalog.clearCache()` frees it after the result is written. If `at_most`, an upper
-    bound of the number of rows, is small, one task sorts the frame: no job runs and nothing is persisted.
+    Runs one job: it sorts by ranges and counts the rows of each range. The sorted frame stays persisted, because a
+    second sort could choose other ranges. `spark.catalog.clearCache()` frees it after the result is written. If
+    `at_most`, an upper bound of the number of rows, is small, one task sorts the frame: no job runs and nothing is
+    persisted.
     """
     if at_most is not None and at_most <= ONE_PARTITION:
         ordered = df.repartition(1).sortWithinPartitions(*order_by)

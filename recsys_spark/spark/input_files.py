@@ -43,8 +43,8 @@ class RawFile:
 def find(path: str, key: str, session: Callable[[], SparkSession]) -> list[RawFile]:
     """Return the files of `path`, sorted by path. `InputMissing`, with the config key `key`, if there are none.
 
-    `path` is a file, a folder at any depth or a glob, local or a URL. Files and folders whose names begin with '.' or '_' are
-    left out, as Spark does. `session` is called only if `path` is a URL.
+    `path` is a file, a folder at any depth or a glob, local or a URL. Files and folders whose names begin with '.' or
+    '_' are left out, as Spark does. `session` is called only if `path` is a URL.
     """
     local = path.removeprefix("file://") if path.startswith("file:///") else path
     if "://" in local:

@@ -10,35 +10,32 @@ import sys
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from recsys_spark.spark import daemon
-
 log = logging.getLogger(__name__)
 
 _PARTITIONS = "spark.sql.shuffle.partitions"
 REQUIRED = {
-    # every time in the house is UTC, whatever the machine's zone
+    # all times are UTC, whatever the time zone of the machine
     "spark.sql.session.timeZone": "UTC",
-    # Parquet times that Arrow, Petastorm and warehouses read alike
+    # Arrow, Petastorm and warehouses all read times in microseconds
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # a column of another type must fail, not turn into null in silence; bad values are quarantined by try_* functions
+    # a value that cannot be cast raises an error instead of becoming null; clean quarantines bad values with try_* functions
     "spark.sql.ansi.enabled": "true",
-    # an executor whose Python dies must say where
+    # a Python worker that crashes prints its stack
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
-    # tasks of RDDs and of frames find the same environment, so they share their Python workers
+    # the same for RDDs. Tasks of RDDs and of DataFrames share Python workers only if both settings are equal
     "spark.python.worker.faulthandler.enabled": "true",
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
 }
-SENSIBLE = {
-    # Python workers are forked with their imports done; the package is installed wherever Python runs
-    "spark.python.daemon.module": "recsys_spark.spark.daemon",
-    # Spark draws bars over the lines of a job that Python starts by itself
+"""Settings that stages rely on. They override the configuration and spark-submit."""
+DEFAULTS = {
+    # Spark's progress bars would overwrite the lines of the job's log
     "spark.ui.showConsoleProgress": "false",
-    # otherwise every column that Python names asks Java several times more, a millisecond, for errors to say on which line that was
+    # each column expression would ask Java for its line in the source, which takes a millisecond
     "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
-"""What another choice may replace."""
-BYTES_A_PARTITION = 16 * 2**20
-"""Of the raw log, for each partition after a shuffle: a few hundred thousand events, which a task sorts in memory."""
+"""Settings that the configuration and spark-submit can override."""
+BYTES_PER_PARTITION = 16 * 2**20
+"""Bytes of the raw log per shuffle partition: a few hundred thousand events, which a task sorts in memory."""
 
 
 def make_session(
@@ -48,44 +45,41 @@ def make_session(
     shuffle_partitions: int | None,
     options: dict[str, str],
     input_bytes: int | None = None,
-    imports: tuple[str, ...] = (),
 ) -> SparkSession:
-    """The session of this process. What spark-submit was given is kept; `REQUIRED` is always applied.
+    """Return the Spark session of this process.
 
-    `imports` are modules that Python workers will need; they are imported once on each machine, before the workers are forked.
-    Without `shuffle_partitions` the size of the log, `input_bytes`, chooses them; when that is not known either they are Spark's own.
-    Spark's own voice is heard in debug mode only: its errors come with stack traces, and the job tells them in a line.
+    Options of spark-submit win over `options`, and `REQUIRED` wins over both. If `shuffle_partitions` is None, it
+    follows from `input_bytes`, the size of the raw log. If both are None, Spark's default applies. Spark's own log is
+    shown at debug level only, because the job reports each error in one line.
     """
-    # executors of local mode run the driver's interpreter, not whatever python3 is first on the path
+    # in local mode the Python workers run the driver's interpreter, not the first python3 of the path
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    wanted = {"spark.app.name": app_name, "spark.master": master, **SENSIBLE, **options}
-    if imports:
-        wanted[f"spark.executorEnv.{daemon.IMPORTS}"] = " ".join(imports)
+    chosen = {"spark.app.name": app_name, "spark.master": master, **DEFAULTS, **options}
     if shuffle_partitions:
-        wanted[_PARTITIONS] = str(shuffle_partitions)
-    given = _given()
+        chosen[_PARTITIONS] = str(shuffle_partitions)
+    submitted = _submitted()
     builder = SparkSession.builder
-    for key, value in {**{k: v for k, v in wanted.items() if v and k not in given}, **REQUIRED}.items():
+    for key, value in {**{k: v for k, v in chosen.items() if v and k not in submitted}, **REQUIRED}.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR" if log.isEnabledFor(logging.DEBUG) else "OFF")
-    if input_bytes is not None and _PARTITIONS not in {**wanted, **given}:
+    if input_bytes is not None and _PARTITIONS not in {**chosen, **submitted}:
         cores = session.sparkContext.defaultParallelism
         session.conf.set(_PARTITIONS, str(partitions_for(input_bytes, cores)))
     return session
 
 
 def partitions_for(input_bytes: int, cores: int) -> int:
-    """Partitions after a shuffle for a log of `input_bytes`: two for each core, or more where they would grow too large."""
-    return max(2 * cores, math.ceil(input_bytes / BYTES_A_PARTITION))
+    """Return the number of shuffle partitions: two per core, or more so that each takes BYTES_PER_PARTITION of the log."""
+    return max(2 * cores, math.ceil(input_bytes / BYTES_PER_PARTITION))
 
 
-def _given() -> dict[str, str]:
-    """What spark-submit was given on its command line and in its files; nothing when Python started the job by itself."""
+def _submitted() -> dict[str, str]:
+    """Return the options that spark-submit got on its command line and in its files. Empty without spark-submit."""
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         return {}
     SparkContext._ensure_initialized()
-    found = dict(SparkConf().getAll())
-    # spark-submit names every application after its file, asked or not
-    found.pop("spark.app.name", None)
-    return found
+    options = dict(SparkConf().getAll())
+    # spark-submit names every application after its file, also if no name was given
+    options.pop("spark.app.name", None)
+    return options

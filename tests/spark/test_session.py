@@ -1,4 +1,4 @@
-"""The session under spark-submit: what the command line says is kept."""
+"""The Spark session under spark-submit: options of its command line are kept."""
 
 import subprocess
 
@@ -7,9 +7,10 @@ from recsys_spark.spark.session import partitions_for
 
 JOB = """
 from recsys_spark.spark.session import REQUIRED, make_session
-s = make_session(app_name="mine", master="local[2]", shuffle_partitions=9, options={"spark.sql.files.maxRecordsPerFile": "5"})
-names = ["spark.app.name", "spark.master", "spark.sql.shuffle.partitions", "spark.sql.files.maxRecordsPerFile", *REQUIRED]
-print("found", *[s.conf.get(name) for name in names])
+options = {"spark.sql.files.maxRecordsPerFile": "5"}
+s = make_session(app_name="mine", master="local[2]", shuffle_partitions=9, options=options)
+names = ["spark.app.name", "spark.master", "spark.sql.shuffle.partitions", *options, *REQUIRED]
+print("settings:", *[s.conf.get(name) for name in names])
 """
 
 
@@ -19,8 +20,8 @@ def test_the_command_line_wins_over_the_configuration_but_not_over_what_is_requi
     options = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
     command = [SPARK_HOME / "bin/spark-submit", "--master", "local[1]", *options, tmp_path / "job.py"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    (found,) = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found ")]
-    assert found == ["mine", "local[1]", "3", "5", "UTC", "TIMESTAMP_MICROS", "true", "true", "true", "false"]
+    (values,) = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("settings: ")]
+    assert values == ["mine", "local[1]", "3", "5", "UTC", "TIMESTAMP_MICROS", "true", "true", "true", "false"]
 
 
 def test_partitions_grow_with_the_log_and_with_the_cores():
