@@ -1,4 +1,4 @@
-"""Small worlds that tests are built from: contexts, tables by contract, and logs with a known answer."""
+"""Makes contexts, tables and data with a known best recommendation, for tests of all packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_spark.config.config import Config
-from recsys_spark.pipeline.job import Context
+from recsys_spark.pipeline.context import Context
 from recsys_spark.storage import contract as contracts
 from recsys_spark.storage.layout import Layout
 from recsys_spark.storage.manifest import run_stage
@@ -22,7 +22,7 @@ RUN_DATE = date(2026, 3, 1)
 def make_context(
     root: Path, spark=None, *, run_date: date = RUN_DATE, force: bool = False, **sections: dict[str, Any]
 ) -> Context:
-    """A context over `root` whose config is the defaults, small, with `sections` on top (`score={"top_n": 5}`)."""
+    """Return a context with the default config, made small. `sections` override it, such as `score={"top_n": 5}`."""
     tree: dict[str, Any] = {
         "paths": {"root": str(root), "events": str(root / "events.csv")},
         "baselines": {"tasks": 2},
@@ -37,28 +37,27 @@ def make_context(
 
 
 def put_table(folder: Path, table: str, rows: list[dict[str, Any]] | pd.DataFrame) -> None:
-    """Write `rows` as `table` by its contract, without Spark; columns that may be null may be left out."""
+    """Write `rows` as `table` in its contract's types, without Spark. Missing columns become null."""
     contract = contracts.load(table)
     records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
-    full = [{name: row.get(name) for name in contract.columns} for row in records]
-    data = pa.Table.from_pylist(full, schema=contract.arrow_schema())
+    complete = [{name: row.get(name) for name in contract.columns} for row in records]
+    data = pa.Table.from_pylist(complete, schema=contract.arrow_schema())
+    folder.mkdir(parents=True, exist_ok=True)
     if contract.partition_by:
-        folder.mkdir(parents=True, exist_ok=True)
         pq.write_to_dataset(data, folder, partition_cols=list(contract.partition_by))
     else:
-        folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(data, folder / "part-0.parquet")
 
 
 def finish_stage(
     context: Context,
     stage: str,
-    pass_name: str,
+    pass_name: str | None,
     tables: dict[str, tuple[str, list[dict[str, Any]]]],
     settings: dict[str, Any] | None = None,
     **counts: Any,
 ) -> None:
-    """Put a finished stage on disk: `tables` maps a folder's name to (contract, rows)."""
+    """Write a finished stage. `tables` maps the name of a folder to (contract, rows)."""
 
     def work(folder: Path) -> dict[str, Any]:
         for name, (table, rows) in tables.items():
@@ -69,13 +68,15 @@ def finish_stage(
 
 
 def moment(day: int, second: int = 0) -> datetime:
-    """UTC time `day` days after 2026-01-01."""
+    """Return the UTC time `day` days and `second` seconds after 2026-01-01."""
     return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(days=day, seconds=second)
 
 
 def checkerboard(n_users: int, n_items: int) -> list[tuple[int, int]]:
-    """(user_idx, item_idx) pairs: users like items of their own parity, item_idx from 1; each user misses one such item,
-    `missing_item(user, n_items)`, which every sound collaborative model must rank first."""
+    """Return (user_idx, item_idx) pairs: each user has the items of the user's own parity, item_idx from 1, but one.
+
+    That item is `missing_item(user, n_items)`. Every correct collaborative model must rank it first.
+    """
     return [
         (u, i)
         for u in range(n_users)
@@ -85,6 +86,6 @@ def checkerboard(n_users: int, n_items: int) -> list[tuple[int, int]]:
 
 
 def missing_item(user: int, n_items: int) -> int:
-    """The item that the checkerboard leaves out for `user`."""
-    own = [i for i in range(1, n_items + 1) if i % 2 == user % 2]
-    return own[(user // 2) % len(own)]
+    """Return the item that the checkerboard leaves out for `user`."""
+    same_parity = [i for i in range(1, n_items + 1) if i % 2 == user % 2]
+    return same_parity[(user // 2) % len(same_parity)]

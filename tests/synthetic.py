@@ -1,4 +1,4 @@
-"""A small event log on disk, with tastes that can be learned, for tests that run whole nights."""
+"""Writes a small synthetic event log with known user preferences, for tests that run whole nights."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ TASTES = 3
 
 
 def write_log(folder: Path, *, n_users: int = 90, n_items: int = 45, events: int = 14, seed: int = 3) -> Path:
-    """Write events.csv, items.csv and users.csv: user u likes items of taste u % 3, four times in five; some rows are bad."""
+    """Write events.csv, items.csv and users.csv into `folder`. Some events are invalid.
+
+    User u prefers the items of taste u % 3: four of five events are on them.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for user in range(n_users):
-        own = [i for i in range(n_items) if i % TASTES == user % TASTES]
-        other = [i for i in range(n_items) if i % TASTES != user % TASTES]
-        liked = [*rng.choice(own, events - events // 5, False), *rng.choice(other, events // 5, False)]
-        for day, item in enumerate(rng.permutation(liked)):
+        preferred = [i for i in range(n_items) if i % TASTES == user % TASTES]
+        others = [i for i in range(n_items) if i % TASTES != user % TASTES]
+        items = [*rng.choice(preferred, events - events // 5, False), *rng.choice(others, events // 5, False)]
+        for day, item in enumerate(rng.permutation(items)):
             rows.append((f"u{user}", f"i{item}", "view", f"2026-01-{1 + day:02d}T{user % 24:02d}:00:00Z"))
-    bad = [
+    invalid = [
         ("", "i1", "view", rows[0][3]),
         ("u1", "i1", "wink", rows[0][3]),
         ("u1", "i1", "view", "soon"),
         rows[0],
     ]
-    _write(folder / "events.csv", ["user_id", "item_id", "event_type", "timestamp"], [*rows, *bad])
+    _write(folder / "events.csv", ["user_id", "item_id", "event_type", "timestamp"], [*rows, *invalid])
     _write(
         folder / "items.csv",
         ["item_id", "title", "category"],
@@ -67,6 +70,6 @@ evaluate: {{cutoffs: [5], gate_k: 5, bootstrap_samples: 100, gates: {{max_drop_b
 
 
 def write_overlay(path: Path, *, root: Path, data: Path) -> Path:
-    """An overlay for a night on `write_log`'s folder, small in everything, trained by two workers."""
+    """Write the overlay of a small night on the folder of `write_log`, with two training workers; return its path."""
     path.write_text(OVERLAY.format(root=root, data=data), encoding="utf-8")
     return path

@@ -171,6 +171,6 @@ class ItemModelContract:
         path.unlink()
         if harm != "missing":
             path.write_bytes({"empty": b"", "cut": content[:-3], "garbage": b"not an array" * 20}[harm])
-        with pytest.raises(InputUnreadable, match="run the stage that makes it again with --force") as caught:
+        with pytest.raises(InputUnreadable, match="run the stage that writes it again with --force") as caught:
             base.load(saved, {model.kind: type(model)})
         assert str(saved) in str(caught.value)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from night import RUN_DATE
-from recsys_spark.columns import BACKTEST, MODELS
+from recsys_spark import registry
+from recsys_spark.columns import BACKTEST
 from recsys_spark.errors import ContractViolation
 from recsys_spark.fusion import model_selection
 from recsys_spark.pipeline.context import Context
@@ -40,7 +41,7 @@ def recorded(evaluator: TrialEvaluator) -> dict[str, float]:
     return dict(json.loads(path.read_text())["valid_ndcg"])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", registry.names())
 def test_the_settings_of_the_night_reach_its_ndcg(evaluator, model):
     reports = []
     ndcg = evaluator.objective(model)({}, lambda *report: reports.append(report))
