@@ -165,10 +165,10 @@ def _solve_rows(indptr, indices, weights, others, shared, ridge, confidence, tol
         mass = 0.0
         target[:] = x[:] = 0
         for at in range(first, last):
-            weight = 1 + confidence * weights[at]
+            other, weight = others[indices[at]], 1 + confidence * weights[at]
             mass += weight
             for f in range(factors):
-                target[f] += weight * others[indices[at], f]
+                target[f] += weight * other[f]
         for f in range(factors):
             diagonal[f] = shared[f] + ridge[row]
             residual[f] = target[f]
@@ -181,12 +181,12 @@ def _solve_rows(indptr, indices, weights, others, shared, ridge, confidence, tol
             for f in range(factors):
                 product[f] = diagonal[f] * direction[f]
             for at in range(first, last):
-                total = 0.0
+                other, total = others[indices[at]], 0.0
                 for f in range(factors):
-                    total += others[indices[at], f] * direction[f]
+                    total += other[f] * direction[f]
                 total *= 1 + confidence * weights[at]
                 for f in range(factors):
-                    product[f] += total * others[indices[at], f]
+                    product[f] += total * other[f]
             step = size / _dot(direction, product)
             for f in range(factors):
                 x[f] += step * direction[f]

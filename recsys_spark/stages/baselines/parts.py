@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-_CHUNK = 1 << 22
-"""Numbers of a part that the driver reads at a time: 16 MiB of float32."""
+_CHUNK = 1 << 20
+"""Numbers of a part that the driver reads at a time: 4 MiB of float32."""
 
 
 def even_ranges(degrees: np.ndarray, count: int) -> list[tuple[int, int]]:

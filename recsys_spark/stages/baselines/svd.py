@@ -166,9 +166,11 @@ def _scale(indptr: np.ndarray, power: float) -> np.ndarray:
 def _add_vectors(indptr, indices, others, sums):  # type: ignore[no-untyped-def]
     """Add to sums float32 [rows, L] the vectors of each row's entries, without a copy of the entries."""
     for row in range(len(sums)):
+        total = sums[row]
         for at in range(indptr[row], indptr[row + 1]):
-            for f in range(sums.shape[1]):
-                sums[row, f] += others[indices[at], f]
+            vector = others[indices[at]]
+            for f in range(len(total)):
+                total[f] += vector[f]
 
 
 def _items(folder: Path, rotation: np.ndarray) -> np.ndarray:
