@@ -1,14 +1,15 @@
-"""ALS: ours beside implicit (C++) and Spark MLlib: 15 iterations of 64 and of 128 factors, and how each converges.
+"""Compares our ALS with implicit (C++) and Spark MLlib: 15 iterations with 64 and 128 factors, and the convergence.
 
-    python benchmarks/als.py [--log ../shared/data/gowalla] [--only CASE]      into results.json, als-convergence.json and als-convergence.png
+    python benchmarks/als.py [--log ../shared/data/gowalla] [--only CASE]
 
-A tenth of each user's items, chosen by seed, is held out. Ours is `write_pairs` and `als.fit` as the baselines stage calls them, in local[2]: the table
-of pairs read, their blocks, the two Spark jobs of every iteration, their files, and the model in the driver's memory are in its time; the blocks, which a night
-writes once for ALS and cosine together, are told apart as well. The peers' times are those of their `fit` on data in memory.
+Writes results.json, als-convergence.json and als-convergence.png. A tenth of each user's items, chosen by seed, is held
+out. Ours is `write_pairs` and `als.fit_pairs` in local[2], as the baselines stage calls them. Its time includes the
+table of pairs, the Spark jobs, their files and the model. The time of the pairs is also given apart, because a night
+writes them once for all models. The peers' time is that of their `fit` on data in memory.
 
-The objective of all three is ours, with each one's own ridge: sum over observed (u, i) of c (1 - x.y)^2 + v * sum over all (x.y)^2. implicit and
-MLlib minimise it divided by v, but for their target of observed pairs, 1 + v / c in place of 1, which is why their confidence is c / v + 1.
-MLlib multiplies its ridge by the pairs of a row, implicit by nothing, ours by their square root.
+All three minimise our objective, each with its own ridge: sum over observed (u, i) of c (1 - x.y)^2 + v * sum over all
+(x.y)^2. implicit and MLlib minimise it divided by v, with the target 1 + v / c instead of 1 for observed pairs. So their
+confidence is c / v + 1. MLlib multiplies its ridge by the pairs of a row, implicit by nothing, ours by their square root.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,11 @@ from matplotlib.figure import Figure
 from recsys_spark.columns import FOLD, TRAIN
 from recsys_spark.config.baselines import Baselines
 from recsys_spark.metrics.ranking import hit_matrix, user_metrics
-from recsys_spark.models.als import AlsModel
+from recsys_spark.models.als import AlsModel, Objective
 from recsys_spark.models.histories import Histories
-from recsys_spark.models.ridge import Objective
 from recsys_spark.spark.session import make_session
 from recsys_spark.stages.baselines import als
-from recsys_spark.stages.baselines.blocks import Pairs, blocks_for, write_pairs
+from recsys_spark.stages.baselines.pairs import Pairs, parts_for, write_pairs
 from recsys_spark.storage import tables
 from recsys_spark.topk import Exclusions, top_k
 
@@ -44,44 +45,44 @@ ITERATIONS = 15
 POINTS = 1, 2, 3, 5, 8, 15
 K = 20
 USERS = 5000
-"""Users the NDCG is measured on."""
+"""Number of users that the NDCG is measured on."""
 OBJECTIVE = Objective(confidence=1.0, unobserved_weight=0.03, regularization=0.7, regularization_exponent=0.5)
 OBSERVED = 1 + OBJECTIVE.confidence
 CONFIDENCE = OBSERVED / OBJECTIVE.unobserved_weight + 1
-# the best of a few on the held-out tenth of Gowalla; docs/benchmarks/speed.md has those that were tried for ours
+# the best of a few on the held-out tenth of Gowalla
 REGULARIZATION = {"implicit": 100.0, "mllib": 3.0}
 
 
-class World:
-    """The log in two parts, on disk as each of the three wants it."""
+class Data:
+    """The two parts of the log, on disk in the form that each of the three reads."""
 
     def __init__(self, events: Events, folder: Path):
         self.folder = folder
         shape = int(events.users.max()) + 1, int(events.items.max()) + 1
-        held = _held_out(events, seed=7)
-        self.train, self.valid = (_matrix(events, part, shape) for part in (~held, held))
+        held_out = _held_out(events, seed=7)
+        self.train, self.valid = (_matrix(events, part, shape) for part in (~held_out, held_out))
         sp.save_npz(folder / "train.npz", self.train)
-        kept = Events(*(getattr(events, name)[~held] for name in ("users", "items", "times")))
-        write_folds(folder / "folds", [kept])
+        train = Events(*(getattr(events, name)[~held_out] for name in ("users", "items", "times")))
+        write_folds(folder / "folds", [train])
         users = np.flatnonzero(np.diff(self.valid.indptr))
         self.users = np.sort(np.random.default_rng(7).permutation(users)[:USERS])
 
     def histories(self) -> Histories:
-        """Of the users the NDCG is measured on."""
+        """Return the histories of the users that the NDCG is measured on."""
         rows = self.train[self.users]
         times = np.zeros(rows.nnz, np.int64)
         return Histories(rows.indptr.astype(np.int64), rows.indices, times, rows.data, [None] * len(self.users))
 
     def ndcg(self, model: AlsModel, vectors: np.ndarray) -> float:
-        """NDCG@K of the users' `vectors`, what they have seen left out."""
-        banned = np.arange(model.n_items) == 0
-        lists, _ = top_k(model, vectors, Exclusions(banned, self.histories()), K, 1024)
+        """Return the NDCG@K of the users' `vectors`. Lists leave out the histories."""
+        exclusions = Exclusions(np.arange(model.n_items) == 0, self.histories())
+        lists, _ = top_k(model, vectors, exclusions, K, 1024)
         rows = self.valid[self.users]
         hits = hit_matrix(lists[:, None], rows.indptr.astype(np.int64), rows.indices)
         return float(user_metrics(hits, np.diff(rows.indptr), K)["ndcg"].mean())
 
     def data_term(self, users: np.ndarray, items: np.ndarray) -> float:
-        """The objective without its ridge."""
+        """Return the objective without its ridge."""
         rows = np.repeat(np.arange(self.train.shape[0]), np.diff(self.train.indptr))
         scores = np.einsum("tf,tf->t", users[rows], items[self.train.indices], dtype=np.float64)
         everything = np.sum((users.T.astype(float) @ users) * (items.T.astype(float) @ items))
@@ -89,131 +90,128 @@ class World:
 
 
 class Ours:
-    """One Spark session for all fits."""
+    """Our fits, in one Spark session."""
 
-    def __init__(self, world: World):
-        self.world = world
+    def __init__(self, data: Data):
+        self.data = data
         self.spark = make_session(
             app_name="als",
             master="local[2]",
             shuffle_partitions=4,
             options={"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"},
         )
-        self._write()  # Python workers and Spark's own code are warm
+        self._write()  # warms up Spark and its Python workers
         self.fit(16, 1)
 
     def _write(self) -> Pairs:
-        folds = tables.read(self.spark, self.world.folder / "folds", "folds")
-        folder = Path(tempfile.mkdtemp(dir=self.world.folder)) / "pairs"
-        n_users, n_items = self.world.train.shape
+        folds = tables.read(self.spark, self.data.folder / "folds", "folds")
+        folder = Path(tempfile.mkdtemp(dir=self.data.folder)) / "pairs"
+        n_users, n_items = self.data.train.shape
         train = folds.where(folds[FOLD] == TRAIN)
-        blocks = blocks_for(self.world.train.nnz, cores=2, most=Baselines().tasks)
-        return write_pairs(train, folder, blocks=blocks, n_users=n_users, n_items=n_items)
+        parts = parts_for(self.data.train.nnz, cores=2, maximum=Baselines().tasks)
+        return write_pairs(train, folder, parts=parts, n_users=n_users, n_items=n_items)
 
     def fit(self, factors: int, iterations: int) -> tuple[dict[str, float], AlsModel, list[float]]:
-        """Seconds of the pairs' blocks, which a night writes once for ALS and the cosine, and of all; the model; the objectives."""
-        folder = self.world.folder / "als"
+        """Return the seconds of the pairs and of all, the model, and the objective after each iteration."""
+        folder = self.data.folder / "als"
         shutil.rmtree(folder, ignore_errors=True)
         sizes = {"factors": factors, "iterations": iterations, "seed": 7}
         clock = time.perf_counter()
         pairs = self._write()
         written = time.perf_counter() - clock
-        model, objectives = als.fit(self.spark.sparkContext, pairs, folder, objective=OBJECTIVE, **sizes)
+        model, objectives = als.fit_pairs(self.spark.sparkContext, pairs, folder, objective=OBJECTIVE, **sizes)
         seconds = time.perf_counter() - clock
         shutil.rmtree(pairs.folder)
-        return {"blocks": written, "all": seconds}, model, objectives
+        return {"pairs": written, "all": seconds}, model, objectives
 
     def timing(self, factors: int, iterations: int = ITERATIONS) -> Timing:
         seconds, model, objectives = self.fit(factors, iterations)
-        ndcg = self.world.ndcg(model, model.encode(self.world.histories()))
-        facts = {"ndcg": ndcg, "objective": objectives[-1], "seconds_of_blocks": seconds["blocks"]}
+        ndcg = self.data.ndcg(model, model.encode(self.data.histories()))
+        facts = {"ndcg": ndcg, "objective": objectives[-1], "seconds_of_pairs": seconds["pairs"]}
         return Timing(seconds["all"], facts)
 
 
-def theirs(
-    world: World, name: str, factors: int, iterations: int = ITERATIONS, regularization: float | None = None
+def peer_timing(
+    data: Data, name: str, factors: int, iterations: int = ITERATIONS, regularization: float | None = None
 ) -> Timing:
-    """A peer's fit, and what its factors are worth."""
+    """Fit a peer, and measure its vectors as ours."""
     regularization = regularization or REGULARIZATION[name]
     sizes = {"factors": factors, "iterations": iterations}
     settings = {**sizes, "regularization": regularization, "confidence": CONFIDENCE}
     flags = [text for key, value in settings.items() for text in (f"--{key}", value)]
-    out = world.folder / f"{name}.npz"
-    done = peer(f"{name}_als", world.folder / "train.npz", out, *flags)()
+    out = data.folder / f"{name}.npz"
+    timing = peer(f"{name}_als", data.folder / "train.npz", out, *flags)()
     with np.load(out) as arrays:
         users, items = arrays["users"], arrays["items"]
     model = AlsModel(len(items), {}, {"items": items})
-    counts = [np.bincount(ids, minlength=n) for ids, n in zip(world.train.nonzero(), world.train.shape)]
-    scale = counts if name == "mllib" else [np.ones(n) for n in world.train.shape]
-    ridge = sum(float(s @ np.square(x, dtype=np.float64).sum(axis=1)) for s, x in zip(scale, (users, items)))
-    objective = world.data_term(users, items) + OBJECTIVE.unobserved_weight * regularization * ridge
-    return Timing(done.seconds, {"ndcg": world.ndcg(model, users[world.users]), "objective": objective})
+    counts = [np.bincount(ids, minlength=n) for ids, n in zip(data.train.nonzero(), data.train.shape, strict=True)]
+    scale = counts if name == "mllib" else [np.ones(n) for n in data.train.shape]
+    squares = [np.square(vectors, dtype=np.float64).sum(axis=1) for vectors in (users, items)]
+    ridge = sum(float(s @ square) for s, square in zip(scale, squares, strict=True))
+    objective = data.data_term(users, items) + OBJECTIVE.unobserved_weight * regularization * ridge
+    return Timing(timing.seconds, {"ndcg": data.ndcg(model, users[data.users]), "objective": objective})
 
 
-def cases(world: World, ours: Ours, log: str, only: str | None) -> None:
+def cases(data: Data, ours: Ours, log: str, only: str | None) -> None:
     for factors in (64, 128):
         case = f"als {factors} factors"
         if only and only != case:
             continue
         config = {
             "log": log,
-            "pairs": world.train.nnz,
+            "pairs": data.train.nnz,
             "iterations": ITERATIONS,
             "objective": vars(OBJECTIVE),
             "peers' confidence": CONFIDENCE,
             "peers' regularization": REGULARIZATION,
-            "ours_seconds": "write_pairs and als.fit in local[2]: Spark jobs and files included, session not",
+            "ours_seconds": "write_pairs and als.fit_pairs in local[2], with Spark jobs and files, without the session",
             "peer_seconds": "fit on data in memory",
         }
-        measure(
-            case,
-            lambda factors=factors: ours.timing(factors),
-            {name: lambda name=name, factors=factors: theirs(world, name, factors) for name in REGULARIZATION},
-            config,
-        )
+        peers = {name: partial(peer_timing, data, name, factors) for name in REGULARIZATION}
+        measure(case, partial(ours.timing, factors), peers, config)
 
 
-def curves(world: World, ours: Ours, factors: int = 64, points: Sequence[int] = POINTS) -> None:
-    """One fit for each point, from the start, after one that is not counted."""
+def curves(data: Data, ours: Ours, factors: int = 64, points: Sequence[int] = POINTS) -> None:
+    """Measure a new fit for each point, after one that does not count."""
     runs = {
-        "ours": lambda n: ours.timing(factors, n),
-        "implicit": lambda n: theirs(world, "implicit", factors, n),
-        "mllib": lambda n: theirs(world, "mllib", factors, n),
+        "ours": partial(ours.timing, factors),
+        "implicit": partial(peer_timing, data, "implicit", factors),
+        "mllib": partial(peer_timing, data, "mllib", factors),
     }
-    found = {}
+    measured: dict[str, list[dict[str, Any]]] = {}
     for name, run in runs.items():
-        found[name] = []
+        measured[name] = []
         run(points[0])
         for n in points:
-            done = run(n)
-            point = {"iterations": n, "seconds": done.seconds, **done.facts}
+            timing = run(n)
+            point = {"iterations": n, "seconds": timing.seconds, **timing.facts}
             print(f"  {name}: {point}", flush=True)
-            found[name].append(point)
-    (BENCH / "als-convergence.json").write_text(json.dumps({"factors": factors, "points": found}, indent=2))
-    draw(found, factors, BENCH / "als-convergence.png")
+            measured[name].append(point)
+    (BENCH / "als-convergence.json").write_text(json.dumps({"factors": factors, "points": measured}, indent=2))
+    draw(measured, factors, BENCH / "als-convergence.png")
 
 
-def draw(found: dict[str, list[dict[str, Any]]], factors: int, path: Path) -> None:
+def draw(measured: dict[str, list[dict[str, Any]]], factors: int, path: Path) -> None:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    titles = {"objective": "Objective, each with its own ridge", "ndcg": f"Validation NDCG@{K}"}
-    for axes, (key, title) in zip(figure.subplots(1, 2), titles.items()):
-        for name, points in found.items():
+    titles = {"objective": "Objective, each with its own ridge", "ndcg": f"NDCG@{K} on the validation set"}
+    for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for name, points in measured.items():
             axes.plot([p["seconds"] for p in points], [p[key] for p in points], "o-", label=name)
         axes.set(title=title, xlabel="seconds of fit", xscale="log")
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle(f"ALS, {factors} factors; a mark after {', '.join(map(str, POINTS))} iterations")
+    figure.suptitle(f"ALS, {factors} factors, after {', '.join(map(str, POINTS))} iterations")
     figure.savefig(path, dpi=130)
 
 
 def _held_out(events: Events, seed: int) -> np.ndarray:
-    """bool [T]: a tenth of each user's items, rounded; nothing of a user with fewer than five."""
+    """Return bool [T]: a tenth of each user's items, rounded. Users with fewer than five items have none."""
     order = np.lexsort((np.random.default_rng(seed).random(len(events)), events.users))
     counts = np.bincount(events.users)
     place = np.arange(len(events)) - np.repeat(np.cumsum(counts) - counts, counts)
-    held = np.empty(len(events), bool)
-    held[order] = place < np.round(counts / 10).astype(int)[events.users[order]]
-    return held
+    held_out = np.empty(len(events), bool)
+    held_out[order] = place < np.round(counts / 10).astype(int)[events.users[order]]
+    return held_out
 
 
 def _matrix(events: Events, part: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
@@ -231,11 +229,11 @@ def main() -> None:
     BENCH.mkdir(parents=True, exist_ok=True)
     name, events = log_or_like(arguments.log)
     with tempfile.TemporaryDirectory(dir=BENCH) as folder:
-        world = World(events, Path(folder))
-        ours = Ours(world)
-        cases(world, ours, name, arguments.only)
+        data = Data(events, Path(folder))
+        ours = Ours(data)
+        cases(data, ours, name, arguments.only)
         if arguments.only in (None, "convergence"):
-            curves(world, ours)
+            curves(data, ours)
         ours.spark.stop()
 
 

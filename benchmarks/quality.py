@@ -32,11 +32,11 @@ from recsys_spark import registry
 from recsys_spark.columns import FUSED, ITEM_ID, ITEM_IDX, PADDING_ITEM, RANK, RELEASE, USER_ID, USER_IDX
 from recsys_spark.config.load import load
 from recsys_spark.metrics.ranking import hit_matrix, user_metrics
-from recsys_spark.topk import Exclusions, top_k
 from recsys_spark.models.histories import Histories
 from recsys_spark.stages.publish.targets import delta
 from recsys_spark.storage import tables
 from recsys_spark.storage.layout import Layout
+from recsys_spark.topk import Exclusions, top_k
 
 K = 20
 USERS = 1024

@@ -213,9 +213,7 @@ def top_n_gpu() -> None:
 
     def ours(device: str | None, n: int, step: int = few) -> np.ndarray:
         found = [
-            top_k(
-                model, users[lo : lo + step], hidden.rows(lo, min(lo + step, n)), N, Score().item_tile, device
-            )[0]
+            top_k(model, users[lo : lo + step], hidden.rows(lo, min(lo + step, n)), N, Score().item_tile, device)[0]
             for lo in range(0, n, step)
         ]
         return np.concatenate(found)

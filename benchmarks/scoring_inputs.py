@@ -18,9 +18,9 @@ from logs import Events, log_or_like, write_histories
 
 from recsys_spark.columns import ALS, ITEM_KNN
 from recsys_spark.models import base
-from recsys_spark.models.als import FactorModel
+from recsys_spark.models.als import AlsModel
 from recsys_spark.models.histories import Histories
-from recsys_spark.models.item_knn import NeighbourModel
+from recsys_spark.models.item_knn import ItemKnnModel
 
 FACTORS, SEEN = 64, 50
 OBJECTIVE = {
@@ -56,7 +56,7 @@ def from_log(log: Path) -> Path:
         "neighbours": np.load(folder / "neighbours_indices.npy") + np.int32(1),
         "similarities": np.load(folder / "neighbours_data.npy").astype(np.float32),
     }
-    base.save(folder / ITEM_KNN, NeighbourModel(n_items + 1, {}, _by_candidate(parts)))
+    base.save(folder / ITEM_KNN, ItemKnnModel(n_items + 1, {}, _by_candidate(parts)))
     (folder / "ready").touch()
     return folder
 
@@ -103,7 +103,7 @@ def _save_factors(folder: Path, vectors: np.ndarray, histories: Histories | None
     padded = np.vstack([np.zeros((1, FACTORS), np.float32), vectors])
     wide = padded.astype(np.float64)
     arrays = {"items": padded, "gram": (wide.T @ wide).astype(np.float32)}
-    model = FactorModel(len(padded), OBJECTIVE, arrays)
+    model = AlsModel(len(padded), OBJECTIVE, arrays)
     base.save(folder / ALS, model)
     if histories:
         np.save(folder / "user_factors.npy", np.vstack([model.encode(b) for b in histories.batches(4096)]))

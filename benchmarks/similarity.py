@@ -1,10 +1,10 @@
-"""Item-item similarity: ours beside scipy and RePlay, generated logs of 10 and 50 million events, and a log with a heavy user and a heavy item.
+"""Compares our item similarity with scipy and RePlay, and measures it alone on generated logs and on an uneven log.
 
     python benchmarks/similarity.py [--log ../shared/data/gowalla] [--only CASE]
 
-Ours is what the baselines stage does: it reads the table `folds` (Parquet), writes the blocks, compares the items and leaves the table of neighbours
-in files, in local[2]. Each run has a process and a session of its own; the same on a few pairs, before the clock, starts Spark's
-Python workers. Compiled code is in its cache.
+Ours does the work of the baselines stage in local[2]: it reads the table `folds` (Parquet), writes the pairs, compares
+the items and leaves the table of neighbours in files. Each run has a new process and session. A fit on a few pairs
+before the clock starts Spark's Python workers. numba's compiled code is in its cache.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from recsys_spark.columns import FOLD, TRAIN
 from recsys_spark.config.baselines import Baselines
 
 FOLDER = BENCH / "similarity"
-TIMED = "Parquet folds read, blocks written, items compared, table of neighbours joined in files; Spark and its Python workers started before"
+TIMED = "Parquet folds read, pairs written, items compared, table of neighbours joined; Spark and its Python workers running"
 SHAPES = {
     "10 M events": Shape(250_000, 100_000, 10_000_000),
     "50 M events": Shape(1_000_000, 200_000, 50_000_000),
@@ -37,7 +37,7 @@ HEAVY_ITEMS = 100_000
 
 
 def put_folds(name: str, pieces: Iterable[Events]) -> Path:
-    """The table `folds` of a log, once."""
+    """Write the table `folds` of a log, unless it exists."""
     folder = FOLDER / name.replace(" ", "-")
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -57,7 +57,7 @@ def put_folds(name: str, pieces: Iterable[Events]) -> Path:
 
 
 def put_log(log: Path) -> Path:
-    """The same of a log, and its pairs as CSR by user for the peers."""
+    """Write the table `folds` of a log, and its pairs as CSR by user for the peers."""
     name, pairs = log_or_like(log)
     folder = put_folds(name, [pairs])
     np.save(folder / "indptr.npy", np.searchsorted(pairs.users, np.arange(int(pairs.users.max()) + 2)))
@@ -66,7 +66,7 @@ def put_log(log: Path) -> Path:
 
 
 def heavy() -> Iterable[Events]:
-    """HEAVY, but user 0 chose items 1 … HEAVY_ITEMS, and half of the others chose item 1."""
+    """Yield HEAVY, but user 0 has the items 1 … HEAVY_ITEMS, and half of the other users have item 1."""
     for piece in HEAVY.pairs_by_user():
         users, items = piece.users, piece.items
         keep = (users > 0) & ~((items == 1) & (users % 2 == 0))
@@ -78,7 +78,7 @@ def heavy() -> Iterable[Events]:
 
 
 def fit_once(folder: Path) -> dict[str, Any]:
-    """Seconds of one fit in a session of its own, of its parts, of a second fit in the same session, and memory."""
+    """Return the seconds of one fit in a new session and of its steps, of a second fit in the session, and memory."""
     from recsys_spark.spark.session import make_session
 
     sizes = json.loads((folder / "ready").read_text())
@@ -91,49 +91,49 @@ def fit_once(folder: Path) -> dict[str, Any]:
     spark = make_session(app_name="similarity", master="local[2]", shuffle_partitions=None, options=options)
     folds = spark.read.parquet(str(folder / "folds")).where(f"{FOLD} = '{TRAIN}'")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        fit(folds.limit(1000).localCheckpoint(), Path(scratch) / "small", blocks_of(0), sizes)
+        fit(folds.limit(1000).localCheckpoint(), Path(scratch) / "small", parts_of(0), sizes)
         with WorkerMemory() as memory:
-            parts = fit(folds, Path(scratch) / "first", blocks_of(pairs), sizes)
+            first = fit(folds, Path(scratch) / "first", parts_of(pairs), sizes)
         shutil.rmtree(Path(scratch) / "first")
-        again = fit(folds, Path(scratch) / "again", blocks_of(pairs), sizes) if pairs < 5_000_000 else None
+        again = fit(folds, Path(scratch) / "again", parts_of(pairs), sizes) if pairs < 5_000_000 else None
     spark.stop()
-    facts = {name: round(seconds, 3) for name, seconds in parts.items() if name != "neighbours"}
+    facts = {name: round(seconds, 3) for name, seconds in first.items() if name != "neighbours"}
     return {
-        "seconds": parts["blocks"] + parts["comparison"],
+        "seconds": first["pairs"] + first["comparison"],
         **facts,
-        "second_fit": round(again["blocks"] + again["comparison"], 3) if again else None,
+        "second_fit": round(again["pairs"] + again["comparison"], 3) if again else None,
         "users": sizes["n_users"],
         "items": sizes["n_items"],
         "pairs": pairs,
         "squares": squares,
-        "neighbours": int(parts["neighbours"]),
+        "neighbours": int(first["neighbours"]),
         "driver_peak_rss_mib": _peak_rss(),
         **memory.facts(),
     }
 
 
-def fit(folds: Any, folder: Path, blocks: int, sizes: dict[str, int]) -> dict[str, float]:
-    """What stages/baselines/stage.py does for this model: seconds of the blocks and of the comparison, number of neighbours."""
+def fit(folds: Any, folder: Path, parts: int, sizes: dict[str, int]) -> dict[str, float]:
+    """Fit as the stage does. Returns the seconds of the pairs and of the comparison, and the number of neighbours."""
     from recsys_spark.stages.baselines import item_knn
-    from recsys_spark.stages.baselines.blocks import write_pairs
+    from recsys_spark.stages.baselines.pairs import write_pairs
 
     options = Baselines().item_knn.model_dump()
     neighbours = options.pop("neighbours")
     similarity = item_knn.Similarity(**options)
     clock = time.perf_counter()
-    pairs = write_pairs(folds, folder / "pairs", blocks=blocks, **sizes)
+    pairs = write_pairs(folds, folder / "pairs", parts=parts, **sizes)
     middle = time.perf_counter()
     spark = folds.sparkSession.sparkContext
-    model = item_knn.fit(spark, pairs, folder / "table", neighbours=neighbours, similarity=similarity)
-    seconds = {"blocks": middle - clock, "comparison": time.perf_counter() - middle}
+    model = item_knn.fit_pairs(spark, pairs, folder / "table", neighbours=neighbours, similarity=similarity)
+    seconds = {"pairs": middle - clock, "comparison": time.perf_counter() - middle}
     return {**seconds, "neighbours": float(len(model.arrays["neighbours"]))}
 
 
-def blocks_of(pairs: int) -> int:
-    """As many as the stage cuts so many pairs into."""
-    from recsys_spark.stages.baselines.blocks import blocks_for
+def parts_of(pairs: int) -> int:
+    """Return the number of parts that the stage writes."""
+    from recsys_spark.stages.baselines.pairs import parts_for
 
-    return blocks_for(pairs, cores=2, most=Baselines().tasks)
+    return parts_for(pairs, cores=2, maximum=Baselines().tasks)
 
 
 def _peak_rss() -> int:
@@ -147,8 +147,8 @@ def ours(folder: Path) -> Timed:
 
 def config(folder: Path) -> dict[str, Any]:
     options = Baselines().item_knn.model_dump()
-    blocks = blocks_of(json.loads((folder / "ready").read_text())["pairs"])
-    return {"log": folder.name, "master": "local[2]", "blocks": blocks, "timed": TIMED, "options": options}
+    parts = parts_of(json.loads((folder / "ready").read_text())["pairs"])
+    return {"log": folder.name, "master": "local[2]", "parts": parts, "timed": TIMED, "options": options}
 
 
 def beside_peers(log: Path) -> None:
@@ -157,11 +157,11 @@ def beside_peers(log: Path) -> None:
         "scipy": peer("scipy_similarity", folder),
         "replay ItemKNN": peer("replay_itemknn", folder, python=REPLAY_PYTHON),
     }
-    told = {
-        "scipy": "pairs in memory as CSR before; one process; the same formula",
-        "replay ItemKNN": "pairs cached before, local[2]; plain cosine",
+    notes = {
+        "scipy": "the same formula in one process, on a CSR matrix in memory",
+        "replay ItemKNN": "plain cosine in local[2], on cached pairs",
     }
-    measure("item similarity", ours(folder), peers, config(folder) | {"peers": told})
+    measure("item similarity", ours(folder), peers, config(folder) | {"peers": notes})
 
 
 def alone(name: str, pieces: Iterable[Events]) -> None:

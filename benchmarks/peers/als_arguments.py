@@ -1,4 +1,4 @@
-"""The command line that the ALS peers have in common."""
+"""Parses the command line that both ALS peers share."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""implicit's AlternatingLeastSquares (C++, conjugate gradients, two threads) on a CSR matrix in memory.
+"""Fits implicit's AlternatingLeastSquares (C++, conjugate gradients, two threads) on a CSR matrix in memory.
 
-    implicit_als.py TRAIN.npz OUT --factors F --iterations N --regularization L --confidence C    prints seconds of `fit`; OUT takes the factors
+    implicit_als.py TRAIN.npz OUT --factors F --iterations N --regularization L --confidence C
 
-C is the confidence of an observed pair, beside 1 of all others.
+Prints the seconds of `fit` and writes the factors to OUT. C is the confidence of an observed pair. That of all others is
+1.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import time
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # implicit asks for it: its own threads are enough
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # implicit recommends it, because it has threads of its own
 
 import numpy as np
 import scipy.sparse as sp

@@ -1,8 +1,9 @@
-"""Spark MLlib's ALS with implicit preferences, local[2], on a DataFrame that is in memory (cached and counted) when the clock starts.
+"""Fits Spark MLlib's ALS with implicit preferences in local[2]. The pairs are cached before the clock starts.
 
-    mllib_als.py TRAIN.npz OUT --factors F --iterations N --regularization L --confidence C    prints seconds of `fit`; OUT takes the factors
+    mllib_als.py TRAIN.npz OUT --factors F --iterations N --regularization L --confidence C
 
-C is the confidence of an observed pair, beside 1 of all others. MLlib multiplies L by the pairs of a row.
+Prints the seconds of `fit` and writes the factors to OUT. C is the confidence of an observed pair. That of all others is
+1. MLlib multiplies L by the pairs of a row.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""RePlay's ItemKNN: fit with 1,000 neighbours of each item, on Spark, local[2].
+"""Fits RePlay's ItemKNN on Spark in local[2], with 1,000 neighbours of each item.
 
-    replay_itemknn.py FOLDER    prints seconds
+    replay_itemknn.py FOLDER
 
-FOLDER holds `indptr` and `indices` (CSR by user) as .npy files. The pairs are in memory (cached) when the clock starts; it stops when the table of
-similarities is cached. It has plain cosine only, which is less work than our powers.
+Prints the seconds. FOLDER holds `indptr` and `indices` (CSR by user) as .npy files. The pairs are cached before the
+clock starts, and it stops when the similarities are cached. ItemKNN has plain cosine only, which is less work than our
+formula.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def main() -> None:
         clock = time.perf_counter()
         model = ItemKNN(num_neighbours=1000)
         model.fit(dataset)
-        found = model.similarity.count()
-        print(json.dumps({"seconds": time.perf_counter() - clock, "neighbours": found}))
+        neighbours = model.similarity.count()
+        print(json.dumps({"seconds": time.perf_counter() - clock, "neighbours": neighbours}))
     finally:
         shutil.rmtree(scratch)
 

@@ -1,8 +1,9 @@
-"""Item similarity by scipy in one process: the formula of `stages/baselines/item_knn.py`, 1,000 neighbours of each item, in memory.
+"""Computes item similarity with scipy in one process: the formula of item_knn.py, with 1,000 neighbours of each item.
 
-    scipy_similarity.py FOLDER [--out neighbours.npz]    prints seconds
+    scipy_similarity.py FOLDER [--out neighbours.npz]
 
-FOLDER holds `indptr` and `indices` (CSR by user) as .npy files. Reading them and making the matrix is not timed.
+Prints the seconds. FOLDER holds `indptr` and `indices` (CSR by user) as .npy files. The time does not include reading
+them and making the matrix.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import scipy.sparse as sp
 
 USER, SOURCE, TARGET, POWER, NEIGHBOURS = 0.5, 0.6, 0.4, 0.7, 1000
 ROWS = 4096
-"""Items of a product: some 50 MB of it at a time."""
+"""Items of a product: some 50 MB of results at a time."""
 
 
 def neighbours(pairs: sp.csr_matrix) -> sp.csr_matrix:
