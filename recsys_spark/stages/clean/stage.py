@@ -235,12 +235,12 @@ def _items_file(context: Context, files: Files) -> ContentFile | None:
         return None
     kinds = {"item_id": "id", "category": "list"}
     specs = {
-        CATEGORIES if name == "category" else name: ColumnSpec(
-            source, f"clean.item_columns.{name}", kinds.get(name, "text")
-        )
+        name: ColumnSpec(source, f"clean.item_columns.{name}", kinds.get(name, "text"))
         for name, source in context.config.clean.item_columns.model_dump().items()
         if source is not None
     }
+    if "category" in specs:
+        specs[CATEGORIES] = specs.pop("category")
     items = _content_file(context, files, "items", specs, ITEM_ID)
     withdrawn = context.config.clean.item_columns.withdrawn
     if withdrawn is not None:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from recsys_spark import columns as c
 from recsys_spark import registry
 from recsys_spark.metrics.bootstrap import Bootstrap
-from recsys_spark.parallel import together
+from recsys_spark.parallel import run_parallel
 from recsys_spark.pipeline.context import Context
 from recsys_spark.report import render
 from recsys_spark.report.run_facts import BAD_ROWS_FILE, EXAMPLES_FILE, METRICS_FILE, VERDICT_FILE, RunFacts
@@ -102,7 +102,7 @@ def _measure(context: Context, folder: Path) -> dict[str, Any]:
             return []
         return diversity_tradeoff.measure(own, on_test, histories, catalogue, config.gate_k)
 
-    metrics, users, items, entries = together(
+    metrics, users, items, entries = run_parallel(
         lambda: backtest.measure(
             lists=lists,
             positives=on_test,
