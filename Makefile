@@ -78,9 +78,11 @@ format: setup ## format the code and apply the safe fixes of ruff
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-conf: setup ## write conf/base.yaml again after a change in recsys_spark/config/
+conf: setup ## write conf/base.yaml and docs/reference/tables.md after a change in recsys_spark/config/ or schemas/
 	@$(PYTHON) -c 'from recsys_spark.config.render import render; print(render(), end="")' > build/base.yaml
 	@mv build/base.yaml conf/base.yaml
+	@$(PYTHON) .make/tables.py > build/tables.md
+	@mv build/tables.md docs/reference/tables.md
 
 package: setup ## build the wheel and a relocatable environment for a cluster into dist
 	@.make/package.sh

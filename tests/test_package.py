@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -59,14 +60,14 @@ def test_every_contract_loads_from_the_wheel(wheel, tmp_path):
 
 def test_every_file_of_the_package_is_in_the_wheel(wheel):
     package = REPO / "recsys_spark"
-    wanted = {path.relative_to(REPO).as_posix() for path in package.rglob("*.py")}
-    wanted |= {path.relative_to(REPO).as_posix() for path in package.glob("evaluate/templates/*")}
-    assert "recsys_spark/storage/contract.py" in wanted
+    expected = {path.relative_to(REPO).as_posix() for path in package.rglob("*.py")}
+    expected |= {path.relative_to(REPO).as_posix() for path in package.glob("report/templates/*")}
+    assert "recsys_spark/storage/contract.py" in expected
     with ZipFile(wheel) as archive:
-        assert wanted - set(archive.namelist()) == set()
+        assert expected - set(archive.namelist()) == set()
 
 
 def test_jobs_and_tests_stay_outside(wheel):
     with ZipFile(wheel) as archive:
         top = {name.split("/")[0] for name in archive.namelist()}
-    assert top == {"recsys_spark", "recsys_spark-0.1.0.dist-info"}
+    assert top == {"recsys_spark", f"recsys_spark-{version('recsys_spark')}.dist-info"}
