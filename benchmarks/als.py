@@ -8,8 +8,9 @@ table of pairs, the Spark jobs, their files and the model. The time of the pairs
 writes them once for all models. The peers' time is that of their `fit` on data in memory.
 
 All three minimise our objective, each with its own ridge: sum over observed (u, i) of c (1 - x.y)^2 + v * sum over all
-(x.y)^2. implicit and MLlib minimise it divided by v, with the target 1 + v / c instead of 1 for observed pairs. So their
-confidence is c / v + 1. MLlib multiplies its ridge by the pairs of a row, implicit by nothing, ours by their square root.
+(x.y)^2. implicit and MLlib minimise it divided by v, with the target 1 + v / c instead of 1 for observed pairs. So
+their confidence is c / v + 1. MLlib multiplies its ridge by the number of pairs of a row, ours by the square root of
+that number, and implicit has one ridge for all rows.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Top 20 of every user, seen items left out: ours beside implicit and MLlib; the share of the sgemm peak; memory of a task.
+"""Compares top-N scoring with implicit and MLlib: the best 20 items of every user, without the items of the history.
 
     python benchmarks/scoring.py [--log ../shared/data/gowalla] [--only CASE]
 
-Ours is the score stage's own shell (`score_users`) with its default batch and tile, in local[2]: it reads the table `histories`, folds every user in,
-scores, and writes the table `candidates` as Parquet. Each run has a process and a Spark session of its own, which has scored 5,000 users four times before
-the clock starts, and MLlib's alike: a night's session has worked for minutes when it comes to scoring, and Java compiles what it repeats; compiled code is in its cache.
-Where there is a GPU, the case `gpu` has one process search on it, without Spark.
+Ours is `score_users` of the score stage with its default batch and tile, in local[2]. It reads the table `histories`,
+folds every user in, scores, and writes the table `candidates` as Parquet. Each run has a new process and Spark session.
+Ours and MLlib score 5,000 users four times before the clock starts, because Java compiles what it repeats, and a
+night's session has worked for minutes before it scores. On a machine with a GPU, the case `gpu` measures the search of
+one process, without Spark.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ N = 20
 WIDE, WIDE_SAMPLE = 200_000, 10_000
 WARM_USERS, WARM_PASSES = 5000, 4
 MANY_USERS = 4096
-"""Batch of the peer on a GPU, and of ours beside its default."""
-OURS_TIMED = "Parquet histories read, users folded in, scored, seen out, Parquet written; Spark session started before"
+"""Batch of the peer on a GPU. Ours is measured with this batch and with its default."""
+OURS_TIMED = "histories read from Parquet, users folded in and scored, Parquet written. Spark session started before"
 
 
 def _compile(folder: Path, model: str) -> None:
-    """Score a few users, so that compiled code is in its cache: peers come compiled as well."""
+    """Score a few users, so that numba's compiled code is in its cache. Peers are compiled too."""
     opened = {model: load(folder / model)}
     n_items = opened[model].n_items
     histories = Histories.of([[item] for item in range(1, min(n_items, 100))])
@@ -67,7 +68,7 @@ def _search(n_items: int) -> CandidateSearch:
 
 
 def score_once(folder: Path, model: str) -> dict[str, Any]:
-    """Seconds of a pass over all users, in a session of its own that has scored a few users before, as a night's has done other work."""
+    """Return the seconds of a pass over all users, in a new session that has scored a few users before."""
     from recsys_spark.spark.session import make_session
     from recsys_spark.stages.score.all_users import ScoringPlan, score_users
 
@@ -98,7 +99,7 @@ def score_once(folder: Path, model: str) -> dict[str, Any]:
 
 
 def agreement(folder: Path, model: str, theirs: Path) -> float:
-    """Share of the places of all lists in which ours and theirs (int [U, 20] from 0, by user) have the same item."""
+    """Return the share of places with the same item in our lists and in theirs (int [U, 20] from 0, by user)."""
     table = pq.read_table(folder / f"top-{model}", columns=[USER_IDX, RANK, ITEM_IDX])
     ids = np.load(theirs)
     users, ranks, items = (table[name].to_numpy() for name in (USER_IDX, RANK, ITEM_IDX))
@@ -106,15 +107,18 @@ def agreement(folder: Path, model: str, theirs: Path) -> float:
 
 
 def compared(folder: Path, model: str, script: str) -> Timing:
-    """Implicit, and how many places of its lists are ours."""
+    """Run a peer, and compare its lists with ours."""
     out = folder / f"{script}.npy"
     timing = peer(script, folder, "--out", out)()
     return Timing(timing.seconds, {**timing.facts, "same_places": round(agreement(folder, model, out), 5)})
 
 
 def sgemm_peak(processes: int = 2) -> float:
-    """GFLOP/s of as many processes at a time, each multiplying 2,048-square float32 matrices on one thread for three seconds: of numpy (OpenBLAS) or of torch
-    (MKL), whichever is quicker. On a processor that it does not know OpenBLAS reaches a quarter of MKL."""
+    """Return the peak of float32 matrix products in GFLOP/s: the better one of numpy (OpenBLAS) and torch (MKL).
+
+    Each process multiplies matrices of 2,048 x 2,048 on one thread for three seconds. OpenBLAS reaches a quarter of MKL
+    on a processor that it does not know.
+    """
     code = """
 import sys, time
 if sys.argv[1] == "numpy":
@@ -134,16 +138,16 @@ print(n * 2 * 2048 ** 3 / (time.perf_counter() - clock) / 1e9)
 """
     env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-    def together(library: str) -> float:
+    def peak(library: str) -> float:
         command = [sys.executable, "-c", code, library]
         started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) for _ in range(processes)]
         return sum(float(process.communicate()[0]) for process in started)
 
-    return max(together("numpy"), together("torch"))
+    return max(peak("numpy"), peak("torch"))
 
 
 def of_peak(seconds: float, peak: float) -> dict[str, float]:
-    """What the products of all WIDE users and items in so many seconds are of a `peak` in GFLOP/s."""
+    """Return the rate of WIDE x WIDE inner products in `seconds`, and its share of `peak`, which is in GFLOP/s."""
     rate = 2.0 * WIDE * WIDE * FACTORS / seconds / 1e9
     return {
         "gflops": round(rate, 1),
@@ -160,8 +164,8 @@ def top_n(log: Path) -> None:
     }
     timed = {
         "ours": OURS_TIMED,
-        "implicit recommend": "users' vectors at hand, in memory, arrays returned",
-        "MLlib recommendForAllUsers": "users' vectors at hand, cached; seen items left in; Parquet written",
+        "implicit recommend": "user vectors in memory, arrays returned",
+        "MLlib recommendForAllUsers": "user vectors cached, histories not excluded, Parquet written",
     }
     config = {**_config(folder), "timed": timed}
     _compile(folder, ALS)
@@ -188,35 +192,35 @@ def top_n_wide() -> None:
             ("MLlib recommendForAllUsers", "mllib_topn"),
         )
     }
-    told = f"{WIDE_SAMPLE:,} users timed, seconds multiplied by {WIDE // WIDE_SAMPLE}; otherwise as on the log"
+    sampled = f"{WIDE_SAMPLE:,} users timed, seconds multiplied by {WIDE // WIDE_SAMPLE}. Otherwise as on the log"
     config = {
         **_config(folder),
-        "seen_by_each": SEEN,
-        "timed": {"ours": OURS_TIMED, **dict.fromkeys(peers, told)},
+        "history_length": SEEN,
+        "timed": {"ours": OURS_TIMED, **dict.fromkeys(peers, sampled)},
     }
     measure(f"top-N {WIDE:,} x {WIDE:,}", ours, peers, config)
 
 
 def top_n_gpu() -> None:
-    """The search alone, users' vectors at hand, on a GPU: batches of the score stage, lists of numpy."""
+    """Compare the search on a GPU with torch.topk there. User vectors are in memory, lists are numpy arrays."""
     import torch
 
     if not torch.cuda.is_available():
-        print("no GPU here: nothing to measure on one")
+        print("this machine has no GPU: nothing is measured")
         return
     folder = generated(WIDE, WIDE)
     model, users = load(folder / ALS), np.load(folder / "user_factors.npy")
     indptr, seen = np.load(folder / "indptr.npy"), np.load(folder / "indices.npy") + np.int32(1)
     pairs = Histories(indptr, seen, np.zeros(len(seen), np.int64), np.ones(len(seen), np.float32), [None] * WIDE)
-    hidden, vectors = Exclusions(_search(WIDE + 1).banned, pairs), model.arrays["items"]
+    exclusions, vectors = Exclusions(_search(WIDE + 1).banned, pairs), model.arrays["items"]
     few = Score().user_batch
 
     def ours(device: str | None, n: int, step: int = few) -> np.ndarray:
-        found = [
-            top_k(model, users[lo : lo + step], hidden.rows(lo, min(lo + step, n)), N, Score().item_tile, device)[0]
-            for lo in range(0, n, step)
-        ]
-        return np.concatenate(found)
+        lists = []
+        for lo in range(0, n, step):
+            hi = min(lo + step, n)
+            lists.append(top_k(model, users[lo:hi], exclusions.rows(lo, hi), N, Score().item_tile, device)[0])
+        return np.concatenate(lists)
 
     def plain() -> np.ndarray:
         step, table, lists = MANY_USERS, torch.tensor(vectors, device="cuda"), []
@@ -225,18 +229,16 @@ def top_n_gpu() -> None:
             scores = torch.from_numpy(users[lo:hi]).cuda() @ table.T
             scores[:, PADDING_ITEM] = -torch.inf
             owners = np.repeat(np.arange(hi - lo), np.diff(indptr[lo : hi + 1]))
-            gone = (
-                torch.from_numpy(owners).cuda(),
-                torch.from_numpy(seen[indptr[lo] : indptr[hi]]).long().cuda(),
-            )
-            scores[gone] = -torch.inf
+            history = torch.from_numpy(seen[indptr[lo] : indptr[hi]]).long().cuda()
+            scores[torch.from_numpy(owners).cuda(), history] = -torch.inf
             lists.append(scores.topk(N, dim=1).indices.int().cpu().numpy())
         return np.concatenate(lists)
 
-    exact, found = ours(None, few), ours("cuda", WIDE)
-    np.testing.assert_array_equal(found[:few], exact)
-    np.testing.assert_array_equal(found, ours("cuda", WIDE, MANY_USERS))
-    plain()  # as warm as ours
+    on_cpu, on_gpu = ours(None, few), ours("cuda", WIDE)
+    # float32 sums of another order may exchange near ties
+    assert (on_gpu[:few] == on_cpu).mean() > 0.999
+    assert (on_gpu == ours("cuda", WIDE, MANY_USERS)).mean() > 0.999
+    plain()  # warms up
     peak = gpu_sgemm_peak()
 
     def timed(work: Callable[[], np.ndarray]) -> Timed:
@@ -244,7 +246,7 @@ def top_n_gpu() -> None:
             clock = time.perf_counter()
             lists = work()
             seconds = time.perf_counter() - clock
-            return Timing(seconds, {**of_peak(seconds, peak), "same_places": round(float((lists == found).mean()), 5)})
+            return Timing(seconds, {**of_peak(seconds, peak), "same_places": round(float((lists == on_gpu).mean()), 5)})
 
         return run
 
@@ -255,23 +257,23 @@ def top_n_gpu() -> None:
         return Timing(seconds * WIDE / few, {"sample_seconds": seconds})
 
     many = f"ours, {MANY_USERS:,} users at a time"
-    told = {
-        "ours": "users' vectors at hand, seen out, ties by item, lists in numpy",
-        "torch.topk of whole rows, same GPU": "the same, but for ties",
+    described = {
+        "ours": "user vectors in memory, histories excluded, ties by item id, lists as numpy arrays",
+        "torch.topk of whole rows, same GPU": "the same, without an order of ties",
         many: "the same lists",
-        "ours, one core": f"the same lists; {few:,} users timed",
+        "ours, one core": f"the same lists, {few:,} users timed",
     }
     peers = {
         "torch.topk of whole rows, same GPU": timed(plain),
         many: timed(partial(ours, "cuda", WIDE, MANY_USERS)),
         "ours, one core": core,
     }
-    config = {**_config(folder), "seen_by_each": SEEN, "timed": told, "master": "one process"}
+    config = {**_config(folder), "history_length": SEEN, "timed": described, "master": "one process"}
     measure(f"GPU top-N {WIDE:,} x {WIDE:,}", timed(partial(ours, "cuda", WIDE)), peers, config)
 
 
 def gpu_sgemm_peak() -> float:
-    """GFLOP/s of a product of 8,192-square float32 matrices, the median of ten after ten that warm up."""
+    """Return the GFLOP/s of float32 products of 8,192 x 8,192 matrices: the median of ten, after ten that warm up."""
     import torch
 
     a, seconds = torch.randn(8192, 8192, device="cuda"), []
@@ -287,7 +289,7 @@ def gpu_sgemm_peak() -> float:
 def memory(users: int, items: int) -> None:
     folder = generated(users, items)
     _compile(folder, ALS)
-    config = {**_config(folder), "seen_by_each": SEEN, "timed": {"ours": OURS_TIMED}}
+    config = {**_config(folder), "history_length": SEEN, "timed": {"ours": OURS_TIMED}}
     case = f"top-N memory {users:,} x {items:,}"
     measure(case, fresh(Path(__file__), "--once", folder, ALS), {}, config)
 
@@ -323,7 +325,7 @@ def _config(folder: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--log", type=Path, default=REPO / "../shared/data/gowalla")
-    parser.add_argument("--only", help="the case whose name begins so")
+    parser.add_argument("--only", help="run the cases whose names begin with this")
     parser.add_argument("--once", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.once:

@@ -1,7 +1,7 @@
-"""What scoring.py works on, made once into build/bench/scoring: the table `histories`, item models, and the peers' arrays.
+"""Writes the inputs of scoring.py into build/bench/scoring: the table `histories`, item models, and peers' arrays.
 
-A folder holds `histories/` · `als/` and `item_knn/` (item models) · `indptr.npy`, `indices.npy` (CSR by user, items from 0) ·
-`item_factors.npy`, `user_factors.npy` · `neighbours_*.npy` (CSR), the last of a log only.
+It has `histories/`, the item models `als/` and `item_knn/`, `indptr.npy` and `indices.npy` (CSR by user, items from
+0), `item_factors.npy`, `user_factors.npy` and, only for a log, `neighbours_*.npy` (CSR).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ OBJECTIVE = {
     "regularization": 1.0,
     "regularization_exponent": 0.0,
 }
-"""With these the fold-in solves what implicit solves at alpha 3, up to a factor that is the same for all items."""
+"""With this objective the fold-in has the solution of implicit with alpha 3, up to a factor common to all items."""
 FOLDER = BENCH / "scoring"
 FILES = 4
 
 
 def from_log(log: Path) -> Path:
-    """Histories, item models and the peers' arrays of a log, made once."""
+    """Write the inputs of a log, unless they exist, and return their folder."""
     name, pairs = log_or_like(log)
     folder = FOLDER / name
     if (folder / "ready").exists():
@@ -62,14 +62,14 @@ def from_log(log: Path) -> Path:
 
 
 def _parts(pairs: Events) -> Iterator[Events]:
-    """As many as the features stage leaves files on two cores."""
+    """Yield as many parts as the features stage writes files on two cores."""
     ends = np.searchsorted(pairs.users, np.linspace(0, int(pairs.users.max()) + 1, FILES + 1))
     for part in itertools.starmap(slice, itertools.pairwise(ends)):
         yield Events(pairs.users[part], pairs.items[part], pairs.times[part])
 
 
 def generated(users: int, items: int) -> Path:
-    """The same of random factors, SEEN random items in each history."""
+    """Write random factors and histories of SEEN random items unless they exist. Return their folder."""
     folder = FOLDER / f"{users}x{items}"
     if (folder / "ready").exists():
         return folder
@@ -99,7 +99,7 @@ def _random_histories(users: int, items: int) -> Iterator[Events]:
 
 
 def _save_factors(folder: Path, vectors: np.ndarray, histories: Histories | None = None) -> None:
-    """The item model of `vectors`; with `histories` also their users' vectors, for the peers."""
+    """Save the item model of `vectors` and, for the peers, the user vectors of `histories`."""
     padded = np.vstack([np.zeros((1, FACTORS), np.float32), vectors])
     wide = padded.astype(np.float64)
     arrays = {"items": padded, "gram": (wide.T @ wide).astype(np.float32)}
@@ -110,7 +110,7 @@ def _save_factors(folder: Path, vectors: np.ndarray, histories: Histories | None
 
 
 def _by_candidate(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A neighbour table with each row ascending by candidate, as ours is kept."""
+    """Return a table of neighbours with each row sorted by neighbour, as our model requires."""
     rows = np.repeat(np.arange(len(parts["indptr"]) - 1), np.diff(parts["indptr"]))
     order = np.lexsort((parts["neighbours"], rows))
     return {name: array if name == "indptr" else array[order] for name, array in parts.items()}

@@ -27,7 +27,7 @@ from recsys_spark.columns import FOLD, TRAIN
 from recsys_spark.config.baselines import Baselines
 
 FOLDER = BENCH / "similarity"
-TIMED = "Parquet folds read, pairs written, items compared, table of neighbours joined; Spark and its Python workers running"
+TIMED = "folds read from Parquet, pairs written, items compared, table of neighbours joined. Spark and its workers run"
 SHAPES = {
     "10 M events": Shape(250_000, 100_000, 10_000_000),
     "50 M events": Shape(1_000_000, 200_000, 50_000_000),
