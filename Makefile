@@ -49,8 +49,8 @@ test: setup ## run the linters and all tests but the slow ones
 	@$(MAKE) lint
 	@$(BIN)/pytest -n 2 -m 'not slow' $(PYTEST)
 
-test-fast: setup ## run the tests that need no Spark, in under two minutes
-	@$(BIN)/pytest -n 2 -m 'not slow and not spark' $(PYTEST)
+test-fast: setup ## run the tests that start neither Spark nor training workers, in under two minutes
+	@$(BIN)/pytest -n 2 -m 'not slow and not spark and not workers' $(PYTEST)
 
 test-slow: setup ## run the slow tests only: kill the driver in every stage (15 minutes)
 	@$(BIN)/pytest -m slow $(PYTEST)

@@ -14,9 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests whose fixtures need Spark, and put the longest tests first, so that workers end at the same time."""
+    """Mark the tests that start Spark, and put the longest tests first, so that workers end at the same time."""
     for item in items:
-        if {"spark", "finished_night"} & set(item.fixturenames):
+        if "integration" in item.path.parts or {"spark", "finished_night"} & set(item.fixturenames):
             item.add_marker("spark")
     items.sort(key=lambda item: "integration" not in item.path.parts)
 

@@ -51,6 +51,7 @@ def test_the_page_of_tables_is_rendered_from_the_schemas():
     assert (REPO / TABLES).read_text(encoding="utf-8") == render(), "run: make conf"
 
 
+@pytest.mark.spark
 def test_the_commands_of_getting_started_work(tmp_path):
     page = (REPO / "docs" / "getting-started.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)

@@ -2,6 +2,8 @@
 
 import subprocess
 
+import pytest
+
 from night import SPARK_HOME, environment
 from recsys_spark.spark.session import partitions_for
 
@@ -14,6 +16,7 @@ print("settings:", *[s.conf.get(name) for name in names])
 """
 
 
+@pytest.mark.spark
 def test_the_command_line_wins_over_the_configuration_but_not_over_what_is_required(tmp_path):
     (tmp_path / "job.py").write_text(JOB)
     settings = {"spark.sql.shuffle.partitions": "3", "spark.sql.session.timeZone": "Asia/Tokyo"}

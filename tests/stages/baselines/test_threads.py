@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.spark
+
 REPO = Path(__file__).parents[3]
 CODE = """
 import sys

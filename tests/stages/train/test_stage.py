@@ -24,6 +24,8 @@ from recsys_spark.stages.train.task import read_neighbours, read_start, read_wei
 from recsys_spark.storage import manifest
 from stages.train.synthetic_examples import circle, make_network, write_features
 
+pytestmark = pytest.mark.workers
+
 ITEMS, LENGTH = 25, 8
 SMALL = {"dimension": 8, "hidden": 16, "batch_size": 64, "epochs": 3, "dropout": 0.0}
 

@@ -33,6 +33,8 @@ from stages.train.synthetic_examples import (
 )
 from stages.train.two_ranks import CASES
 
+pytestmark = pytest.mark.workers
+
 ITEMS, LENGTH, GROUPS = 25, 8, 4
 REPO = Path(__file__).parents[3]
 
