@@ -18,17 +18,12 @@ from logs import Events, log_or_like, write_histories
 
 from recsys_spark.columns import ALS, ITEM_KNN
 from recsys_spark.models import base
-from recsys_spark.models.als import AlsModel
+from recsys_spark.models.als import AlsModel, Objective
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.item_knn import ItemKnnModel
 
 FACTORS, SEEN = 64, 50
-OBJECTIVE = {
-    "confidence": 1.0,
-    "unobserved_weight": 1.0,
-    "regularization": 1.0,
-    "regularization_exponent": 0.0,
-}
+OBJECTIVE = Objective(confidence=1.0, unobserved_weight=1.0, regularization=1.0, regularization_exponent=0.0)
 """With this objective the fold-in has the solution of implicit with alpha 3, up to a factor common to all items."""
 FOLDER = BENCH / "scoring"
 FILES = 4
@@ -77,7 +72,6 @@ def generated(users: int, items: int) -> Path:
     write_histories(folder / "histories", _random_histories(users, items))
     rng = np.random.default_rng(1)
     vectors = (rng.standard_normal((items, FACTORS)) / 8).astype(np.float32)
-    np.save(folder / "item_factors.npy", vectors)
     np.save(folder / "user_factors.npy", rng.standard_normal((users, FACTORS)).astype(np.float32))
     seen = np.concatenate([piece.items for piece in _random_histories(users, items)])
     np.save(folder / "indptr.npy", np.arange(users + 1, dtype=np.int64) * SEEN)
@@ -99,12 +93,11 @@ def _random_histories(users: int, items: int) -> Iterator[Events]:
 
 
 def _save_factors(folder: Path, vectors: np.ndarray, histories: Histories | None = None) -> None:
-    """Save the item model of `vectors` and, for the peers, the user vectors of `histories`."""
+    """Save the item model of `vectors` and, for the peers, its item vectors and the user vectors of `histories`."""
     padded = np.vstack([np.zeros((1, FACTORS), np.float32), vectors])
-    wide = padded.astype(np.float64)
-    arrays = {"items": padded, "gram": (wide.T @ wide).astype(np.float32)}
-    model = AlsModel(len(padded), OBJECTIVE, arrays)
+    model = AlsModel.of(OBJECTIVE, padded)
     base.save(folder / ALS, model)
+    np.save(folder / "item_factors.npy", model.vectors[1:])
     if histories:
         np.save(folder / "user_factors.npy", np.vstack([model.encode(b) for b in histories.batches(4096)]))
 
