@@ -6,7 +6,7 @@ from pathlib import Path
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 HEAD = """# Tables
 
-Rendered from `schemas/` by `make conf`. Each table is a folder of Parquet files; the published `top_n` is a Delta table.
+`make conf` renders this page from `schemas/`. Tables are folders of Parquet files, `top_n` is a Delta table.
 """
 
 

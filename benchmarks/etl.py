@@ -45,7 +45,7 @@ BOT_EVENTS = 2 * PER_DAY
 
 
 def dirty_log(path: Path, events: int, seed: int = 7) -> None:
-    """Write a CSV of `events` lines: user_id, item_id, timestamp (s), event_type, rating. A dirty line has one fault."""
+    """Write a CSV of `events` lines: user, item, timestamp (s), event type, rating. A dirty line has one fault."""
     shape = Shape(max(events // 50, 100), max(events // 250, 50), events, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     start = 0

@@ -172,7 +172,7 @@ def results() -> list[dict[str, Any]]:
 
 
 def run_cases(cases: Mapping[str, Callable[[], None]], only: str | None = None) -> int:
-    """Run each case whose name begins with `only`, and return an exit code. A case that fails does not stop the others."""
+    """Run the cases whose names begin with `only`; return an exit code. A case that fails does not stop the others."""
     failed = []
     chosen = {name: case for name, case in cases.items() if name.startswith(only or "")}
     if not chosen:
@@ -191,7 +191,7 @@ def run_cases(cases: Mapping[str, Callable[[], None]], only: str | None = None) 
 
 @cache
 def machine() -> dict[str, Any]:
-    """Return the processor, its instructions for matrix products, cores, memory and the versions of the main packages."""
+    """Return the processor, its matrix instructions, cores, memory and the versions of the main packages."""
     cpu = Path("/proc/cpuinfo").read_text().splitlines()
     names = {line.split(":")[1].strip() for line in cpu if line.startswith("model name")}
     flags = {flag for line in cpu if line.startswith("flags") for flag in line.split()}

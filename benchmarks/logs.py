@@ -155,7 +155,7 @@ def read_pairs(log: Path) -> Events:
 
 
 def log_or_like(log: Path) -> tuple[str, Events]:
-    """Return the name and the pairs of the log in `log`. If it does not exist, a log of Gowalla's shape is generated."""
+    """Return the name and the pairs of the log in `log`. Without it, a log of Gowalla's shape is generated."""
     if log.exists():
         return log.resolve().name, read_pairs(log)
     print(f"{log} does not exist. A log of Gowalla's shape is generated", file=sys.stderr)
@@ -180,7 +180,7 @@ def write_folds(folder: Path, chunks: Iterable[Events], fold: str = TRAIN) -> in
 
 
 def write_histories(folder: Path, chunks: Iterable[Events], as_of: str = RELEASE) -> int:
-    """Write the table `histories` of one moment, and return the number of users. A user's events must be in one chunk."""
+    """Write the table `histories` as of one fold; return the number of users. A user's events must be in one chunk."""
     return _write(folder / f"{AS_OF}={as_of}", map(_histories, chunks))
 
 

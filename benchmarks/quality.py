@@ -1,10 +1,11 @@
-"""Recall@20 and NDCG@20 of the published table on a public split, and of each model of its night alone: what `make bench-quality` does.
+"""Measures Recall@20 and NDCG@20 of the published table and of each model on a public split (`make bench-quality`).
 
     python benchmarks/quality.py [--split ../shared/data/gowalla] [--conf conf/gowalla.yaml] [spark-submit options …]
 
-The split is a folder with train.txt.gz and test.txt.gz, lines of `user item item …`. Its train part becomes a CSV with the header user_id,item_id;
-jobs/nightly.py runs on it as on any log, and everything is chosen on what that night holds out of it. Test is read once, when the table is published.
-All items are ranked, those of train removed; recall = hits / |test|, NDCG has the ideal of min(20, |test|). The look is noted in docs/benchmarks/quality.md.
+The split is a folder with train.txt.gz and test.txt.gz, lines of `user item item …`. Its train part becomes a CSV with
+the header user_id,item_id; jobs/nightly.py runs on it as on any log, and everything is chosen on what that night holds
+out of it. Test is read once, when the table is published. All items are ranked, those of train removed; recall = hits /
+|test|, NDCG has the ideal of min(20, |test|). The look is noted in docs/benchmarks/quality.md.
 
 Shapes:  B users with test items · P test items of all of them
 """
@@ -78,7 +79,7 @@ def run_night(conf: Path, root: Path, events: Path, options: list[str], *argumen
 
 
 class Test:
-    """The test part, by the ids of a run: users int64 [B] (user_idx, ascending), indptr int64 [B + 1], items int32 [P]."""
+    """Return the test part: users int64 [B] (user_idx, ascending), indptr int64 [B + 1], items int32 [P]."""
 
     def __init__(self, split: Path, layout: Layout):
         users, items = read_split(split / "test.txt.gz")
@@ -146,7 +147,7 @@ def released(layout: Layout, conf: Path) -> Iterator[tuple[str, Path]]:
 
 
 def note(mark: str, what: str, seconds: float, figures: Mapping[str, tuple[float, float]]) -> None:
-    """A row of the page's table that ends at `mark`: the date, the version, `what`, minutes, and the two figures of each model."""
+    """Add a row to the page's table that ends at `mark`: date, version, `what`, minutes, two figures a model."""
     text = PAGE.read_text(encoding="utf-8")
     version = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPO, stdout=subprocess.PIPE, text=True

@@ -1,10 +1,12 @@
-"""HR@10 and NDCG@10 on MovieLens-1M by the protocol of the papers on sequential recommendation, of each model and of the blend.
+"""Measures HR@10 and NDCG@10 on MovieLens-1M by the protocol of the papers on sequential recommendation.
 
     python benchmarks/sequential.py [--conf conf/movielens.yaml] [spark-submit options …]
 
-The last item of each user is test and the one before it valid; all items of the 5-core are ranked but those the user had. Every rating counts as a choice.
-Half of the ratings share their second with another of the same user. Here the order of the source breaks such ties; an order of
-each user's own, which is what the job does by itself, is harder (docs/benchmarks/night.md). Everything is chosen on valid by the backtest of jobs/nightly.py; its test figures are noted in docs/benchmarks/quality.md.
+The last item of each user is test and the one before it valid; all items of the 5-core are ranked but those the user
+had. Every rating counts as a choice. Half of the ratings share their second with another of the same user. Here the
+order of the source breaks such ties; an order of each user's own, which is what the job does by itself, is harder
+(docs/benchmarks/night.md). Everything is chosen on valid by the backtest of jobs/nightly.py; its test figures are noted
+in docs/benchmarks/quality.md.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def digest(value: Any) -> str:
 
 
 def hash64(values: np.ndarray) -> np.ndarray:
-    """Return int64 hashes of whole numbers: XXH64 of their eight bytes, as `pyspark.sql.functions.xxhash64` computes it.
+    """Return int64 hashes of whole numbers: XXH64 of their eight bytes, equal to `pyspark.sql.functions.xxhash64`.
 
     Source: Yann Collet, xxHash specification, XXH64 for inputs shorter than 32 bytes.
     """

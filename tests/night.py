@@ -83,7 +83,8 @@ def run(job: str, overlay: Path, *arguments: str, timeout: int = 300, **options)
     env = options.pop("env", None) or environment()
     return subprocess.run(
         command(job, overlay, *arguments, **options),
-        env=env, cwd=overlay.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False,
+        env=env, cwd=overlay.parent, text=True, timeout=timeout, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def recsys(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def published(root: Path):
-    """Return the published table as a pandas frame, ordered by user and rank, read as a consumer without Spark reads it."""
+    """Return the published table as a pandas frame, ordered by user and rank. It is read without Spark."""
     import pandas as pd
     from deltalake import DeltaTable, QueryBuilder
 
@@ -107,9 +108,9 @@ def published(root: Path):
 def assert_same_table(one, other, rtol: float = 1e-5) -> None:
     """Assert that two published tables, as `published` returns them, are the same.
 
-    They have the same users and ranks, and each item that both show to a user has the same source. Items may differ only
-    where their scores differ by less than `rtol`, relative to the largest score of the user's list: such items may change
-    places, and the last one may be another.
+    They have the same users and ranks, and each item that both show to a user has the same source. Items may differ
+    only where their scores differ by less than `rtol`, relative to the largest score of the user's list: such items may
+    change places, and the last one may be another.
     """
     import numpy as np
 

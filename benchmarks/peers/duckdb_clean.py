@@ -2,8 +2,9 @@
 
     python duckdb_clean.py EVENTS.csv FOLDER CUTOFF EARLIEST PER_DAY CORE
 
-Writes interactions, quarantine, users and items as Parquet into FOLDER; the last line of output is JSON with seconds and the counts. Same rules, same order,
-same k-core; a torn line is told by its number of commas, since DuckDB's reader has no column for it.
+Writes interactions, quarantine, users and items as Parquet into FOLDER; the last line of output is JSON with seconds
+and the counts. Same rules, same order, same k-core; a torn line is told by its number of commas, since DuckDB's reader
+has no column for it.
 """
 
 import json
@@ -30,23 +31,25 @@ ROW_RULES = """
 
 def clean(db: duckdb.DuckDBPyConnection, events: str, out: Path, limits: dict[str, str]) -> None:
     db.execute(f"""
-        create temp table lines as
-        select case when len(parts) <> 5 then line end as torn, parts[1] as raw_user_id, parts[2] as raw_item_id, parts[3] as raw_event_ts,
+        create temp table lines as select case when len(parts) <> 5 then line end as torn, parts[1] as raw_user_id,
+        parts[2] as raw_item_id, parts[3] as raw_event_ts,
             parts[4] as raw_event_type, parts[5] as raw_rating
         from (select line, string_split(line, ',') as parts
-              from read_csv('{events}', columns = {{'line': 'varchar'}}, delim = '\\x01', quote = '', escape = '', header = true))""")
+              from read_csv('{events}', columns = {{'line': 'varchar'}}, delim = '\\x01', quote = '', escape = '',
+                            header = true))""")
     db.execute(f"""
         create temp table rows as
         select *, {ROW_RULES.format(**limits)} as reason from (
             select *, nullif(trim(raw_user_id), '') as user_id, nullif(trim(raw_item_id), '') as item_id,
-                (round(try_cast(raw_event_ts as double) * 1e6))::bigint as event_ts, nullif(trim(raw_event_type), '') as event_type,
-                try_cast(raw_rating as float) as rating
+                (round(try_cast(raw_event_ts as double) * 1e6))::bigint as event_ts, nullif(trim(raw_event_type), '') as
+                event_type, try_cast(raw_rating as float) as rating
             from lines)""")
     db.execute("drop table lines")
     db.execute("""
         create temp table unique_rows as
         select * replace (case when reason is null and
-            row_number() over (partition by reason is null, user_id, item_id, event_ts, event_type, rating) > 1 then 'duplicate' else reason end as reason)
+            row_number() over (partition by reason is null, user_id, item_id, event_ts, event_type, rating) > 1 then
+            'duplicate' else reason end as reason)
         from rows""")
     db.execute("drop table rows")
     db.execute("""
@@ -57,12 +60,13 @@ def clean(db: duckdb.DuckDBPyConnection, events: str, out: Path, limits: dict[st
         from (select distinct item_id from unique_rows where reason is null or reason = 'duplicate')""")
     db.execute(f"""
         create temp table bots as select distinct user_id from (
-            select user_id, event_ts // 86400000000 as day, count(*) as n from unique_rows where reason is null group by all)
+            select user_id, event_ts // 86400000000 as day, count(*) as n from unique_rows where reason is null group by
+            all)
         where n > {limits["per_day"]}""")
     db.execute("""
-        create temp table judged as
-        select r.* exclude (reason), user_idx, item_idx, case when b.user_id is not null then 'bot_user' end as reason
-        from unique_rows r join user_ids using (user_id) join item_ids using (item_id) left join bots b on b.user_id = r.user_id
+        create temp table judged as select r.* exclude (reason), user_idx, item_idx, case when b.user_id is not null
+        then 'bot_user' end as reason from unique_rows r join user_ids using (user_id) join item_ids using (item_id)
+        left join bots b on b.user_id = r.user_id
         where r.reason is null""")
     core(db, int(limits["core"]))
     final = "coalesce(reason, case when pair_kept is null then 'below_k_core' end)"
@@ -75,14 +79,16 @@ def clean(db: duckdb.DuckDBPyConnection, events: str, out: Path, limits: dict[st
         copy (select user_idx, item_idx::int as item_idx, make_timestamp(event_ts) as event_ts, event_type, rating,
             case event_type when 'view' then 1 when 'cart' then 3 when 'purchase' then 5 else 1 end::float as weight
             from final where reason is null) to '{out}/interactions.parquet'""")
-    shown = "to_json({'user_id': raw_user_id, 'item_id': raw_item_id, 'event_ts': raw_event_ts, 'event_type': raw_event_type, 'rating': raw_rating})"
+    names = "user_id", "item_id", "event_ts", "event_type", "rating"
+    fields = ", ".join(f"'{name}': raw_{name}" for name in names)
+    shown = f"to_json({{{fields}}})"
     db.execute(f"""
         copy (select reason, {shown} as row from unique_rows where reason is not null
               union all select reason, {shown} from final where reason is not null) to '{out}/quarantine.parquet'""")
     db.execute(f"copy user_ids to '{out}/users.parquet'")
-    db.execute(
-        f"copy (select i.* from item_ids i where item_idx in (select item_idx from final where reason is null)) to '{out}/items.parquet'"
-    )
+    db.execute(f"""
+        copy (select i.* from item_ids i where item_idx in (select item_idx from final where reason is null))
+        to '{out}/items.parquet'""")
 
 
 def core(db: duckdb.DuckDBPyConnection, least: int) -> None:

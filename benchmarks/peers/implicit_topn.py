@@ -3,7 +3,8 @@
     implicit_topn.py FOLDER [--users N] [--out ids.npy]    the factors of FOLDER, for its first N users; prints seconds
     implicit_topn.py FOLDER --fit                          trains item factors on FOLDER's pairs and puts them there
 
-FOLDER holds `indptr`, `indices` (CSR by user), `user_factors` and `item_factors` as .npy files. Reading them and making the matrix is not timed.
+FOLDER holds `indptr`, `indices` (CSR by user), `user_factors` and `item_factors` as .npy files. Reading them and making
+the matrix is not timed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Top 20 of every user by Spark MLlib's `ALSModel.recommendForAllUsers(20)`, seen items left in, written as Parquet; local[2].
+"""Scores with Spark MLlib: `ALSModel.recommendForAllUsers(20)` in local[2], written as Parquet, with seen items.
 
     mllib_topn.py FOLDER [--users N]    the factors of FOLDER, for its first N users; prints seconds
 
-An ALSModel can only be fitted or read: a small one is fitted and saved, the given factors take the place of its own, and it is read back. They are
-in memory (cached) when the clock starts, as after a fit, and 5,000 users have been served four
-times, as ours are.
+An ALSModel can only be fitted or read: a small one is fitted and saved, the given factors take the place of its own,
+and it is read back. They are in memory (cached) when the clock starts, as after a fit, and 5,000 users have been served
+four times, as ours are.
 """
 
 from __future__ import annotations

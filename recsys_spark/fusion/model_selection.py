@@ -1,7 +1,8 @@
 """Choose the fusion on the validation set: the models, their weights, and whether a ranker orders the lists.
 
 Every figure that decides is from two-fold cross-validation: the sample is split in halves by a hash of the user, and
-each half is evaluated with weights and rankers fitted on the other. The selected fusion is then fitted on the whole sample.
+each half is evaluated with weights and rankers fitted on the other. The selected fusion is then fitted on the whole
+sample.
 
 1. A ranker over all models is compared with the blend. It is selected if the bootstrap interval of the difference of
    NDCG lies above 0.

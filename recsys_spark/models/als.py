@@ -5,8 +5,8 @@ need not have seen.
 
 A row is solved by preconditioned conjugate gradients, as Takács, Pilászy and Tikk ("Applications of the conjugate
 gradient method for implicit feedback collaborative filtering", RecSys 2011) solve it. Scores do not change when users
-and items are rotated alike, so the fixed side is kept in the eigenbasis of its Gram matrix. There the part that all rows
-share is diagonal: it is the preconditioner, and a step costs 4 F operations for each entry of the row.
+and items are rotated alike, so the fixed side is kept in the eigenbasis of its Gram matrix. There the part that all
+rows share is diagonal: it is the preconditioner, and a step costs 4 F operations for each entry of the row.
 
 Shapes:  F factors · R rows to solve (users or items) · O rows of the fixed side · T entries (observed pairs) of R rows
          B users of a batch · I items, counting the padding item 0 · C items to explain

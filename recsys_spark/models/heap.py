@@ -1,4 +1,4 @@
-"""The k largest scores of a row, as numba loops: of neighbours when a model is fitted, and of items when lists are made.
+"""Selects the k largest scores of a row, as numba loops. Fits of neighbours and searches of lists use it.
 
 A (score, item) pair is one uint64 key whose order is that of a list: by score, and the lower item first among equals.
 

@@ -24,7 +24,8 @@ g in minutes. The last bucket holds all larger gaps."""
 class Histories:
     """Histories of B users, oldest item first. Items are distinct within a user.
 
-    indptr int64 [B+1] · items int32 [T] · times int64 [T] seconds, 0 without times · weights float32 [T] · segments list[str | None] [B]
+    indptr int64 [B+1] · items int32 [T] · times int64 [T] seconds, 0 without times · weights float32 [T] · segments
+    list[str | None] [B]
     """
 
     indptr: np.ndarray

@@ -20,7 +20,7 @@ def select_rows(indptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def cuts(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
-    """Yield consecutive ranges (start, stop) whose sizes sum to at most `limit`. A larger size has a range of its own."""
+    """Yield consecutive ranges (start, stop) whose sizes sum to at most `limit`. A larger size gets its own range."""
     ends = np.cumsum(sizes)
     start = 0
     while start < len(sizes):

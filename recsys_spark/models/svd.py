@@ -20,9 +20,9 @@ class SvdModel(InnerProductModel):
 
         d_j^-item_power V[j, f] sigma_f^singular_power V[i, f],
 
-    with V [I, F] the top right singular vectors and sigma their singular values of N = D_U^-user_power R D_I^-item_power.
-    R is the matrix of the pairs (1 where a user chose an item), D_U and D_I hold the degrees. Repeated choices do not
-    count.
+    with V [I, F] the top right singular vectors and sigma their singular values of N = D_U^-user_power R
+    D_I^-item_power. R is the matrix of the pairs (1 where a user chose an item), D_U and D_I hold the degrees. Repeated
+    choices do not count.
 
     With all powers 0 these are the scores of PureSVD (Cremonesi, Koren and Turrin, RecSys 2010), r_u V V^T. With
     user_power, item_power and target_power 0.5 and singular_power 0 they are the ideal low-pass filter of GF-CF (Shen

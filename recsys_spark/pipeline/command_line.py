@@ -58,6 +58,6 @@ def run_date(text: str) -> date:
 def run_id(text: str) -> str:
     if not _RUN_ID.fullmatch(text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a run id. Use at most 64 letters, digits, '.', '_' and '-', and start with a letter or digit"
+            f"{text!r} is not a run id. Use 1 to 64 letters, digits, '.', '_' and '-'. Start with a letter or digit"
         )
     return text

@@ -62,7 +62,7 @@ def main(stages: Sequence[Stage], argv: Sequence[str] | None = None) -> int:
 
 
 def _steps(stages: Sequence[Stage], passes: Sequence[str]) -> list[tuple[Stage, str | None]]:
-    """Return each stage with its pass, in order. Stages without passes come first, and not when only the release runs."""
+    """Return each stage with its pass, in order. Stages without passes come first, unless only the release runs."""
     steps: list[tuple[Stage, str | None]] = []
     if BACKTEST in passes:
         steps += [(stage, None) for stage in stages if not stage.PASSES]

@@ -18,7 +18,8 @@ REQUIRED = {
     "spark.sql.session.timeZone": "UTC",
     # Arrow, Petastorm and warehouses all read times in microseconds
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # a value that cannot be cast raises an error instead of becoming null; clean quarantines bad values with try_* functions
+    # a value that cannot be cast raises an error instead of becoming null. clean casts with try_* functions and
+    # quarantines the rest
     "spark.sql.ansi.enabled": "true",
     # a Python worker that crashes prints its stack
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
@@ -70,7 +71,7 @@ def make_session(
 
 
 def partitions_for(input_bytes: int, cores: int) -> int:
-    """Return the number of shuffle partitions: two per core, or more so that each takes BYTES_PER_PARTITION of the log."""
+    """Return the number of shuffle partitions: one per BYTES_PER_PARTITION of the log, and at least two per core."""
     return max(2 * cores, math.ceil(input_bytes / BYTES_PER_PARTITION))
 
 

@@ -97,7 +97,7 @@ def current(layout: Layout, stage: str, pass_name: str | None = None) -> Manifes
 
 
 def changed_inputs(layout: Layout, manifest: Manifest) -> list[str]:
-    """Return the names of the stages that have run again since `manifest` was written. A deleted stage is not listed."""
+    """Return the stages that have run again since `manifest` was written. A deleted stage is not listed."""
     changed = []
     for name, output_id in manifest.inputs.items():
         # version 0.1.0 named the clean stage by a pass
@@ -119,7 +119,7 @@ def run_stage(
     force: bool = False,
     keep: Iterable[str] = (),
 ) -> Manifest:
-    """Run `work(folder)`, which returns counts, unless a manifest with the same fingerprint exists; return the manifest.
+    """Run `work(folder)`, which returns counts, unless a manifest has the same fingerprint. Return the manifest.
 
     `inputs` maps the step name of each stage that is read to its `output_id`, and the name of other inputs, such as raw
     files, to an id of their content. `settings` is everything else that the output depends on, as JSON values.

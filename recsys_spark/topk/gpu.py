@@ -1,4 +1,4 @@
-"""The k best inner products on a GPU: tiles of `matmul` and `topk` in torch. Imports torch, so only a GPU task imports it.
+"""Finds the k best inner products on a GPU: `matmul` and `topk` of torch by tiles. Only GPU tasks import this module.
 
 Shapes:  B users of a batch · I items, counting the padding item 0 · W items of a tile · k length of a list
 """

@@ -23,7 +23,7 @@ USERS = 256
 def top_k(
     model: ItemModel, encoded: Any, exclusions: Exclusions, k: int, tile: int, device: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best items of each user that are not excluded, by (-score, item): items int32 [B, k], scores float32.
+    """Return the k best items of each user without exclusions, by (-score, item): items int32 [B, k], scores float32.
 
     `encoded` is `model.encode(histories)`. `tile` is the number of items scored at a time. `device` is torch's name of
     a GPU, or None for the processor; inner products alone use it. A list with fewer than k items ends in item 0 with

@@ -1,7 +1,8 @@
 """Bounded heaps that keep the k best of all scores offered to each user, and the ranking of explicit candidates.
 
 A heap holds keys (`models/heap.py`): uint64 numbers in the order of the list, so ties go to the lower item. The least
-key is the root. A score below the root's score, the floor, costs one comparison, of which a processor does many at once.
+key is the root. A score below the root's score, the floor, costs one comparison, of which a processor does many at
+once.
 
 Shapes:  B users · W scores offered at a time · k length of a list · C candidates of a user
 """
@@ -31,7 +32,7 @@ class TopK:
         """float32 [B]: the k-th best score so far, -inf until there are k."""
 
     def offer(self, scores: np.ndarray, users: np.ndarray, items: np.ndarray) -> None:
-        """Offer scores float32 [b, W] of `users` int64 [b] and `items` int32 [W]. Raises `ContractViolation` for NaN."""
+        """Offer scores float32 [b, W] of users int64 [b] and items int32 [W]. Raises `ContractViolation` for NaN."""
         e = self.exclusions
         is_nan = _offer(scores, users, items, e.banned, e.indptr, e.seen, self.keys, self.counts, self.floors)
         if is_nan:
@@ -40,7 +41,7 @@ class TopK:
             )
 
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return items int32 [B, k] and scores float32 [B, k], falling; item 0 with score -inf where there are fewer."""
+        """Return items int32 [B, k] and descending scores float32 [B, k]. Missing places have item 0 and score -inf."""
         items = np.full(self.keys.shape, PADDING_ITEM, np.int32)
         scores = np.full(self.keys.shape, -np.inf, np.float32)
         _sort(self.keys, self.counts, items, scores)

@@ -97,7 +97,7 @@ class TrialEvaluator:
         shutil.rmtree(self.layout.scratch, ignore_errors=True)
 
     def objective(self, model: str) -> Objective:
-        """Return the objective of `model`, one of TUNABLE. Only the network reports while it trains, after each epoch."""
+        """Return the objective of `model`, one of TUNABLE. Only the network reports, after each epoch."""
         if model in registry.names() and registry.entry(model).fits_on == "pairs":
             return partial(self._fit_on_pairs, model)
         return {c.NETWORK: self._train_network, c.FUSED: self._fuse}.get(model) or partial(self._fit_by_stage, model)

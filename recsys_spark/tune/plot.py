@@ -1,4 +1,4 @@
-"""Draws importance.png: per model the NDCG of its trials in order, the importance of keys, and the NDCG by key value."""
+"""Draws importance.png: for each model the NDCG of its trials, the importance of keys, and the NDCG by key value."""
 
 from __future__ import annotations
 

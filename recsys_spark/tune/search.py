@@ -28,11 +28,11 @@ from recsys_spark.tune.space import SearchSpace
 log = logging.getLogger(__name__)
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler}
-"""tpe is Bayesian optimization by a tree-structured Parzen estimator (Bergstra et al. 2011), after ten random trials."""
+"""tpe: Bayesian optimization by a tree-structured Parzen estimator (Bergstra et al. 2011) after ten random trials."""
 MIN_TRIALS_FOR_IMPORTANCE = 8
 
 Report = Callable[[int, float], None]
-"""Takes (step, NDCG) of a running trial. Raises `optuna.TrialPruned` below the median of earlier trials at that step."""
+"""Takes (step, NDCG) of a trial. Raises `optuna.TrialPruned` below the median of earlier trials at that step."""
 Objective = Callable[[dict[str, Any], Report], float]
 """Returns the NDCG of settings by dotted key."""
 

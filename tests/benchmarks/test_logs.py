@@ -1,4 +1,4 @@
-"""Generated logs have the documented sizes, distributions and order, and their tables are those that the stages read."""
+"""Generated logs have the documented sizes, distributions and order. The stages can read their tables."""
 
 import gzip
 import sys

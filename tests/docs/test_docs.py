@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, generated pages are current, and the commands of getting-started work."""
+"""The documentation: links are valid, generated pages are current, and the commands of getting-started work."""
 
 import re
 import runpy

@@ -36,7 +36,7 @@ def index(root, name):
 
 @pytest.fixture(scope="module")
 def old_root(tmp_path_factory):
-    """A root with the night 2026-01-14 of version 0.1.0: index, published table, manifests and what a next night reads."""
+    """A root with a night of version 0.1.0: index, published table, manifests, and all that the next night reads."""
     root = tmp_path_factory.mktemp("old") / "root"
     with tarfile.open(DATA / "root-0.1.0.tar.gz") as archive:
         archive.extractall(root, filter="data")

@@ -1,4 +1,4 @@
-"""kill -9 of the driver in any stage, and of a training rank: the next run publishes the table of an undisturbed night."""
+"""After kill -9 of the driver or of a training rank, the next run publishes the table of an undisturbed night."""
 
 import os
 import re
@@ -28,8 +28,8 @@ def kill_when(process, pattern, victim):
 
 def start(overlay, *arguments):
     return subprocess.Popen(
-        command("nightly", overlay, *arguments), env=environment(), cwd=overlay.parent, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True,
+        command("nightly", overlay, *arguments), env=environment(), cwd=overlay.parent, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ USERS = 23
 
 
 def make_histories(n_items: int, seed: int = 0) -> Histories:
-    """`USERS` users over items 1 … n_items - 1: none, one, all and random numbers of items, with times, weights and segments."""
+    """Return histories of `USERS` users with none, one, all and random numbers of items."""
     rng = np.random.default_rng(seed)
     lengths = [0, 1, n_items - 1, 0, *rng.integers(1, min(n_items, 12), USERS - 4)]
     items = [rng.permutation(np.arange(1, n_items))[:n].tolist() for n in lengths]
@@ -44,7 +44,7 @@ def close(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def _unseen(model: base.ItemModel, histories: Histories, rng: np.random.Generator) -> np.ndarray:
-    """int32 [B, 6]: items of each user that are not in the history, none twice; 0 at places where there are no more, and here and there."""
+    """Return int32 [B, 6], distinct items that are not in the user's history. Some places have the padding item 0."""
     items = np.zeros((len(histories), 6), np.int32)
     for user, own in enumerate(np.split(histories.items, histories.indptr[1:-1])):
         others = rng.permutation(np.setdiff1d(np.arange(1, model.n_items), own))[:5]

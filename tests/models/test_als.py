@@ -19,7 +19,7 @@ FACTORS = 20
 def problem(
     n_rows: int = 60, n_others: int = 90, factors: int = FACTORS, seed: int = 1
 ) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Return rows with none, all, about `factors` and any number of entries, shuffled, and vectors of the other side."""
+    """Return shuffled rows with none, all, about `factors` and any number of entries, and the other side's vectors."""
     rng = np.random.default_rng(seed)
     edges = [0, 1, factors - 1, factors, factors + 1, n_others]
     lengths = np.minimum([*edges, *rng.integers(0, n_others, n_rows - len(edges))], n_others)

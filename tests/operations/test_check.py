@@ -219,8 +219,8 @@ def test_a_run_that_has_changed_is_not_checked_against(tmp_path, capsys):
     assert main(["check", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert (
-        f"not checked  {constraints.EVERY_USER}: run folder {context.layout.run} has changed since the night was published"
-        in out
+        f"not checked  {constraints.EVERY_USER}: run folder {context.layout.run} has changed since "
+        "the night was published" in out
     )
     assert f"ok           {constraints.RANKS}" in out
 

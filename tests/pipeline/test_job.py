@@ -74,7 +74,8 @@ def test_an_error_of_a_spark_worker_keeps_its_line_and_exit_code(config, capsys)
     """Spark puts the worker's stack trace inside the driver's."""
     text = (
         "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
-        "  File \"topk.py\", line 1, in _finite\nrecsys_spark.errors.ContractViolation: item model 'als' gives NaN scores"
+        '  File "topk.py", line 1, in _finite\n'
+        "recsys_spark.errors.ContractViolation: item model 'als' gives NaN scores"
         "\n\n\tat org.apache.spark.api.python.BasePythonRunner"
     )
     code, _ = run(config, error=RuntimeError(text))

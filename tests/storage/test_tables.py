@@ -66,7 +66,8 @@ def test_wrong_and_missing_columns_are_all_named(spark, tmp_path):
 
 def test_null_where_the_contract_forbids_it_fails_the_job(spark, tmp_path):
     df = spark.sql(
-        "select 1L as user_idx, cast(null as int) as item_idx, current_timestamp() as event_ts, 1f as weight, 'train' as fold"
+        "select 1L as user_idx, cast(null as int) as item_idx, current_timestamp() as event_ts, 1f as weight, "
+        "'train' as fold"
     )
     with pytest.raises(Exception, match="table folds: column item_idx is null, which its contract forbids"):
         tables.write(df, tmp_path / "folds", "folds")

@@ -164,7 +164,11 @@ fused: {score.candidates: [100, 200]}
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [("- als", "must map models to the keys to search (found list)"), ("a: [", "is not YAML"), ("{}", "no model to search")],
+    [
+        ("- als", "must map models to the keys to search (found list)"),
+        ("a: [", "is not YAML"),
+        ("{}", "no model to search"),
+    ],
 )  # fmt: skip
 def test_a_file_that_is_no_space(tmp_path, text, fault):
     assert fault in faults(tmp_path, text)[0]

@@ -31,8 +31,7 @@ _OTHER = {USERS: ITEMS, ITEMS: USERS}
 
 
 class HalfStep(NamedTuple):
-    """The sums of some rows of a side: the Gram matrix float64 [F, F] of their vectors, their part of the objective, and
-    their ridge terms in it."""
+    """Sums over some rows of a side: the Gram matrix float64 [F, F], their part of the objective, and their ridge."""
 
     gram: np.ndarray
     loss: float

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Similarity:
     """The similarity of the history item j and the candidate i, with the n users U they have in common and degrees d:
 
-        s[j, i] = n / (n + shrinkage) * (sum over U of d_u^(-2 user_power) * d_j^-source_power * d_i^-target_power)^similarity_power
+        s[j, i] = n / (n + shrinkage)
+                  * (sum over U of d_u^(-2 user_power) * d_j^-source_power * d_i^-target_power)^similarity_power
 
     Plain cosine has user_power 0, source and target power 0.5, similarity_power 1 and no shrinkage (asymmetric cosine
     and powers: Aiolli, RecSys 2013). With norm_power, the similarities kept are divided by

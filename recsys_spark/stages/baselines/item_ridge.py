@@ -48,7 +48,8 @@ _PLACES = 1 << 16
 class Ridge:
     """With x_ui 1 where user u has item i, and degrees d, the weights w_j of the neighbours j of i minimise
 
-        sum over users u of d_u^(-2 user_power) (x_ui - sum over j of w_j x_uj)^2 + regularization * sum over j of w_j^2.
+        sum over users u of d_u^(-2 user_power) (x_ui - sum over j of w_j x_uj)^2
+        + regularization * sum over j of w_j^2.
 
     The table holds w_j d_i^-target_power.
     """

@@ -1,8 +1,8 @@
-"""Tables of neighbours over Spark: each task compares a range of items with all others, and the driver joins the tables.
+"""Computes tables of neighbours with Spark: each task compares a range of items with all, and the driver joins them.
 
-The comparison is Gustavson's sparse product, an item at a time. It adds up the rows of the columns (users or terms) that
-an item has, in ascending order, in one array of I sums. So the table does not depend on the number of tasks. The work
-is the sum over columns of their squared number of items. A task needs some 50 I bytes and its output, however many
+The comparison is Gustavson's sparse product, an item at a time. It adds up the rows of the columns (users or terms)
+that an item has, in ascending order, in one array of I sums. So the table does not depend on the number of tasks. The
+work is the sum over columns of their squared number of items. A task needs some 50 I bytes and its output, however many
 entries the longest row has.
 
 Shapes:  I items, counting the padding item 0 · J items of a chunk · K maximum number of neighbours of an item

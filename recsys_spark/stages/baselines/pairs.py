@@ -28,7 +28,7 @@ SIDES = (USERS, ITEMS)
 PAIRS = 1 << 20
 """Pairs that a task packs at a time, and that a part should have: 12 MB."""
 _PARCEL = 1 << 10
-"""Maximum number of entries in a row of the shuffle. Spark passes 10,000 rows at a time to Python: 120 MB of entries."""
+"""Maximum number of entries in a row of the shuffle. Spark passes 10,000 rows to Python at a time, which is 120 MB."""
 ENTRY = np.dtype([("row", np.int32), ("column", np.int32), ("weight", np.float32)])
 """A pair on its way to the part `row` belongs to."""
 _PACKED = "part int, entries binary"

@@ -34,7 +34,7 @@ _SCRATCH = ".scratch"
 
 
 def run(context: Context, pass_name: str) -> None:
-    """Write the item models of `baselines.models` for a pass, unless it is done. The release leaves out dropped models."""
+    """Write the item models of `baselines.models` for a pass, unless that is done. The release omits dropped models."""
     config, fitted = context.config.baselines, context.fitted(pass_name)
     section = config.model_copy(update={"models": [name for name in config.models if name in fitted]})
     entries = [registry.entry(name) for name in section.models]

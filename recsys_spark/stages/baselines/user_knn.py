@@ -121,8 +121,10 @@ def _measure(by_user: Csr, weights: np.ndarray, centre: float, user_power: float
 
 @compiled
 def _select(source, rows, numbers, factors, rows_are_items, selected):  # type: ignore[no-untyped-def]
-    """Fill `selected` with `rows` of `source`: the `numbers` of their columns, without those below 0, and as weights the
-    `factors` [I] of the items."""
+    """Fill `selected` with `rows` of `source`. Columns get their `numbers`, and those below 0 are left out.
+
+    Weights are the `factors` [I] of the items.
+    """
     n = 0
     for row in range(len(rows)):
         for at in range(source.indptr[rows[row]], source.indptr[rows[row] + 1]):

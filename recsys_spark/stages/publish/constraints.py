@@ -2,8 +2,8 @@
 
 The publish stage checks a night before its commit, and `recsys check` checks a published one.
 
-Memory: one file of the night at a time (about 200 bytes per row), one byte per user, the items table, and batches of the
-run's clean tables. A larger `publish.files` lowers it. Time: one pass over the run's interactions per file.
+Memory: one file of the night at a time (about 200 bytes per row), one byte per user, the items table, and batches of
+the run's clean tables. A larger `publish.files` lowers it. Time: one pass over the run's interactions per file.
 
 Arrays of a file, in (user, rank) order:  R rows · U users, numbered as they appear in the file · I items likewise
 """

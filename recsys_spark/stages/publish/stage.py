@@ -1,4 +1,4 @@
-"""The publish stage: publishes the release's top N as the night's part of the table, in one commit, if the gates pass."""
+"""The publish stage: publishes the release's top N as a partition of the table, in one commit, if the gates pass."""
 
 from __future__ import annotations
 

@@ -95,7 +95,8 @@ def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
 
 POWERS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])
 SIMILARITIES = st.builds(
-    Similarity, POWERS, POWERS, st.one_of(POWERS, st.sampled_from([-0.7, -1.5])), st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0]),
+    Similarity, POWERS, POWERS, st.one_of(POWERS, st.sampled_from([-0.7, -1.5])),
+    st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0]),
     st.sampled_from([0.0, 0.5, 2.0]),
 )  # fmt: skip
 CHOSEN = st.lists(st.sets(st.integers(1, 9)), max_size=12)

@@ -114,7 +114,7 @@ def test_a_broken_law_stops_the_publication(spark, tmp_path):
     context = finish_release(tmp_path, spark, lists=lists)
     with pytest.raises(
         ContractViolation,
-        match=r"violates constraints: each row's source is a known model: violated 6 times, e.g. user_id='u0' item_id='i4'",
+        match=r"violates constraints: each row's source is a known model: violated 6 times, e.g. user_id='u0' item",
     ):
         stage.run(context, RELEASE)
     assert not context.layout.top_n.exists()

@@ -124,7 +124,7 @@ def vacuum(folder: Path, hours: int) -> int:
         return len(table.vacuum(dry_run=False, **options)) if table.vacuum(dry_run=True, **options) else 0
     except DeltaError as error:
         raise PublishConflict(
-            f"{folder}: old files could not be deleted: {_line(error)}. The table itself is intact; run jobs/publish.py again"
+            f"{folder}: old files could not be deleted: {_line(error)}. The table is intact. Run jobs/publish.py again"
         ) from error
 
 
