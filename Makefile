@@ -79,7 +79,7 @@ format: setup ## format the code and apply the safe fixes of ruff
 	@$(BIN)/ruff format --quiet .
 
 conf: setup ## write conf/base.yaml and docs/reference/tables.md after a change in recsys_spark/config/ or schemas/
-	@$(PYTHON) -c 'from recsys_spark.config.render import render; print(render(), end="")' > build/base.yaml
+	@$(PYTHON) -c 'from recsys_spark.config.base_yaml import render; print(render(), end="")' > build/base.yaml
 	@mv build/base.yaml conf/base.yaml
 	@$(PYTHON) .make/tables.py > build/tables.md
 	@mv build/tables.md docs/reference/tables.md

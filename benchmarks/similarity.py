@@ -119,7 +119,7 @@ def fit(folds: Any, folder: Path, parts: int, sizes: dict[str, int]) -> dict[str
 
     options = Baselines().item_knn.model_dump()
     neighbours = options.pop("neighbours")
-    similarity = item_knn.Similarity(**options)
+    similarity = item_knn.ItemSimilarity(**options)
     clock = time.perf_counter()
     pairs = write_pairs(folds, folder / "pairs", parts=parts, **sizes)
     middle = time.perf_counter()

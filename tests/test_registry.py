@@ -20,8 +20,8 @@ from recsys_spark.errors import ContractViolation, InputUnreadable
 from recsys_spark.models import base
 from recsys_spark.models.histories import Histories
 from recsys_spark.stages.baselines import stage
+from recsys_spark.topk.dispatch import top_k
 from recsys_spark.topk.exclusions import Exclusions
-from recsys_spark.topk.search import top_k
 from stages.baselines.local import checkerboard_matrix, histories_of, put_pairs
 from stages.score.fake_models import FakeModel
 from stages.score.synthetic_models import MODELS, N_ITEMS, put_models

@@ -32,7 +32,7 @@ Units = tuple[int, ...]
 """Integer weights of the models."""
 
 
-class Objective:
+class BlendObjective:
     """NDCG@k of the fused lists of the sample's users, as a function of the weights.
 
     Held-out items that are not among the candidates count in the ideal DCG.
@@ -78,7 +78,7 @@ def best_blend(sample: Sample, k: int) -> tuple[Blend, float]:
     rows = np.arange(len(sample.users))
 
     def by_method(method: str) -> tuple[Blend, float]:
-        objective = Objective(sample, sample.normalised(method), k)
+        objective = BlendObjective(sample, sample.normalised(method), k)
         weights = fractions(objective.best(rows))
         return Blend(method, tuple(weights.tolist())), sample.mean(objective(weights, rows))
 
@@ -91,7 +91,7 @@ def best_blend(sample: Sample, k: int) -> tuple[Blend, float]:
 
 def single_model_ndcg(sample: Sample, method: str, k: int) -> dict[str, float]:
     """Return the mean NDCG@k of each model's own list."""
-    objective, rows = Objective(sample, sample.normalised(method), k), np.arange(len(sample.users))
+    objective, rows = BlendObjective(sample, sample.normalised(method), k), np.arange(len(sample.users))
     one_hot = np.eye(len(sample.models))
     return {name: sample.mean(objective(one_hot[m], rows)) for m, name in enumerate(sample.models)}
 

@@ -26,7 +26,7 @@ import numpy as np
 from recsys_spark.columns import DROPPED, FUSED, MODEL, POPULARITY
 from recsys_spark.fusion import ranker
 from recsys_spark.fusion.blend import ZSCORE, Blend, weighted_sum
-from recsys_spark.fusion.blend_search import FULL, Objective, Units, best_blend, fractions, single_model_ndcg
+from recsys_spark.fusion.blend_search import FULL, BlendObjective, Units, best_blend, fractions, single_model_ndcg
 from recsys_spark.fusion.sample import Sample
 from recsys_spark.metrics.bootstrap import Bootstrap, Estimate
 
@@ -163,7 +163,7 @@ class CrossValidator:
 
     def blend(self, sample: Sample, starts: Sequence[Units] | None = None) -> CrossValidation:
         """Return the result of the blend."""
-        objective, halves = Objective(sample, sample.normalised(self.method), self.k), sample.halves
+        objective, halves = BlendObjective(sample, sample.normalised(self.method), self.k), sample.halves
         weights = objective.best_of_each(halves, starts)
         ndcg = np.zeros(len(sample.users))
         for fitted, other in zip(weights, reversed(halves)):
@@ -180,7 +180,7 @@ class CrossValidator:
             total = weighted_sum(weights, inputs.normalised[self.method], inputs.items)
             text = ranker.fit(inputs, total, sample.relevant, fitted_on, length=self.length, k=self.k)
             scores = ranker.rerank(ranker.from_text(text), inputs, total, self.length, other)
-            ndcg[other] = Objective(sample, scores[None], self.k)(np.ones(1), other)
+            ndcg[other] = BlendObjective(sample, scores[None], self.k)(np.ones(1), other)
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(half, range(2)))

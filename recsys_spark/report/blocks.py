@@ -68,7 +68,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Gates:
+class GateTable:
     """The result of each gate: dictionaries with `title`, `gate`, `passed`, `message`."""
 
     gates: Sequence[dict[str, Any]]
@@ -84,11 +84,11 @@ class Users:
     kind: str = "users"
 
 
-Block = Text | Note | Bullets | Figure | Table | Gates | Users
+Block = Text | Note | Bullets | Figure | Table | GateTable | Users
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """`anchor` is the link of the section, `title` the question it answers."""
 
     anchor: str

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from recsys_spark.columns import BACKTEST, FUSED, RELEASE
 from recsys_spark.report import plots
 from recsys_spark.report.accuracy import accuracy
-from recsys_spark.report.blocks import Block, Figure, Gates, Note, Section, Text, Users
+from recsys_spark.report.blocks import Block, Figure, GateTable, Note, ReportSection, Text, Users
 from recsys_spark.report.cold_start import cold_start
 from recsys_spark.report.data import clean, split
 from recsys_spark.report.formatting import GATES, metric, number, seconds, share, signed
@@ -77,20 +77,20 @@ def sections(
     verdict: dict[str, Any],
     examples: Sequence[dict[str, Any]],
     bad_rows: Sequence[dict[str, str]],
-) -> list[Section]:
+) -> list[ReportSection]:
     """Return all sections in the order of the night. Each one copes with a run that lacks some of its data."""
     return [
-        Section("clean", "Which data came in?", clean(facts, bad_rows)),
-        Section("split", "Which interactions are hidden to test the models?", split(facts)),
-        Section("baselines", "Which baseline models were fitted?", baselines(facts)),
-        Section("features", "What does the network learn from?", features(facts)),
-        Section("train", "How did the training of the network go?", train(facts)),
-        Section("score", "How are the models combined?", score(facts)),
-        Section("evaluate", "How good are the recommendations?", accuracy(facts)),
-        Section("cold_start", "How well are new users and new items served?", cold_start(facts)),
-        Section("publish", "May the new table be published?", gates(verdict)),
-        Section("users", "What do users get?", users(examples)),
-        Section("timings", "Where did the time go?", timings(facts)),
+        ReportSection("clean", "Which data came in?", clean(facts, bad_rows)),
+        ReportSection("split", "Which interactions are hidden to test the models?", split(facts)),
+        ReportSection("baselines", "Which baseline models were fitted?", baselines(facts)),
+        ReportSection("features", "What does the network learn from?", features(facts)),
+        ReportSection("train", "How did the training of the network go?", train(facts)),
+        ReportSection("score", "How are the models combined?", score(facts)),
+        ReportSection("evaluate", "How good are the recommendations?", accuracy(facts)),
+        ReportSection("cold_start", "How well are new users and new items served?", cold_start(facts)),
+        ReportSection("publish", "May the new table be published?", gates(verdict)),
+        ReportSection("users", "What do users get?", users(examples)),
+        ReportSection("timings", "Where did the time go?", timings(facts)),
     ]
 
 
@@ -133,7 +133,7 @@ def gates(verdict: dict[str, Any]) -> list[Block]:
     results = [{**gate, "title": GATES.get(gate["gate"], gate["gate"])} for gate in verdict["gates"]]
     if not results:
         return [Note("No gates are configured, so the table is published whatever the metrics.")]
-    return [Text("If one of these gates fails, the last published table stays in place."), Gates(results)]
+    return [Text("If one of these gates fails, the last published table stays in place."), GateTable(results)]
 
 
 def users(examples: Sequence[dict[str, Any]]) -> list[Block]:

@@ -5,8 +5,8 @@
 `search.py` chooses the method by the kind of model: `inner_product.py`, `sparse.py`, `gpu.py`, or tiles of all items.
 """
 
+from recsys_spark.topk.dispatch import top_k
 from recsys_spark.topk.exclusions import Exclusions
-from recsys_spark.topk.search import top_k
 from recsys_spark.topk.selection import rank_candidates
 
 __all__ = ["Exclusions", "rank_candidates", "top_k"]

@@ -26,7 +26,7 @@ from recsys_spark.fusion.model_selection import MIN_INFORMATIVE_USERS
 from recsys_spark.metrics.ranking import hit_matrix, ndcg
 from recsys_spark.models.base import ItemModel
 from recsys_spark.pipeline.context import Context
-from recsys_spark.rules.exclusions import banned_items, read_blocked
+from recsys_spark.rules.banned_items import banned_items, read_blocked
 from recsys_spark.stages.baselines import stage as baselines
 from recsys_spark.stages.baselines.fit_context import FitContext
 from recsys_spark.stages.clean import stage as clean
@@ -38,7 +38,7 @@ from recsys_spark.stages.train.validation_set import ValidationSet, read_validat
 from recsys_spark.storage import manifest, tables
 from recsys_spark.storage.layout import StudyLayout
 from recsys_spark.topk import Exclusions, top_k
-from recsys_spark.tune.search import Objective, Report
+from recsys_spark.tune.search import Report, TrialObjective
 from recsys_spark.tune.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class TrialEvaluator:
         """Delete the files that trials share."""
         shutil.rmtree(self.layout.scratch, ignore_errors=True)
 
-    def objective(self, model: str) -> Objective:
+    def objective(self, model: str) -> TrialObjective:
         """Return the objective of `model`, one of TUNABLE. Only the network reports, after each epoch."""
         if model in registry.names() and registry.entry(model).fits_on == "pairs":
             return partial(self._fit_on_pairs, model)

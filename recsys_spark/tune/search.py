@@ -33,7 +33,7 @@ MIN_TRIALS_FOR_IMPORTANCE = 8
 
 Report = Callable[[int, float], None]
 """Takes (step, NDCG) of a trial. Raises `optuna.TrialPruned` below the median of earlier trials at that step."""
-Objective = Callable[[dict[str, Any], Report], float]
+TrialObjective = Callable[[dict[str, Any], Report], float]
 """Returns the NDCG of settings by dotted key."""
 
 _VALUES, _NDCG, _SECONDS = "values", "ndcg", "seconds"
@@ -91,7 +91,7 @@ class Search:
     def run(
         self,
         start: Mapping[str, Any],
-        objective: Objective,
+        objective: TrialObjective,
         deadline: float,
         after: Callable[[Search], None] = lambda _: None,
     ) -> None:
@@ -131,7 +131,7 @@ class Search:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25, evaluate_on_local=False)
         return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
 
-    def _run_start(self, values: dict[str, Any], objective: Objective) -> None:
+    def _run_start(self, values: dict[str, Any], objective: TrialObjective) -> None:
         steps: dict[int, float] = {}
         clock = time.monotonic()
         ndcg = objective(values, steps.__setitem__)
@@ -160,7 +160,7 @@ class Search:
         self.study.sampler = self.sampler(seed=seed)
         return self.study.ask(dict(self.space.keys))
 
-    def _run_trial(self, trial: optuna.Trial, objective: Objective, deadline: float) -> None:
+    def _run_trial(self, trial: optuna.Trial, objective: TrialObjective, deadline: float) -> None:
         values = self.space.values(trial.params)
         trial.set_user_attr(_VALUES, values)
         ndcg, state, clock = None, TrialState.COMPLETE, time.monotonic()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recsys_spark.config.base_yaml import render
 from recsys_spark.config.config import Config
 from recsys_spark.config.load import field_of, load
-from recsys_spark.config.render import render
 from recsys_spark.config.section import Section
 from recsys_spark.errors import ConfigError
 

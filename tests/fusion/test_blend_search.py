@@ -7,7 +7,7 @@ from sklearn.metrics import ndcg_score
 from fusion.synthetic_sample import NAMES, make_sample, noise, plant
 from recsys_spark.fusion import blend_search
 from recsys_spark.fusion.blend import METHODS, Blend
-from recsys_spark.fusion.blend_search import Objective, best_blend, fractions, single_model_ndcg
+from recsys_spark.fusion.blend_search import BlendObjective, best_blend, fractions, single_model_ndcg
 from recsys_spark.fusion.fuse import Fusion, fuse
 from recsys_spark.models.histories import Histories
 
@@ -43,7 +43,7 @@ def naive_ndcg(blend, scores, items, held_out, k):
 def test_the_objective_is_the_ndcg_of_the_fused_list(method, held_out, weights):
     scores, items, positives = ragged(5, held_out)
     sample = make_sample(scores, positives, NAMES[:3], items=items)
-    ndcg = Objective(sample, sample.normalised(method), 5)(np.array(weights), np.arange(len(sample.users)))
+    ndcg = BlendObjective(sample, sample.normalised(method), 5)(np.array(weights), np.arange(len(sample.users)))
     expected = naive_ndcg(Blend(method, weights), scores, items, positives, 5)
     np.testing.assert_allclose(ndcg, expected[sample.users], atol=1e-6)
     assert sample.mean(ndcg) == pytest.approx(expected.mean())
@@ -53,7 +53,7 @@ def test_the_objective_is_the_ndcg_of_the_fused_list(method, held_out, weights):
 def test_the_objective_of_some_users():
     scores, items, positives = ragged(6, 4)
     sample = make_sample(scores, positives, NAMES[:3], items=items)
-    objective, weights = Objective(sample, sample.normalised("zscore"), 5), np.array([0.5, 0.25, 0.25])
+    objective, weights = BlendObjective(sample, sample.normalised("zscore"), 5), np.array([0.5, 0.25, 0.25])
     some = np.array([20, 2, 17])
     ndcg = objective(weights, np.arange(len(sample.users)))
     assert ndcg[some].any()

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Similarity:
+class ItemSimilarity:
     """The similarity of the history item j and the candidate i, with the n users U they have in common and degrees d:
 
         s[j, i] = n / (n + shrinkage)
@@ -52,13 +52,13 @@ def fit(context: FitContext, scratch: Path) -> tuple[ItemKnnModel, dict[str, Any
     """Fit the model of the registry entry `item_knn`."""
     settings = context.settings.model_dump()
     neighbours = settings.pop("neighbours")
-    similarity = Similarity(**settings)
+    similarity = ItemSimilarity(**settings)
     model = fit_pairs(context.spark, context.pairs, scratch, neighbours=neighbours, similarity=similarity)
     return model, {"neighbours": len(model.arrays["neighbours"])}
 
 
 def fit_pairs(
-    spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, similarity: Similarity
+    spark: SparkContext, pairs: Pairs, folder: Path, *, neighbours: int, similarity: ItemSimilarity
 ) -> ItemKnnModel:
     """Return the model of the `neighbours` most similar others of each item. `folder` takes the table."""
     table = make_table(spark, pairs, folder, partial(compare_items, pairs, similarity, neighbours))
@@ -70,7 +70,7 @@ def fit_pairs(
     return ItemKnnModel(pairs.rows[ITEMS], {}, table)
 
 
-def compare_items(pairs: Pairs, similarity: Similarity, neighbours: int, start: int, stop: int) -> Iterator[Chunk]:
+def compare_items(pairs: Pairs, similarity: ItemSimilarity, neighbours: int, start: int, stop: int) -> Iterator[Chunk]:
     """One task: yield the neighbours of the items start:stop."""
     degrees = np.maximum(pairs.degrees(ITEMS), 1).astype(np.float64)
     formula = Formula(

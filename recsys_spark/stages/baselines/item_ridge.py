@@ -30,13 +30,13 @@ from scipy.linalg import cho_factor, cho_solve
 from recsys_spark.jit import compiled
 from recsys_spark.models.item_knn import ItemRidgeModel
 from recsys_spark.stages.baselines.fit_context import FitContext
-from recsys_spark.stages.baselines.item_knn import Similarity, compare_items, user_weights
+from recsys_spark.stages.baselines.item_knn import ItemSimilarity, compare_items, user_weights
 from recsys_spark.stages.baselines.neighbour_table import Chunk, make_table
 from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Pairs
 
 log = logging.getLogger(__name__)
 
-NEAREST = Similarity(user_power=0.5, source_power=0.5, target_power=0.5, similarity_power=1.0, shrinkage=0.0)
+NEAREST = ItemSimilarity(user_power=0.5, source_power=0.5, target_power=0.5, similarity_power=1.0, shrinkage=0.0)
 """An item is regressed on the items of the largest cosine when every user counts the same."""
 WINDOW = 1 << 20
 """Entries of the neighbours' rows that a task sorts at a time, unless one user has more: 8 MB."""

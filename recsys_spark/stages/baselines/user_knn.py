@@ -28,7 +28,7 @@ _USERS = 1 << 14
 
 
 @dataclass(frozen=True)
-class Similarity:
+class UserSimilarity:
     """The formula of `UserKnnModel` with weights w_i = d_i^-item_power and factors target_i = d_i^-target_power.
 
     d_i is the number of all users of item i, reference users or not. `similarity` is cosine or pearson.
@@ -45,12 +45,12 @@ def fit(context: FitContext, scratch: Path) -> tuple[UserKnnModel, dict[str, Any
     """Fit the model of the registry entry `user_knn`."""
     settings = context.settings.model_dump()
     sizes = {name: settings.pop(name) for name in ("neighbours", "max_users")}
-    model = fit_pairs(context.pairs, scratch, similarity=Similarity(**settings), **sizes)
+    model = fit_pairs(context.pairs, scratch, similarity=UserSimilarity(**settings), **sizes)
     return model, {"reference_users": len(model.arrays["masses"])}
 
 
 def fit_pairs(
-    pairs: Pairs, folder: Path, *, neighbours: int, max_users: int | None, similarity: Similarity
+    pairs: Pairs, folder: Path, *, neighbours: int, max_users: int | None, similarity: UserSimilarity
 ) -> UserKnnModel:
     """Return the model. `folder` takes the arrays of the pairs.
 

@@ -19,10 +19,10 @@ from recsys_spark.errors import EmptyLog
 from recsys_spark.parallel import run_parallel
 from recsys_spark.pipeline.context import Context
 from recsys_spark.spark.input_files import RawFile, find, format_of, identity
-from recsys_spark.stages.clean import content, indexing, quarantine, read
+from recsys_spark.stages.clean import indexing, items_and_users, quarantine, read
 from recsys_spark.stages.clean.checkpointed import checkpointed, observed
-from recsys_spark.stages.clean.content import ContentFile
 from recsys_spark.stages.clean.dedup import mark_duplicates
+from recsys_spark.stages.clean.items_and_users import ContentFile
 from recsys_spark.stages.clean.parse import NUMBERS, parse, raw
 from recsys_spark.stages.clean.quarantine import LogCounts
 from recsys_spark.stages.clean.read import ColumnSpec
@@ -244,7 +244,7 @@ def _items_file(context: Context, files: Files) -> ContentFile | None:
     items = _content_file(context, files, "items", specs, ITEM_ID)
     withdrawn = context.config.clean.item_columns.withdrawn
     if withdrawn is not None:
-        content.check_withdrawn(items.frame, withdrawn)
+        items_and_users.check_withdrawn(items.frame, withdrawn)
     return items
 
 
@@ -258,7 +258,7 @@ def _users_file(context: Context, files: Files) -> ContentFile | None:
 
 def _content_file(context: Context, files: Files, name: str, specs: Mapping[str, ColumnSpec], key: str) -> ContentFile:
     lines = read.read(context.spark, files[name], _format(context, files, name), specs, multi_line=True)
-    return content.unique_rows(lines, key, f"paths.{name}")
+    return items_and_users.unique_rows(lines, key, f"paths.{name}")
 
 
 def _attributes(context: Context) -> dict[str, str]:
@@ -274,10 +274,10 @@ def _write_items(
     names = context.config.clean.item_columns
     log_items = tables.read(context.spark, folder / "interactions", "interactions").select(ITEM_IDX).distinct()
     frame = items.frame if items else None
-    table = content.items_table(index, frame, log_items, separator=context.config.clean.category_separator)
+    table = items_and_users.items_table(index, frame, log_items, separator=context.config.clean.category_separator)
     sources = {"title": names.title, CATEGORIES: names.category, "text": names.text}
     mapped = [name for name, source in sources.items() if source is not None] if items else []
-    n_items, missing = _write_observed(table, folder, "items", content.count_missing_item_values(mapped))
+    n_items, missing = _write_observed(table, folder, "items", items_and_users.count_missing_item_values(mapped))
     return {"items": n_items, **({"orphan_items": n_items - items.rows} if items else {})}, missing
 
 
@@ -286,14 +286,14 @@ def _write_users(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Write the table `users`; return its counts and the numbers of missing values."""
     attributes = _attributes(context)
-    table = content.users_table(
+    table = items_and_users.users_table(
         index,
         users.frame if users else None,
         user_events.select(USER_ID),
         attributes=attributes,
         segment_by=context.config.clean.segment_by,
     )
-    n_users, missing = _write_observed(table, folder, "users", content.count_missing_user_values(attributes))
+    n_users, missing = _write_observed(table, folder, "users", items_and_users.count_missing_user_values(attributes))
     return {"users": n_users}, missing
 
 

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from recsys_spark.columns import AS_OF, BACKTEST, PER_TARGET, RELEASE, VALID
 from recsys_spark.parallel import run_parallel
 from recsys_spark.pipeline.context import Context
-from recsys_spark.stages.features import content
+from recsys_spark.stages.features import item_features
 from recsys_spark.stages.features.histories import HISTORY_FOLDS, make_histories, make_positives
 from recsys_spark.stages.features.shuffling import write_examples
 from recsys_spark.storage import manifest, tables
@@ -59,7 +59,7 @@ def _work(context: Context, pass_name: str, settings: dict[str, Any], folder: Pa
     tasks: list[Callable[[], Any]] = [
         lambda: write_examples(histories, folder / "examples", **example_settings),
         lambda: _write_item_features(spark, items, folder, settings["min_category_items"]),
-        lambda: tables.write(content.make_item_counts(folds), folder / "item_counts", "item_counts"),
+        lambda: tables.write(item_features.make_item_counts(folds), folder / "item_counts", "item_counts"),
     ]
     if pass_name == BACKTEST:
         tasks.append(lambda: tables.write(make_positives(folds), folder / "positives", "positives"))
@@ -82,9 +82,9 @@ def _without_coalescing(spark: SparkSession) -> Iterator[None]:
 
 def _write_item_features(spark: SparkSession, items: DataFrame, folder: Path, min_items: int) -> tuple[int, int]:
     """Write item_features and item_feature_names; return the numbers of features kept and dropped."""
-    pairs = content.item_feature_pairs(items)
-    rows, n_dropped = content.number_features(pairs, min_items)
+    pairs = item_features.item_feature_pairs(items)
+    rows, n_dropped = item_features.number_features(pairs, min_items)
     names = spark.createDataFrame(rows, "feature int, name string, count bigint").coalesce(1)
     tables.write(names, folder / "item_feature_names", "item_feature_names")
-    tables.write(content.make_item_features(pairs, names), folder / "item_features", "item_features")
+    tables.write(item_features.make_item_features(pairs, names), folder / "item_features", "item_features")
     return len(rows), n_dropped

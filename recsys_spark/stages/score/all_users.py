@@ -23,7 +23,7 @@ from recsys_spark import columns as c
 from recsys_spark import registry
 from recsys_spark.fusion.sample import HELD_OUT, SCHEMA
 from recsys_spark.models.histories import Histories
-from recsys_spark.rules.exclusions import exhausted
+from recsys_spark.rules.banned_items import exhausted
 from recsys_spark.stages.score.lists import (
     Candidates,
     CandidateSearch,

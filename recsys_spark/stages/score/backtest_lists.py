@@ -18,8 +18,8 @@ from recsys_spark.storage import tables
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from recsys_spark.stages.score.context import ScoreContext
     from recsys_spark.stages.score.lists import ListRequest
+    from recsys_spark.stages.score.score_context import ScoreContext
 
 COLD_START_USERS = 5000
 """Maximum number of users in the lists of cold users, and in those of cold items."""

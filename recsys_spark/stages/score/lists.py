@@ -25,7 +25,7 @@ from recsys_spark.models.base import ItemModel
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.inner_product import InnerProductModel
 from recsys_spark.rules.diversity import Diversification, diversify
-from recsys_spark.stages.score.explanations import explain
+from recsys_spark.stages.score.because import explain
 from recsys_spark.topk import Exclusions, top_k
 
 Models = Mapping[str, ItemModel]

@@ -22,9 +22,9 @@ from recsys_spark.fusion.sample import HELD_OUT, Sample
 from recsys_spark.hashing import digest
 from recsys_spark.metrics.bootstrap import Bootstrap
 from recsys_spark.parallel import run_parallel
-from recsys_spark.rules.exclusions import read_blocked
+from recsys_spark.rules.banned_items import read_blocked
 from recsys_spark.stages.score.all_users import count_exhausted, sample_candidates, score_users, seconds_by_model
-from recsys_spark.stages.score.context import NAME, ScoreContext
+from recsys_spark.stages.score.score_context import NAME, ScoreContext
 from recsys_spark.storage import manifest, tables
 
 if TYPE_CHECKING:

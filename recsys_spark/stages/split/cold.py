@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import COLD_ITEM, COLD_USER, FOLD, ITEM_IDX, USER_IDX
-from recsys_spark.stages.split.pairs import merge_events
+from recsys_spark.stages.split.merge import merge_events
 
 _BUCKETS = 1 << 31
 

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_spark.columns import EVENT_TS, FOLD, ITEM_IDX, TEST, TRAIN, USER_IDX, VALID, WEIGHT
-from recsys_spark.stages.split.pairs import merge_events
+from recsys_spark.stages.split.merge import merge_events
 
 
 def split(interactions: DataFrame, *, valid_share: float, test_share: float, min_train: int, seed: int) -> DataFrame:

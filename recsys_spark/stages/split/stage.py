@@ -18,7 +18,7 @@ from recsys_spark.errors import ContractViolation
 from recsys_spark.parallel import run_parallel
 from recsys_spark.pipeline.context import Context
 from recsys_spark.stages.split import cold, last_n, leakage, random, temporal
-from recsys_spark.stages.split.pairs import merge_events
+from recsys_spark.stages.split.merge import merge_events
 from recsys_spark.storage import tables
 from recsys_spark.storage.manifest import require, run_stage
 

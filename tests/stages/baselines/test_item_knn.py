@@ -13,11 +13,11 @@ from factories import checkerboard, missing_item
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.item_knn import ItemKnnModel
 from recsys_spark.stages.baselines import item_knn
-from recsys_spark.stages.baselines.item_knn import Similarity
+from recsys_spark.stages.baselines.item_knn import ItemSimilarity
 from stages.baselines.local import Tasks, checkerboard_matrix, dense, put_pairs, random_matrix
 
-COSINE = Similarity(user_power=0, source_power=0.5, target_power=0.5, similarity_power=1, shrinkage=0)
-FULL = Similarity(user_power=0.5, source_power=0.6, target_power=0.4, similarity_power=0.7, shrinkage=3)
+COSINE = ItemSimilarity(user_power=0, source_power=0.5, target_power=0.5, similarity_power=1, shrinkage=0)
+FULL = ItemSimilarity(user_power=0.5, source_power=0.6, target_power=0.4, similarity_power=0.7, shrinkage=3)
 
 
 def fit(folder, matrix, *, neighbours=1000, similarity=FULL, parts=3) -> ItemKnnModel:
@@ -25,7 +25,7 @@ def fit(folder, matrix, *, neighbours=1000, similarity=FULL, parts=3) -> ItemKnn
     return item_knn.fit_pairs(Tasks(), pairs, folder / "table", neighbours=neighbours, similarity=similarity)
 
 
-def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.ndarray:
+def naive(matrix: sp.csr_matrix, s: ItemSimilarity, neighbours: int = 1000) -> np.ndarray:
     """Return the formula of the docstring, pair by pair, with the largest `neighbours` of each row."""
     chosen = matrix.toarray() > 0
     users, items = chosen.sum(axis=1), chosen.sum(axis=0)
@@ -49,11 +49,11 @@ def naive(matrix: sp.csr_matrix, s: Similarity, neighbours: int = 1000) -> np.nd
     [
         COSINE,
         FULL,
-        Similarity(0.5, 0.6, 0.4, 0.7, 0),
-        Similarity(0.0, 0.9, 0.0, 1.0, 0),
-        Similarity(1.0, 0.0, 0.5, 0.5, 10),
-        Similarity(0.3, 1.0, 0.2, 1.4, 10, norm_power=0.5),
-        Similarity(0.3, 1.0, -0.7, 1.0, 19, norm_power=0.8),
+        ItemSimilarity(0.5, 0.6, 0.4, 0.7, 0),
+        ItemSimilarity(0.0, 0.9, 0.0, 1.0, 0),
+        ItemSimilarity(1.0, 0.0, 0.5, 0.5, 10),
+        ItemSimilarity(0.3, 1.0, 0.2, 1.4, 10, norm_power=0.5),
+        ItemSimilarity(0.3, 1.0, -0.7, 1.0, 19, norm_power=0.8),
     ],
 )
 @pytest.mark.parametrize("neighbours", [1, 5, 1000])
@@ -87,7 +87,7 @@ def test_norms_rank_a_candidate_that_resembles_many_items_behind_one_that_resemb
 
 def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
     matrix = sp.csr_matrix(np.array([[0, 1, 0], [0, 1, 0], [0, 1, 1]], np.float32))
-    only_source = Similarity(user_power=0, source_power=1, target_power=0, similarity_power=1, shrinkage=0)
+    only_source = ItemSimilarity(user_power=0, source_power=1, target_power=0, similarity_power=1, shrinkage=0)
     model = fit(tmp_path, matrix, similarity=only_source)
     scores = model.score_tile(model.encode(Histories.of([[1], [2]])), 0, 3)
     np.testing.assert_allclose(scores, [[0, 0, 1 / 3], [0, 1 / 1, 0]], rtol=1e-6)
@@ -95,7 +95,7 @@ def test_source_is_the_history_item_and_target_the_candidate(tmp_path):
 
 POWERS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])
 SIMILARITIES = st.builds(
-    Similarity, POWERS, POWERS, st.one_of(POWERS, st.sampled_from([-0.7, -1.5])),
+    ItemSimilarity, POWERS, POWERS, st.one_of(POWERS, st.sampled_from([-0.7, -1.5])),
     st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 10.0]),
     st.sampled_from([0.0, 0.5, 2.0]),
 )  # fmt: skip

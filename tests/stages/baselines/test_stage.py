@@ -143,7 +143,7 @@ def test_fits_without_spark_give_the_same_models(done, tmp_path):
     scores = [m.score_tile(m.encode(seen), 0, ITEMS + 2) for m in (done.models["als"], model)]
     np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-4)
     options = done.context.config.baselines.item_knn.model_dump(exclude={"neighbours"})
-    similarity = item_knn.Similarity(**options)
+    similarity = item_knn.ItemSimilarity(**options)
     table = item_knn.fit_pairs(Tasks(), pairs, tmp_path / "table", neighbours=1000, similarity=similarity)
     for name, array in table.arrays.items():
         np.testing.assert_allclose(done.models["item_knn"].arrays[name], array, rtol=1e-6)

@@ -13,13 +13,13 @@ from recsys_spark.hashing import hash64
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.user_knn import UserKnnModel, measure
 from recsys_spark.stages.baselines import user_knn
-from recsys_spark.stages.baselines.user_knn import Similarity
+from recsys_spark.stages.baselines.user_knn import UserSimilarity
 from recsys_spark.topk import Exclusions, top_k
 from stages.baselines.local import checkerboard_matrix, put_pairs, random_matrix
 from topk.reference import assert_best
 
-COSINE = Similarity("cosine", item_power=0.0, user_power=0.5, similarity_power=1.0, target_power=0.0)
-FULL = Similarity("cosine", item_power=0.5, user_power=0.4, similarity_power=1.3, target_power=0.3)
+COSINE = UserSimilarity("cosine", item_power=0.0, user_power=0.5, similarity_power=1.0, target_power=0.0)
+FULL = UserSimilarity("cosine", item_power=0.5, user_power=0.4, similarity_power=1.3, target_power=0.3)
 PEARSON = replace(COSINE, similarity="pearson")
 FORMULAS = [COSINE, FULL, PEARSON, replace(FULL, similarity="pearson")]
 
@@ -31,7 +31,7 @@ def fit(folder, matrix, *, neighbours=1000, max_users=None, similarity=FULL, par
 
 
 def naive(
-    matrix: sp.csr_matrix, lists: list[list[int]], s: Similarity, neighbours: int = 1000, users=None
+    matrix: sp.csr_matrix, lists: list[list[int]], s: UserSimilarity, neighbours: int = 1000, users=None
 ) -> np.ndarray:
     """Return float64 [B, I] by the formula of the docstring, user by user. `users` are the references. None: all."""
     chosen = matrix.toarray() > 0

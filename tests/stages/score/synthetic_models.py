@@ -48,7 +48,7 @@ def put_models(folder: Path, seed: int = 0) -> dict[str, Path]:
     pairs = put_pairs(scratch / "pairs", random_matrix(n_items=N_ITEMS, seed=seed), 2)
     powers = dict.fromkeys(("user_power", "item_power", "singular_power", "target_power"), 0.5)
     made["svd"] = svd.fit_pairs(Tasks(), pairs, scratch / "svd", factors=6, **powers)
-    similarity = user_knn.Similarity("cosine", 0.5, 0.5, 1.0, 0.3)
+    similarity = user_knn.UserSimilarity("cosine", 0.5, 0.5, 1.0, 0.3)
     made["user_knn"] = user_knn.fit_pairs(pairs, scratch / "users", neighbours=9, max_users=None, similarity=similarity)
     for name, model in made.items():
         base.save(folder / name, model)

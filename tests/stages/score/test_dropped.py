@@ -13,7 +13,7 @@ from recsys_spark.fusion.blend import Blend
 from recsys_spark.fusion.model_selection import CrossValidator, Elimination, SelectedFusion, fit_ranker
 from recsys_spark.metrics.bootstrap import Estimate
 from recsys_spark.stages.score import stage
-from recsys_spark.stages.score.context import ScoreContext
+from recsys_spark.stages.score.score_context import ScoreContext
 from recsys_spark.storage import manifest, tables
 from stages.score.synthetic_models import N_USERS, finish_features
 

@@ -6,7 +6,7 @@ import pytest
 
 from recsys_spark.errors import InputMissing, InputUnreadable
 from recsys_spark.models.histories import Histories
-from recsys_spark.rules.exclusions import banned_items, exhausted, read_blocked
+from recsys_spark.rules.banned_items import banned_items, exhausted, read_blocked
 
 
 def items(*rows):

@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys_spark.fusion.blend import RRF, ZSCORE, Blend
 from recsys_spark.models.histories import Histories
-from recsys_spark.stages.score.explanations import explain
+from recsys_spark.stages.score.because import explain
 from recsys_spark.stages.score.lists import rank
 from stages.score.fake_models import FakeModel, random_histories
 from stages.score.test_lists import N_ITEMS, collect, models, request, search

@@ -18,8 +18,8 @@ from recsys_spark.fusion.model_selection import RANKER
 from recsys_spark.hashing import digest
 from recsys_spark.metrics.categories import Categories
 from recsys_spark.models import base
+from recsys_spark.rules.banned_items import banned_items
 from recsys_spark.rules.diversity import Diversification
-from recsys_spark.rules.exclusions import banned_items
 from recsys_spark.stages.score.all_users import ScoringPlan
 from recsys_spark.stages.score.lists import CandidateSearch, ListRequest
 from recsys_spark.storage import manifest, tables

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from recsys_spark.spark.input_files import find
 from recsys_spark.stages.clean.checkpointed import observed
-from recsys_spark.stages.clean.content import (
+from recsys_spark.stages.clean.items_and_users import (
     count_missing_item_values,
     count_missing_user_values,
     items_table,
