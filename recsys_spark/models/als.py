@@ -25,7 +25,7 @@ from recsys_spark.models.explanations import strongest_sources
 from recsys_spark.models.histories import Histories
 from recsys_spark.models.inner_product import InnerProductModel
 
-_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 """A row is solved when its residual is this small beside the first one: as exact as float32 vectors can be."""
 _ROWS = 1 << 16
 """Vectors whose Gram matrix is summed in float32."""
@@ -81,6 +81,7 @@ def solve_rows(
     indptr: np.ndarray,
     indices: np.ndarray,
     weights: np.ndarray,
+    tolerance: float = TOLERANCE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the vectors float32 [R, F] that minimise the objective, and the minimum of each row, float64 [R].
 
@@ -98,7 +99,7 @@ def solve_rows(
     shared = objective.unobserved_weight * np.asarray(spectrum, np.float64)
     ridge = objective.ridge(np.diff(indptr))
     entries = indptr, indices, weights, others
-    _solve_rows(*entries, shared, ridge, float(objective.confidence), _TOLERANCE, vectors, minima)
+    _solve_rows(*entries, shared, ridge, float(objective.confidence), tolerance, vectors, minima)
     return vectors, minima
 
 

@@ -21,12 +21,15 @@ from pyspark import SparkContext
 from recsys_spark.models.als import AlsModel, Objective, eigenbasis, gram_of, solve_rows
 from recsys_spark.stages.baselines.fit_context import FitContext
 from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Pairs
-from recsys_spark.stages.baselines.parts import even_ranges, join, load, part_path, whole_file
+from recsys_spark.stages.baselines.parts import even_ranges, join, load, part_path, run_tasks, whole_file
 
 log = logging.getLogger(__name__)
 
 _NUMBERS = 1 << 21
 """Numbers of the vectors that a task solves before it writes them: 8 MiB."""
+_TOLERANCE = 1e-4
+"""The next half-step replaces these vectors. On Gowalla the objective after 15 iterations is the same to six digits as
+with exact vectors, and solving takes two thirds of the time."""
 _OTHER = {USERS: ITEMS, ITEMS: USERS}
 
 
@@ -103,7 +106,7 @@ def _half_step(
     # a Python task costs a tenth of a second before it does anything, and these are short: no more of them than cores
     ranges = even_ranges(pairs.degrees(side), min(pairs.parts, spark.defaultParallelism))
     solve = partial(solve_range, pairs, folder, objective, side, spectrum)
-    done = spark.parallelize(ranges, len(ranges)).map(solve).collect()
+    done = run_tasks(spark, ranges, solve)
     gram, loss, ridge = (sum(part) for part in zip(*done, strict=True))
     eigenvalues, basis = eigenbasis(gram)
     join(folder, side, [start for start, _ in ranges], np.float32, len(basis), lambda vectors: vectors @ basis)
@@ -120,7 +123,7 @@ def solve_range(
     with whole_file(part_path(folder, side, start)) as file:
         for lo in range(start, stop, step):
             indptr = csr.indptr[lo : min(lo + step, stop) + 1]
-            vectors, minima = solve_rows(objective, spectrum, others, indptr, csr.indices, csr.weights)
+            vectors, minima = solve_rows(objective, spectrum, others, indptr, csr.indices, csr.weights, _TOLERANCE)
             file.write(vectors)
             squares = np.einsum("rf,rf->r", vectors, vectors, dtype=np.float64)
             ridge = float(objective.ridge(np.diff(indptr)) @ squares)

@@ -21,7 +21,7 @@ from pyspark import SparkContext
 from recsys_spark.jit import compiled
 from recsys_spark.models.heap import item_of, largest
 from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Pairs
-from recsys_spark.stages.baselines.parts import even_ranges, join, part_path, whole_file
+from recsys_spark.stages.baselines.parts import even_ranges, join, part_path, run_tasks, whole_file
 
 OUTPUT = 1 << 21
 """Neighbours that a task holds before it writes them: 16 MiB."""
@@ -70,7 +70,7 @@ def make_table(
     """
     folder.mkdir(parents=True)
     ranges = even_ranges(pairs.degrees(ITEMS), pairs.parts)
-    spark.parallelize(ranges, len(ranges)).map(partial(_write, folder, compare)).collect()
+    run_tasks(spark, ranges, partial(_write, folder, compare))
     starts = [start for start, _ in ranges]
     lengths = join(folder, "lengths", starts, np.int32)
     return {

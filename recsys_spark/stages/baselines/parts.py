@@ -1,4 +1,4 @@
-"""Arrays that tasks write by ranges of rows: each task leaves a part file, and the driver joins the parts.
+"""Spark tasks over ranges of rows, and the arrays that they write: each task leaves a part file, the driver joins them.
 
 A part is a raw array without a header. It gets its name by a rename, so a task that runs twice leaves a whole file.
 """
@@ -6,25 +6,55 @@ A part is a raw array without a header. It gets its name by a rename, so a task 
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
+from zipimport import zipimporter
 
 import numpy as np
+from pyspark import SparkContext
 
 _CHUNK = 1 << 20
 """Numbers of a part that the driver reads at a time: 4 MiB of float32."""
+Rows = tuple[int, int]
+"""A range of rows: (start, stop)."""
+Result = TypeVar("Result")
 
 
-def even_ranges(degrees: np.ndarray, count: int) -> list[tuple[int, int]]:
+def even_ranges(degrees: np.ndarray, count: int) -> list[Rows]:
     """Return at most `count` consecutive ranges (start, stop) of all rows with about equal sums of `degrees`."""
     ends = np.cumsum(degrees)
     inner = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
     edges = np.unique(np.concatenate([[0], inner, [len(ends)]])).tolist()
     return list(pairwise(edges))
+
+
+def run_tasks(spark: SparkContext, ranges: Sequence[Rows], work: Callable[[Rows], Result]) -> list[Result]:
+    """Return `work` of each range, in order. Each range is a Spark task."""
+    return spark.parallelize(ranges, len(ranges)).map(partial(_run_task, work)).collect()
+
+
+def _run_task(work: Callable[[Rows], Result], rows: Rows) -> Result:
+    result = work(rows)
+    forget_archives()
+    return result
+
+
+def forget_archives() -> None:
+    """Remove zip archives from Python's import cache, for the next task of this Python worker.
+
+    Spark invalidates the import caches before every task. Python then reads the directories of all cached archives,
+    among them Spark's JAR, which takes 0.1 s. ALS and SVD have dozens of short tasks, and this halves their time. If a
+    later import needs an archive, Python opens it again.
+    """
+    for path, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, zipimporter):
+            del sys.path_importer_cache[path]
 
 
 @contextmanager

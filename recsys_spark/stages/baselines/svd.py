@@ -30,7 +30,7 @@ from recsys_spark.jit import compiled
 from recsys_spark.models.svd import SvdModel
 from recsys_spark.stages.baselines.fit_context import FitContext
 from recsys_spark.stages.baselines.pairs import ITEMS, USERS, Pairs
-from recsys_spark.stages.baselines.parts import even_ranges, join, load, part_path, whole_file
+from recsys_spark.stages.baselines.parts import Rows, even_ranges, join, load, part_path, run_tasks, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,6 @@ ROWS = 4096
 """Rows multiplied at a time: three arrays of 9 or 18 MB with 576 vectors."""
 _ROUNDING = 1e-9
 """Eigenvalues of a Gram matrix below this share of the largest are float32 rounding."""
-
-Rows = tuple[int, int]
 
 
 def fit(context: FitContext, scratch: Path) -> tuple[SvdModel, dict[str, Any]]:
@@ -114,7 +112,7 @@ def _run(spark: SparkContext, pairs: Pairs, folder: Path, side: str, write: Call
     """Write the vectors of `side` in tasks, join them, and return the sum of their Gram matrices."""
     # a Python task costs a tenth of a second before it does anything: no more of them than cores
     ranges = even_ranges(pairs.degrees(side), min(pairs.parts, spark.defaultParallelism))
-    gram = np.sum(spark.parallelize(ranges, len(ranges)).map(write).collect(), axis=0)
+    gram = np.sum(run_tasks(spark, ranges, write), axis=0)
     join(folder, side, [start for start, _ in ranges], np.float32, len(gram))
     return gram
 

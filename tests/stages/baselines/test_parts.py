@@ -1,10 +1,15 @@
-"""How rows are divided among tasks, and how their parts are joined."""
+"""Rows are divided among tasks, tasks run, and their parts are joined."""
+
+import sys
+from zipfile import ZipFile
+from zipimport import zipimporter
 
 import numpy as np
 import pytest
 
 from recsys_spark.stages.baselines import parts
 from recsys_spark.stages.baselines.parts import even_ranges, join, part_path, whole_file
+from stages.baselines.local import Tasks
 
 
 def test_ranges_hold_all_rows_and_about_the_same_number_of_pairs():
@@ -56,3 +61,21 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
         file.write(b"sec")
         raise RuntimeError
     assert path.read_bytes() == b"first"
+
+
+def test_a_task_leaves_no_archive_in_the_import_cache_and_modules_can_still_be_imported(tmp_path, monkeypatch):
+    with ZipFile(tmp_path / "modules.zip", "w") as archive:
+        for name in ("first_of_archive", "second_of_archive"):
+            archive.writestr(f"{name}.py", "value = 7")
+    monkeypatch.syspath_prepend(str(tmp_path / "modules.zip"))
+
+    def work(rows):
+        import first_of_archive
+
+        return first_of_archive.value + rows[1]
+
+    assert parts.run_tasks(Tasks(), [(0, 1), (1, 3)], work) == [8, 10]
+    assert not [finder for finder in sys.path_importer_cache.values() if isinstance(finder, zipimporter)]
+    import second_of_archive
+
+    assert second_of_archive.value == 7
