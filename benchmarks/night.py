@@ -69,8 +69,7 @@ def night(config: Path, root: Path, out: Path, options: list[str]) -> Timing:
     memory.over.set()
     memory.join()
     finished = stages(root / "runs" / "bench")
-    # the first stage starts the session. The rest outside the stages is the start of both processes, checks, and the
-    # end
+    # the first stage starts the session. Outside the stages are the start of both processes, checks and the end
     spent = {"session": session, "outside stages": round(wall - sum(stage["seconds"] for stage in finished), 1)}
     for stage in finished:
         spent[f"{stage['pass']} {stage['stage']}"] = stage["seconds"]

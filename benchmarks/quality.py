@@ -2,12 +2,12 @@
 
     python benchmarks/quality.py [--split ../shared/data/gowalla] [--conf conf/gowalla.yaml] [spark-submit options …]
 
-The split is a folder with train.txt.gz and test.txt.gz, lines of `user item item …`. Its train part becomes a CSV with
-the header user_id,item_id; jobs/nightly.py runs on it as on any log, and everything is chosen on what that night holds
-out of it. Test is read once, when the table is published. All items are ranked, those of train removed; recall = hits /
-|test|, NDCG has the ideal of min(20, |test|). The look is noted in docs/benchmarks/quality.md.
+The split is a folder with train.txt.gz and test.txt.gz, whose lines are `user item item …`. The training part becomes a
+CSV, and jobs/nightly.py runs on it as on any log. All settings are chosen on data that the night holds out of it. The
+test part is read once, after the table is published. All items are ranked except the user's training items. Recall is
+hits / |test|, and NDCG has the ideal of min(20, |test|) hits. A row of docs/benchmarks/quality.md records the figures.
 
-Shapes:  B users with test items · P test items of all of them
+Shapes:  B users with test items · P test items of all users
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from recsys_spark.topk import Exclusions, top_k
 
 K = 20
 USERS = 1024
-"""Users scored at a time."""
+"""Number of users that are scored at once."""
 PAGE = REPO / "docs" / "benchmarks" / "quality.md"
 LOOKS = "<!-- looks: end -->"
 RUN = "bench"
 
 
 def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(users, items), both int64 [P], of a file of lines `user item item …`."""
+    """Return (users, items), both int64 [P], of a file with lines `user item item …`."""
     users, items = [], []
     with gzip.open(path, "rt") as file:
         for line in file:
@@ -59,14 +59,14 @@ def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def put_events(split: Path, path: Path) -> None:
-    """The train part as a CSV with the header user_id,item_id."""
+    """Write the training part as a CSV with the header user_id,item_id."""
     users, items = read_split(split / "train.txt.gz")
     path.parent.mkdir(parents=True, exist_ok=True)
     csv.write_csv(pa.table({USER_ID: users, ITEM_ID: items}), path)
 
 
 def run_night(conf: Path, root: Path, events: Path, options: list[str], *arguments: str) -> float:
-    """Seconds of the night under `root`, which is emptied first: all of it, or what `arguments` of the job leave."""
+    """Run jobs/nightly.py with `arguments` under `root`, which is emptied first, and return the seconds."""
     shutil.rmtree(root, ignore_errors=True)
     clock = time.monotonic()
     process = submit(
@@ -79,57 +79,51 @@ def run_night(conf: Path, root: Path, events: Path, options: list[str], *argumen
 
 
 class Test:
-    """Return the test part: users int64 [B] (user_idx, ascending), indptr int64 [B + 1], items int32 [P]."""
+    """The test part: users int64 [B] (user_idx, ascending), indptr int64 [B + 1], items int32 [P]."""
 
     def __init__(self, split: Path, layout: Layout):
         users, items = read_split(split / "test.txt.gz")
-        ids = [
-            _indices(layout, table, names, wanted)
-            for table, names, wanted in (
-                ("users", (USER_ID, USER_IDX), users),
-                ("items", (ITEM_ID, ITEM_IDX), items),
-            )
-        ]
-        order = np.lexsort((ids[1], ids[0]))
-        self.users, counts = np.unique(ids[0], return_counts=True)
+        users = _indices(layout, "users", (USER_ID, USER_IDX), users)
+        items = _indices(layout, "items", (ITEM_ID, ITEM_IDX), items)
+        self.users, counts = np.unique(users, return_counts=True)
         self.indptr = np.concatenate([[0], np.cumsum(counts)])
-        self.items = ids[1][order].astype(np.int32)
+        self.items = items[np.lexsort((items, users))].astype(np.int32)
 
     def metrics(self, lists: np.ndarray) -> dict[str, float]:
-        """Of lists int32 [B, K] in rank order, 0-padded."""
+        """Return recall and NDCG of lists int32 [B, K] in order of rank, padded with 0."""
         hits = hit_matrix(lists[:, None], self.indptr, self.items)
-        found = user_metrics(hits, np.diff(self.indptr), K)
-        return {name: float(found[name].mean()) for name in ("recall", "ndcg")}
+        by_user = user_metrics(hits, np.diff(self.indptr), K)
+        return {name: float(by_user[name].mean()) for name in ("recall", "ndcg")}
 
 
-def _indices(layout: Layout, table: str, names: tuple[str, str], wanted: np.ndarray) -> np.ndarray:
-    """The dense index of every external id of `wanted`; -1 for one that train does not know, which nothing can find."""
+def _indices(layout: Layout, table: str, names: tuple[str, str], ids: np.ndarray) -> np.ndarray:
+    """Return the dense index of each external id. -1: the training part does not have it, so no list has it."""
     known = tables.read_arrow(layout.clean_table(table), table, list(names))
-    places = pc.index_in(pa.array(wanted).cast(pa.string()), known[names[0]].combine_chunks())
+    places = pc.index_in(pa.array(ids).cast(pa.string()), known[names[0]].combine_chunks())
     indices = np.append(known[names[1]].to_numpy(), -1)
     return np.asarray(indices[places.fill_null(len(indices) - 1).to_numpy()])
 
 
 def published(layout: Layout, test: Test) -> np.ndarray:
-    """int32 [B, K]: the lists of the published table, as a consumer reads them."""
+    """Return int32 [B, K], the lists of the published table, as a consumer reads them."""
     night = delta.night(layout.top_n)
     table = ds.dataset(list(map(str, night.files))).to_table([USER_ID, ITEM_ID, RANK])
     users = _indices(layout, "users", (USER_ID, USER_IDX), table[USER_ID].to_numpy(zero_copy_only=False))
     items = _indices(layout, "items", (ITEM_ID, ITEM_IDX), table[ITEM_ID].to_numpy(zero_copy_only=False))
     ranks = table[RANK].to_numpy()
     rows = np.searchsorted(test.users, users)
-    asked = (test.users[np.minimum(rows, len(test.users) - 1)] == users) & (ranks <= K)
+    tested = (test.users[np.minimum(rows, len(test.users) - 1)] == users) & (ranks <= K)
     lists = np.zeros((len(test.users), K), np.int32)
-    lists[rows[asked], ranks[asked] - 1] = items[asked]
+    lists[rows[tested], ranks[tested] - 1] = items[tested]
     return lists
 
 
 def alone(layout: Layout, test: Test, folder: Path) -> np.ndarray:
-    """int32 [B, K]: the lists of one item model of the release."""
+    """Return int32 [B, K], the lists of one item model of the release."""
     model = registry.load(folder)
     banned = np.arange(model.n_items) == PADDING_ITEM
-    wanted = ds.field(USER_IDX).isin(pa.array(test.users))
-    table = tables.read_arrow(layout.table("features", RELEASE, "histories"), "histories", filter=wanted)
+    of_test = ds.field(USER_IDX).isin(pa.array(test.users))
+    table = tables.read_arrow(layout.table("features", RELEASE, "histories"), "histories", filter=of_test)
     histories = Histories.from_arrow(table.sort_by(USER_IDX).combine_chunks())
     parts = [
         top_k(model, model.encode(batch), Exclusions(banned, batch), K, 1024)[0] for batch in histories.batches(USERS)
@@ -138,7 +132,7 @@ def alone(layout: Layout, test: Test, folder: Path) -> np.ndarray:
 
 
 def released(layout: Layout, conf: Path) -> Iterator[tuple[str, Path]]:
-    """The item models of the release, by name."""
+    """Yield the name and the folder of each item model of the release."""
     for name in load(conf, [f"paths.root={layout.root}", "paths.events=x"]).models:
         for stage in ("baselines", "train"):
             folder = layout.table(stage, RELEASE, name)
@@ -152,8 +146,8 @@ def note(mark: str, what: str, seconds: float, figures: Mapping[str, tuple[float
     version = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPO, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
-    told = " · ".join(f"{name} {first:.4f}/{second:.4f}" for name, (first, second) in figures.items())
-    row = f"| {date.today().isoformat()} | {version} | {what} | {seconds / 60:.1f} | {told} |\n"
+    listed = " · ".join(f"{name} {first:.4f}/{second:.4f}" for name, (first, second) in figures.items())
+    row = f"| {date.today().isoformat()} | {version} | {what} | {seconds / 60:.1f} | {listed} |\n"
     PAGE.write_text(text.replace(mark, row + mark), encoding="utf-8")
 
 
@@ -176,12 +170,12 @@ def main() -> None:
     result = {
         "split": name,
         "night_seconds": round(seconds, 1),
-        "test": {model: test.metrics(found) for model, found in lists.items()},
+        "test": {model: test.metrics(rows) for model, rows in lists.items()},
     }
     (BENCH / f"quality-{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     note(LOOKS, name, seconds, {model: (m["recall"], m["ndcg"]) for model, m in result["test"].items()})
-    for model, found in result["test"].items():
-        print(f"{model:12} Recall@{K} {found['recall']:.4f}  NDCG@{K} {found['ndcg']:.4f}")
+    for model, metrics in result["test"].items():
+        print(f"{model:12} Recall@{K} {metrics['recall']:.4f}  NDCG@{K} {metrics['ndcg']:.4f}")
     print(f"night {seconds / 60:.1f} min")
 
 

@@ -2,11 +2,11 @@
 
     python benchmarks/sequential.py [--conf conf/movielens.yaml] [spark-submit options …]
 
-The last item of each user is test and the one before it valid; all items of the 5-core are ranked but those the user
-had. Every rating counts as a choice. Half of the ratings share their second with another of the same user. Here the
-order of the source breaks such ties; an order of each user's own, which is what the job does by itself, is harder
-(docs/benchmarks/night.md). Everything is chosen on valid by the backtest of jobs/nightly.py; its test figures are noted
-in docs/benchmarks/quality.md.
+The last item of each user is the test item, and the one before it is the validation item. All items of the 5-core are
+ranked except those of the history. Every rating counts. Half of the ratings share their second with another one of the
+same user. Here such ties are in the order of the file. The job itself breaks them at random for each user, which is
+harder to predict (docs/benchmarks/night.md). The backtest of jobs/nightly.py chooses all settings on validation data.
+A row of docs/benchmarks/quality.md records the test figures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MARK = "<!-- sequential: end -->"
 
 
 def put_events(source: Path, path: Path) -> None:
-    """The log of MovieLens-1M with times in milliseconds: the place of a rating among those of its user and second."""
+    """Write the log with times in milliseconds that keep the order of the file within a user and a second."""
     events = pd.read_csv(source, dtype=str)
     place = events.groupby(["user_id", "timestamp"], sort=False).cumcount()
     events["timestamp"] = events["timestamp"].astype("int64") * 1000 + place
@@ -38,12 +38,12 @@ def put_events(source: Path, path: Path) -> None:
 
 
 def figures(layout: Layout) -> dict[str, tuple[float, float]]:
-    """(HR@10, NDCG@10) of the blend and of each model: with one held-out item a hit is a recall of 1."""
+    """Return (HR@10, NDCG@10) of the blend and of each model."""
     path = layout.table("evaluate", BACKTEST, "metrics.json")
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    found = metrics["accuracy"]
+    accuracy = metrics["accuracy"]
     names = [FUSED, *(name for name in metrics["models"] if name != FUSED)]
-    return {name: (found[name][K]["hit_rate"]["mean"], found[name][K]["ndcg"]["mean"]) for name in names}
+    return {name: (accuracy[name][K]["hit_rate"]["mean"], accuracy[name][K]["ndcg"]["mean"]) for name in names}
 
 
 def main() -> None:
@@ -54,9 +54,9 @@ def main() -> None:
     put_events(DATA, folder / "events.csv")
     root = folder / "root"
     seconds = run_night(arguments.conf, root, folder / "events.csv", options, "--pass", BACKTEST)
-    found = figures(Layout(root, RUN))
-    note(MARK, arguments.conf.stem, seconds, found)
-    for name, (hit_rate, ndcg) in found.items():
+    by_model = figures(Layout(root, RUN))
+    note(MARK, arguments.conf.stem, seconds, by_model)
+    for name, (hit_rate, ndcg) in by_model.items():
         print(f"{name:12} HR@{K} {hit_rate:.4f}  NDCG@{K} {ndcg:.4f}")
     print(f"backtest {seconds / 60:.1f} min")
 

@@ -1,10 +1,10 @@
-"""The rules of the clean stage for benchmarks/etl.py's logs, in DuckDB: the same tables out of the same CSV.
+"""Cleans a log of benchmarks/etl.py with DuckDB, by the rules of the clean stage. It writes the same tables.
 
     python duckdb_clean.py EVENTS.csv FOLDER CUTOFF EARLIEST PER_DAY CORE
 
-Writes interactions, quarantine, users and items as Parquet into FOLDER; the last line of output is JSON with seconds
-and the counts. Same rules, same order, same k-core; a torn line is told by its number of commas, since DuckDB's reader
-has no column for it.
+Writes interactions, quarantine, users and items as Parquet into FOLDER. The last line of its output is JSON with the
+seconds and the counts. Rules, order and k-core are those of the stage. DuckDB's reader has no column for malformed rows,
+so they are recognised by their number of commas.
 """
 
 import json

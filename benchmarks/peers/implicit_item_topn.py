@@ -1,10 +1,10 @@
-"""Top 20 of every user by implicit's CosineRecommender, seen items left out, in memory.
+"""Scores with implicit's CosineRecommender in memory: the top 20 of every user without the history.
 
-    implicit_item_topn.py FOLDER [--out ids.npy]    prints seconds implicit_item_topn.py FOLDER --fit              1,000
-    neighbours of each item of FOLDER's pairs, put there as CSR .npy files
+    implicit_item_topn.py FOLDER [--out ids.npy]    prints the seconds
+    implicit_item_topn.py FOLDER --fit              writes 1,000 neighbours of each item as CSR .npy files into FOLDER
 
-Its `recommend` of many users is a loop over them in Python, on one thread; so that it has both cores, two processes
-take half of the users each. Reading, and starting the second process, are not timed.
+Its `recommend` loops over users in Python on one thread. Two processes take half of the users each, so that it uses both
+cores. Reading and starting the second process are not timed.
 """
 
 from __future__ import annotations

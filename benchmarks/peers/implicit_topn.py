@@ -1,10 +1,10 @@
-"""Top 20 of every user by implicit's `recommend`, seen items left out, in memory; two threads.
+"""Scores with implicit's `recommend` in memory on two threads: the top 20 of every user without the history.
 
-    implicit_topn.py FOLDER [--users N] [--out ids.npy]    the factors of FOLDER, for its first N users; prints seconds
-    implicit_topn.py FOLDER --fit                          trains item factors on FOLDER's pairs and puts them there
+    implicit_topn.py FOLDER [--users N] [--out ids.npy]    scores the first N users of FOLDER and prints the seconds
+    implicit_topn.py FOLDER --fit                          fits item factors on the pairs of FOLDER and writes them there
 
-FOLDER holds `indptr`, `indices` (CSR by user), `user_factors` and `item_factors` as .npy files. Reading them and making
-the matrix is not timed.
+FOLDER holds `indptr`, `indices` (CSR by user), `user_factors` and `item_factors` as .npy files. Reading them and
+making the matrix are not timed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     mllib_als.py TRAIN.npz OUT --factors F --iterations N --regularization L --confidence C
 
-Prints the seconds of `fit` and writes the factors to OUT. C is the confidence of an observed pair. That of all others
-is 1. MLlib multiplies L by the pairs of a row.
+Prints the seconds of `fit` and writes the factors to OUT. C is the confidence of an observed pair, and all other
+pairs have confidence 1. MLlib multiplies L by the number of pairs of a row.
 """
 
 from __future__ import annotations

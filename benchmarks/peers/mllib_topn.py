@@ -1,10 +1,9 @@
 """Scores with Spark MLlib: `ALSModel.recommendForAllUsers(20)` in local[2], written as Parquet, with seen items.
 
-    mllib_topn.py FOLDER [--users N]    the factors of FOLDER, for its first N users; prints seconds
+    mllib_topn.py FOLDER [--users N]    scores the first N users of FOLDER and prints the seconds
 
-An ALSModel can only be fitted or read: a small one is fitted and saved, the given factors take the place of its own,
-and it is read back. They are in memory (cached) when the clock starts, as after a fit, and 5,000 users have been served
-four times, as ours are.
+An ALSModel can only be fitted or read. So a small one is fitted and saved, its factors are replaced by those of FOLDER,
+and it is read again. When the clock starts, the factors are cached, and 5,000 users have been scored four times.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 USER, SOURCE, TARGET, POWER, NEIGHBOURS = 0.5, 0.6, 0.4, 0.7, 1000
 ROWS = 4096
-"""Items of a product: some 50 MB of results at a time."""
+"""Number of items of a product, whose result takes about 50 MB."""
 
 
 def neighbours(pairs: sp.csr_matrix) -> sp.csr_matrix:

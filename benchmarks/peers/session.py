@@ -1,4 +1,4 @@
-"""The Spark session of the peers: as many threads as ours, more memory, and already at work."""
+"""The Spark session of the peers, with as many threads as ours and more memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pyspark.sql import SparkSession
 
 
 def session(shuffle_partitions: int, memory: str = "6g") -> SparkSession:
-    """local[2]; one small job has been run, so that what is timed does not pay for the start."""
+    """Return a session in local[2] that has run a small job, so that the start is not timed."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     options = {
         "spark.driver.memory": memory,
-        # the plan of fifteen iterations of ALS is deep, and reading it overflows the stack of 1 MiB now and then
+        # the plan of fifteen iterations of ALS is deep and sometimes overflows a stack of 1 MiB
         "spark.driver.extraJavaOptions": "-Xss16m",
         "spark.sql.shuffle.partitions": str(shuffle_partitions),
         "spark.ui.enabled": "false",
