@@ -3,8 +3,8 @@
     python duckdb_clean.py EVENTS.csv FOLDER CUTOFF EARLIEST PER_DAY CORE
 
 Writes interactions, quarantine, users and items as Parquet into FOLDER. The last line of its output is JSON with the
-seconds and the counts. Rules, order and k-core are those of the stage. DuckDB's reader has no column for malformed rows,
-so they are recognised by their number of commas.
+seconds and the counts. Rules, order and k-core are those of the stage. DuckDB's reader has no column for malformed
+rows, so they are recognised by their number of commas.
 """
 
 import json

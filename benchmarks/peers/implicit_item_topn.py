@@ -3,8 +3,8 @@
     implicit_item_topn.py FOLDER [--out ids.npy]    prints the seconds
     implicit_item_topn.py FOLDER --fit              writes 1,000 neighbours of each item as CSR .npy files into FOLDER
 
-Its `recommend` loops over users in Python on one thread. Two processes take half of the users each, so that it uses both
-cores. Reading and starting the second process are not timed.
+Its `recommend` loops over users in Python on one thread. Two processes take half of the users each, so that it uses
+both cores. Reading and starting the second process are not timed.
 """
 
 from __future__ import annotations

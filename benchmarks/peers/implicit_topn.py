@@ -1,7 +1,7 @@
 """Scores with implicit's `recommend` in memory on two threads: the top 20 of every user without the history.
 
     implicit_topn.py FOLDER [--users N] [--out ids.npy]    scores the first N users of FOLDER and prints the seconds
-    implicit_topn.py FOLDER --fit                          fits item factors on the pairs of FOLDER and writes them there
+    implicit_topn.py FOLDER --fit                          fits item factors on the pairs of FOLDER and saves them
 
 FOLDER holds `indptr`, `indices` (CSR by user), `user_factors` and `item_factors` as .npy files. Reading them and
 making the matrix are not timed.
