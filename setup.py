@@ -70,6 +70,7 @@ setup(
         "recsys_spark.schemas": ["*.json"],
         "recsys_spark.report": ["templates/*"],
     },
+    entry_points={"console_scripts": ["recsys = recsys_spark.cli:main"]},
     install_requires=RUNTIME,
     extras_require={"horovod": HOROVOD, "tune": TUNE, "test": TEST, "lint": LINT, "package": PACKAGE},
 )

@@ -90,7 +90,7 @@ def run(job: str, overlay: Path, *arguments: str, timeout: int = 300, **options)
 
 def recsys(*arguments: str) -> subprocess.CompletedProcess:
     """Run the command `recsys`. `.stdout` holds its stdout and stderr."""
-    command = [sys.executable, "-m", "recsys_spark", *arguments]
+    command = [str(Path(sys.executable).with_name("recsys")), *arguments]
     return subprocess.run(command, cwd=REPO, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
 
