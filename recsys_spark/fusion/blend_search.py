@@ -85,7 +85,8 @@ def best_blend(sample: Sample, k: int) -> tuple[Blend, float]:
     with ThreadPoolExecutor() as pool:
         blends = list(pool.map(by_method, METHODS))
     for blend, ndcg in blends:
-        log.info("fusion: %s with weights %s has validation NDCG@%d %.4f", blend.method, list(blend.weights), k, ndcg)
+        weights = ", ".join(f"{weight:.3f}" for weight in blend.weights)
+        log.info("fusion: %s with weights %s has validation NDCG@%d %.4f", blend.method, weights, k, ndcg)
     return max(blends, key=lambda pair: pair[1])
 
 

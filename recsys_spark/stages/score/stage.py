@@ -130,7 +130,8 @@ def _choose_fusion(score: ScoreContext) -> dict[str, Any]:
     if selected.ranker:
         score.ranker_file.write_text(selected.ranker, encoding="utf-8")
     result = selected.as_json()
-    log.info("backtest score: the %s is selected, %s with %s", result["selected"], result["method"], result["weights"])
+    weights = ", ".join(f"{name} {weight:.3f}" for name, weight in result["weights"].items())
+    log.info("backtest score: the %s is selected, %s with weights %s", result["selected"], result["method"], weights)
     return {**result, "k": k, "users": sample.n_users, "confidence": confidence}
 
 
