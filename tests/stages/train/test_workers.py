@@ -20,6 +20,7 @@ from recsys_spark.errors import TrainingFailed
 from recsys_spark.models import base
 from recsys_spark.networks.item_model import NetworkModel
 from recsys_spark.stages.train import launch as launching
+from recsys_spark.stages.train import workers
 from recsys_spark.stages.train.loop import Communicator, train
 from stages.train.synthetic_examples import (
     batches_of,
@@ -292,3 +293,13 @@ def test_ranks_in_executors(features, tmp_path, spark, caplog):
     with pytest.raises(TrainingFailed, match="StageMissing: table item_counts is not at .*nowhere"):
         launching.launch(broken, workers=2, launcher="spark", threads=1, timeout_s=60)
     assert gone(broken)
+
+
+@pytest.mark.parametrize("local_size", [1, 2, 100])
+def test_ranks_share_the_cores_of_the_machine(monkeypatch, local_size):
+    cores, chosen = set(range(3, 9)), []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, own: chosen.append(own))
+    for rank in range(min(local_size, 2)):
+        workers.stay_on_own_cores(rank, local_size)
+    assert chosen == {1: [[3, 4, 5, 6, 7, 8]], 2: [[3, 4, 5], [6, 7, 8]], 100: []}[local_size]
