@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 state=$(
-    cat setup.py requirements.lock conf/log4j2.properties .make/{lib,system,environment,horovod}.sh .make/horovod.patch \
+    cat setup.py requirements.lock conf/{log4j2.properties,spark-defaults.conf} .make/{lib,system,environment,horovod}.sh .make/horovod.patch \
         <(echo "$REPO") | sha256sum | cut -c1-16
 )
 ready=".venv/.ready-$state"
@@ -26,7 +26,7 @@ logged "installing requirements.lock" \
 logged "installing $(pin torch)" .venv/bin/uv pip install "$(pin torch)" --constraint build/requirements.txt
 .make/horovod.sh
 logged "installing recsys_spark" .venv/bin/uv pip install --no-deps --no-build-isolation --editable .
-quiet_spark "$PYTHON"
+configure_spark "$PYTHON"
 
 rm -f .venv/.ready-*
 touch "$ready"

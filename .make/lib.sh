@@ -78,10 +78,12 @@ pass_to_uv() {
     [ -z "$value" ] || [ -n "${!2:-}" ] || export "$2=$value"
 }
 
-# quiet_spark PYTHON: put the log settings where spark-submit of PYTHON's pyspark reads them, so that a plain command shows the
-# job's lines and not Spark's.
-quiet_spark() {
-    install -D -m 644 -t "$("$1" -c 'import pyspark; print(*pyspark.__path__)')/conf" conf/log4j2.properties
+# configure_spark PYTHON: put our settings where spark-submit of PYTHON's pyspark reads them, so that a plain command
+# shows the job's lines and not Spark's, and has our Java options.
+configure_spark() {
+    local home
+    home=$("$1" -c 'import pyspark; print(*pyspark.__path__)')
+    install -D -m 644 -t "$home/conf" conf/log4j2.properties conf/spark-defaults.conf
 }
 
 # Print the name of a Python that can make a virtual environment and compile extensions.

@@ -20,7 +20,7 @@ locked_except horovod >build/requirements.txt
 # copies, because the archive must not hold links into uv's cache
 logged "installing the wheel into it" .venv/bin/uv pip install --python "$env/bin/python" --link-mode copy \
     --compile-bytecode --constraint build/requirements.txt "torch==$torch" "$(pin setuptools)" "$wheel[horovod]" .venv/.horovod/*.whl
-quiet_spark "$env/bin/python"
+configure_spark "$env/bin/python"
 # a fixed order and time of the entries would not make builds equal, because compiled files differ from machine to
 # machine
 logged "packing it (2 minutes)" "$PYTHON" -m venv_pack --force --prefix "$env" --output "$archive" --compress-level 1

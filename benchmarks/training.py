@@ -134,7 +134,7 @@ def main() -> None:
         return
     job = make_job(newest_run(arguments.root), arguments.epochs)
     worker = [sys.executable, "-m", "recsys_spark.stages.train", "--job"]
-    one = [*launch.horovodrun(1), *worker]
+    one = [*launch.as_ranks(1), *worker]
     memory = {"in memory": timed(job, [sys.executable, __file__, "--job"])}
     config = {name: value for name, value in asdict(job).items() if not isinstance(value, Path)}
     on = "GPU training" if torch.cuda.is_available() else "training"
@@ -147,7 +147,7 @@ def main() -> None:
         "one rank of one thread, its feed beside it": timed(job, one),
         "two ranks that exchange nothing": timed(job, worker, copies=2),
     }
-    harness.measure("training, Horovod two ranks", timed(job, [*launch.horovodrun(2), *worker]), single, config)
+    harness.measure("training, Horovod two ranks", timed(job, [*launch.as_ranks(2), *worker]), single, config)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class Context:
             shuffle_partitions=settings.shuffle_partitions,
             options=settings.options,
             input_bytes=_size(self.config.paths.events),
+            preload=("torch",) if self.config.train.enabled else (),
         )
         log.info("spark: %s, started in %.1f s", session.sparkContext.master, time.monotonic() - clock)
         self._session.append(session)

@@ -14,7 +14,7 @@ import threading
 def exit_with(pid: int) -> None:
     """End this process at once, without clean-up, when process `pid` ends. Returns immediately.
 
-    `pid` need not be the parent: a worker under horovodrun belongs to the job that started horovodrun.
+    `pid` need not be the parent: between a Horovod rank and its job there is Horovod's launcher.
     """
     try:
         # a descriptor stays with this process, whereas its number may be used again

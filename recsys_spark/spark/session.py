@@ -10,6 +10,8 @@ import sys
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from recsys_spark.spark.daemon import PRELOAD
+
 log = logging.getLogger(__name__)
 
 _PARTITIONS = "spark.sql.shuffle.partitions"
@@ -29,6 +31,7 @@ REQUIRED = {
 }
 """Settings that stages rely on. They override the configuration and spark-submit."""
 DEFAULTS = {
+    "spark.python.daemon.module": "recsys_spark.spark.daemon",
     # Spark's progress bars would overwrite the lines of the job's log
     "spark.ui.showConsoleProgress": "false",
     # each column expression would ask Java for its line in the source, which takes a millisecond
@@ -46,16 +49,20 @@ def make_session(
     shuffle_partitions: int | None,
     options: dict[str, str],
     input_bytes: int | None = None,
+    preload: tuple[str, ...] = (),
 ) -> SparkSession:
     """Return the Spark session of this process.
 
     Options of spark-submit win over `options`, and `REQUIRED` wins over both. If `shuffle_partitions` is None, it
-    follows from `input_bytes`, the size of the raw log. If both are None, Spark's default applies. Spark's own log is
-    shown at debug level only, because the job reports each error in one line.
+    follows from `input_bytes`, the size of the raw log. If both are None, Spark's default applies. `preload` names more
+    modules for daemon.py to import. Spark's own log is shown at debug level only, because the job reports each error
+    in one line.
     """
     # in local mode the Python workers run the driver's interpreter, not the first python3 of the path
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     chosen = {"spark.app.name": app_name, "spark.master": master, **DEFAULTS, **options}
+    if preload:
+        chosen[f"spark.executorEnv.{PRELOAD}"] = " ".join(preload)
     if shuffle_partitions:
         chosen[_PARTITIONS] = str(shuffle_partitions)
     submitted = _submitted()

@@ -64,7 +64,7 @@ def _launch_local(job: Job, workers: int, threads: int, watch: Callable[[], None
     job.write(path)
     command = worker_command(path)
     if workers > 1:
-        command = [*horovodrun(workers), *command]
+        command = [*as_ranks(workers), *command]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -89,12 +89,9 @@ def _launch_local(job: Job, workers: int, threads: int, watch: Callable[[], None
         raise TrainingFailed(explain(code, tail))
 
 
-def horovodrun(ranks: int) -> list[str]:
-    """Return the start of a command line that runs the rest as `ranks` Horovod ranks on this machine.
-
-    It is not the script `horovodrun`, which in an unpacked archive would take the first python on the path.
-    """
-    return [sys.executable, "-m", "horovod.runner.launch", "-np", str(ranks), "--gloo"]
+def as_ranks(ranks: int) -> list[str]:
+    """Return the start of a command line that runs the rest as `ranks` Horovod ranks on this machine."""
+    return [sys.executable, "-m", "recsys_spark.stages.train.local_ranks", str(ranks)]
 
 
 def worker_command(job_file: Path) -> list[str]:

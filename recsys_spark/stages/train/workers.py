@@ -1,4 +1,4 @@
-"""The entry of a training worker: alone, under horovodrun, or in an executor. Only this file imports horovod."""
+"""The entry of a training worker: alone, as a Horovod rank of this machine, or in an executor."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def stay_on_own_cores(local_rank: int, local_size: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="One training worker, alone or under horovodrun.")
+    parser = argparse.ArgumentParser(description="One training worker, alone or as a Horovod rank.")
     parser.add_argument("--job", type=Path, required=True, help="the job file")
     parser.add_argument("--of", type=int, required=True, help="process id of the job. The worker ends when it ends")
     arguments = parser.parse_args()

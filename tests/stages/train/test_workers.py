@@ -61,7 +61,7 @@ def on_two_ranks(*arguments, **environment):
     """Return the output of Python with `arguments` as two Horovod ranks."""
     path = os.pathsep.join([str(REPO), str(REPO / "tests")])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
-    command = [*launching.horovodrun(2), sys.executable, *arguments]
+    command = [*launching.as_ranks(2), sys.executable, *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""test_workers.py runs this under horovodrun: each rank trains on its half of every batch and saves its weights.
+"""test_workers.py runs this as two Horovod ranks: each trains on its half of every batch and saves its weights.
 
 It trains once without a break and once resumed.
 """
